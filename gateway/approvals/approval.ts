@@ -1,0 +1,44 @@
+import type { Identity } from '../core/identity.ts'
+import type { Operation } from '../core/operation.ts'
+
+/** What people are asked: exactly one request, as it may be shown. */
+export interface Question {
+  readonly identity: Identity
+  readonly session: string
+  readonly connection: string
+  /** Approver groups, all of which must agree. */
+  readonly by: readonly string[]
+  readonly rule: string
+  readonly operations: readonly Operation[]
+  /** Masked. */
+  readonly statement: string
+  /** Keyed digest of text and parameters, hex: what an approval is bound to. */
+  readonly digest: string
+}
+
+export interface Answer {
+  readonly person: string
+  readonly group: string
+  /** The gate it came by: `console`, `operator`, later `github-environment` … */
+  readonly gate: string
+  readonly answer: 'approve' | 'deny'
+  readonly reason: string
+  readonly at: number
+}
+
+/** A question that is pending, or the reuse of an approval that reaches this far. */
+export interface Asked {
+  readonly id: string
+  readonly url: string
+  readonly expiresAt: number
+  /**
+   * Resolves when all groups have agreed (the approval is then used up as far as its reach says);
+   * rejects with `Refused` `approval_denied`, `approval_expired` or `approval_withdrawn`.
+   */
+  readonly outcome: Promise<{ readonly answers: readonly Answer[] }>
+}
+
+export interface Approvals {
+  /** Asks; the question is in the store when this resolves. Aborting `signal` withdraws it. */
+  ask(question: Question, signal: AbortSignal): Promise<Asked>
+}

@@ -1,0 +1,104 @@
+// Shapes of the HTTP interface that the client and the gateway share. Times are ISO 8601 in UTC.
+
+/** Answer of `POST /oauth/token` (RFC 8693 §2.2.1), with the client certificate for the key that was given. */
+export interface TokenAnswer {
+  access_token: string
+  issued_token_type: 'urn:ietf:params:oauth:token-type:access_token'
+  /** `DPoP` for an identity that is used only with its key, else `Bearer`. */
+  token_type: 'DPoP' | 'Bearer'
+  /** Seconds. */
+  expires_in: number
+  scope: string
+  /** PEM: the certificate of the identity's key, then the client CA's. */
+  client_certificate: string
+  identity: string
+}
+
+/** An OAuth error (RFC 6749 §5.2), with what to do next. */
+export interface OAuthError {
+  error: string
+  error_description: string
+  next?: string
+}
+
+/** Problem details (RFC 9457). */
+export interface Problem {
+  type: string
+  title: string
+  status: number
+  code: string
+  detail: string
+  next: string
+  rule?: string
+}
+
+/** Where a client finds one connection, from `GET /api/v1/identity`. */
+export interface ConnectionView {
+  name: string
+  type: 'postgres' | 'kubernetes' | 'ssh' | 'http'
+  host: string
+  port: number
+  /** PostgreSQL: the default database first. */
+  databases?: string[]
+  /** Kubernetes and HTTP: the base URL. */
+  url?: string
+  /** Operations it is narrowed to; absent for all that the stage grants. */
+  operations?: string[]
+}
+
+/** `GET /api/v1/identity`. */
+export interface IdentityView {
+  id: string
+  stage: string
+  /** Stages and ids from the root to this identity. */
+  chain: { id: string; stage: string }[]
+  binding: 'required' | 'token'
+  expires_at: string
+  /** The latest time that renewal can reach. */
+  renewable_until: string
+  connections: ConnectionView[]
+}
+
+export type ApprovalState = 'pending' | 'approved' | 'denied' | 'expired' | 'withdrawn' | 'used'
+
+/** One row of `GET /api/v1/approvals`. */
+export interface ApprovalView {
+  id: string
+  state: ApprovalState
+  connection: string
+  /** `STAGE (ID)` from the root down, joined by ` > `. */
+  identity: string
+  operations: { action: string; resource: string }[]
+  /** As it may be shown: masked. */
+  statement: string
+  requested_at: string
+  expires_at: string
+  /** Approver groups, all of which must agree. */
+  by: string[]
+  rule: string
+  url: string
+  answers: { person: string; group: string; gate: string; answer: 'approve' | 'deny'; reason: string; at: string }[]
+}
+
+/** One row of `GET /api/v1/sessions`. */
+export interface SessionView {
+  id: string
+  identity: string
+  stage: string
+  connection: string
+  protocol: string
+  started_at: string
+  ended_at: string | null
+  end: string | null
+  allowed: number
+  held: number
+  denied: number
+  masked: number
+  url: string
+}
+
+/** `GET /api/v1/identity/activity`: what the caller's identity and those below it did. */
+export interface ActivityView {
+  sessions: SessionView[]
+  approvals: ApprovalView[]
+}

@@ -1,0 +1,199 @@
+import { createHmac } from 'node:crypto'
+import type { ColumnMasks, Decision, Level, Mask, Policy } from '../policy/policy.ts'
+import type { ConnectionConfig } from '../policy/schema.ts'
+import { Refused } from './errors.ts'
+import { chainOf, type Identity } from './identity.ts'
+import type { Meaning, Operation, Request, Span } from './operation.ts'
+
+/** Proof that an identity may use a connection: what a protocol dials with. Only the gate makes one. */
+class GrantProof {
+  readonly #identity: Identity
+  readonly #connection: string
+  readonly #config: ConnectionConfig
+  readonly #levels: readonly Level[]
+  readonly #masks: ColumnMasks
+
+  constructor(identity: Identity, connection: string, config: ConnectionConfig, levels: readonly Level[], masks: ColumnMasks) {
+    this.#identity = identity
+    this.#connection = connection
+    this.#config = config
+    this.#levels = levels
+    this.#masks = masks
+  }
+
+  get identity(): Identity {
+    return this.#identity
+  }
+
+  get connection(): string {
+    return this.#connection
+  }
+
+  /** The connection as configured; secrets in it are read when they are needed, with `readSecret`. */
+  get config(): ConnectionConfig {
+    return this.#config
+  }
+
+  get levels(): readonly Level[] {
+    return this.#levels
+  }
+
+  /** The service account of the leaf stage, where it has its own. */
+  get account(): NonNullable<Level['grant']>['as'] {
+    return this.#levels.at(-1)?.grant?.as
+  }
+
+  get masks(): ColumnMasks {
+    return this.#masks
+  }
+}
+
+/** Proof that one request of one session was decided and recorded: what `forward` wants to see. Only the gate makes one. */
+class PermitProof {
+  readonly #session: object
+  readonly #verdict: Verdict | null
+
+  constructor(session: object, verdict: Verdict | null) {
+    this.#session = session
+    this.#verdict = verdict
+  }
+
+  /** Throws unless this permit was minted for this session (a look-alike throws a TypeError when the field is read). */
+  static check(permit: PermitProof, session: object): void {
+    if (permit.#session !== session) {
+      throw new Refused('forged_permit', 'a permit of another session was shown', 'report this: it is a fault of the gateway')
+    }
+  }
+
+  /** The masks of the columns of the nth statement's result: null where nothing in it is masked. */
+  masksOf(statement: number): readonly (Mask | null)[] | null {
+    return this.#verdict?.results[statement] ?? null
+  }
+
+  /** True when a relation with masked columns is touched: answers that cannot be masked are then refused. */
+  get touchesMasked(): boolean {
+    return this.#verdict?.touchesMasked ?? false
+  }
+
+  /** The mask of a column by name, `schema.relation.column`. */
+  maskOf(column: string): Mask | null {
+    return this.#verdict?.masks.of(column) ?? null
+  }
+}
+
+export type Grant = GrantProof
+export type Permit = PermitProof
+export const checkPermit: (permit: Permit, session: object) => void = PermitProof.check
+
+/** What policy says of a meaning, for one grant under one policy version. */
+export interface Verdict {
+  readonly decision: Decision
+  readonly masks: ColumnMasks
+  readonly results: readonly (readonly (Mask | null)[] | null)[]
+  readonly touchesMasked: boolean
+  /** True when no operation can change anything. */
+  readonly reads: boolean
+  /** True when the parameters may not be shown: some meets a masked column. */
+  readonly hidden: readonly boolean[]
+}
+
+/** Decides by policy, and is the only maker of grants and permits. */
+export class Gate {
+  readonly #policy: Policy
+  readonly #key: Uint8Array
+
+  /** `key` keys the digests of values: 32 bytes or more. */
+  constructor(policy: Policy, key: Uint8Array) {
+    this.#policy = policy
+    this.#key = key
+  }
+
+  get policyVersion(): string {
+    return this.#policy.version
+  }
+
+  /** Lets an identity at a connection, or throws `Refused`. */
+  admit(identity: Identity, connection: string): Grant {
+    const config = this.#policy.connection(connection)
+    const chain = chainOf(identity)
+    const missing = chain.find((node) => !node.connections.has(connection))
+    if (config === null || missing !== undefined) {
+      // One answer for both, so that names of connections cannot be probed.
+      throw new Refused(
+        'unknown_connection',
+        `stage ${identity.stage} has no connection named ${JSON.stringify(connection.slice(0, 64))}`,
+        `use one of: ${[...identity.connections.keys()].join(', ') || 'none was granted'}`,
+      )
+    }
+    const levels = this.#policy.levels(
+      chain.map((node) => ({ stage: node.stage, narrowed: node.connections.get(connection) ?? null })),
+      connection,
+    )
+    return new GrantProof(identity, connection, config, levels, this.#policy.masks(levels, connection))
+  }
+
+  /** The verdict on a meaning: pure, so that callers may keep it as long as grant and meaning live. */
+  judge(grant: Grant, meaning: Meaning): Verdict {
+    const masks = grant.masks
+    const operations: Operation[] = [...meaning.operations]
+    for (const column of meaning.probes) {
+      if (masks.of(column) !== null) operations.push({ actions: ['probe'], resource: column, reads: true })
+    }
+    return {
+      decision: this.#policy.decide(grant.levels, operations),
+      masks,
+      results: meaning.results.map((result) => {
+        const columns = result?.columns.map((origins) => strictest(origins.map((column) => masks.of(column)))) ?? []
+        return columns.some((mask) => mask !== null) ? columns : null
+      }),
+      touchesMasked: meaning.relations.some((relation) => masks.touches(relation)),
+      reads: meaning.operations.every((operation) => operation.reads),
+      hidden: meaning.parameters.map((columns) => columns.some((column) => masks.of(column) !== null)),
+    }
+  }
+
+  /** Mints the proof that a verdict was reached and recorded. */
+  permit(session: object, verdict: Verdict | null): Permit {
+    return new PermitProof(session, verdict)
+  }
+
+  /** The text as it may be shown and kept: values that meet masked columns, and secrets, are gone. */
+  show(request: Request, masks: ColumnMasks): string {
+    const hidden = request.meaning.spans.filter(
+      (span: Span) => span.secret || span.columns.some((column) => masks.of(column) !== null),
+    )
+    if (hidden.length === 0) return request.text
+    let shown = ''
+    let from = 0
+    for (const span of hidden.toSorted((a, b) => a.start - b.start)) {
+      if (span.end <= from) continue
+      shown += `${request.text.slice(from, Math.max(from, span.start))}'•••'`
+      from = span.end
+    }
+    return shown + request.text.slice(from)
+  }
+
+  /** What an approval is bound to: HMAC-SHA-256 over text and parameters, hex. */
+  digest(request: Request): string {
+    const mac = createHmac('sha256', this.#key)
+    const part = (bytes: Uint8Array | null): void => {
+      const length = Buffer.alloc(4)
+      length.writeInt32BE(bytes?.byteLength ?? -1)
+      mac.update(length)
+      if (bytes !== null) mac.update(bytes)
+    }
+    part(Buffer.from(request.text))
+    for (const value of request.parameters) part(value)
+    return mac.digest('hex')
+  }
+}
+
+const strength = { partial: 1, hash: 2, redact: 3, empty: 4 } as const
+
+function strictest(masks: readonly (Mask | null)[]): Mask | null {
+  let found: Mask | null = null
+  for (const mask of masks) {
+    if (mask !== null && (found === null || strength[mask.with] > strength[found.with])) found = mask
+  }
+  return found
+}

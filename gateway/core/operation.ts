@@ -1,0 +1,57 @@
+/** A column by the relation it comes from: `schema.relation.column`, or `schema.relation.*` when it may be any of its columns. */
+export type Column = string
+
+/** One thing a request does: an action on a resource of the connection. */
+export interface Operation {
+  /** What rules may call it, the most specific first: `['delete', 'write']`, `['select', 'read']`, `['GET']`. */
+  readonly actions: readonly [string, ...string[]]
+  /** What it is done to, in canonical form: `public.orders`, `apps/deployments`, `/v1/invoices/7`; empty when it has none. */
+  readonly resource: string
+  readonly namespace?: string
+  readonly name?: string
+  /** The words of a command, for SSH and Kubernetes exec. */
+  readonly command?: readonly string[]
+  /** True for an UPDATE or DELETE without WHERE. */
+  readonly unbounded?: boolean
+  /** True when nothing can change by it: its record may reach the disk after it is forwarded. */
+  readonly reads: boolean
+}
+
+/** A part of a statement's text that is a value: masked wherever the statement is shown or kept, if it meets a masked column or is secret. */
+export interface Span {
+  /** UTF-16 offsets into the text, end exclusive. */
+  readonly start: number
+  readonly end: number
+  /** The columns that it is compared with or written to. */
+  readonly columns: readonly Column[]
+  /** True for passwords and the like, masked always. */
+  readonly secret: boolean
+}
+
+/** What the result of one statement shows: for each result column, the columns its value may come from. */
+export interface Result {
+  readonly columns: readonly (readonly Column[])[]
+}
+
+/** What one text does, whatever its parameters: immutable, so that it can be cached and compared by reference. */
+export interface Meaning {
+  readonly operations: readonly Operation[]
+  /** Relations touched in any way, `schema.relation`: what decides whether masks concern the request at all. */
+  readonly relations: readonly string[]
+  /** One entry a statement, in order; null where the statement returns no rows. */
+  readonly results: readonly (Result | null)[]
+  /** Columns used where they would leak without being shown: conditions, grouping, ordering, joins, casts, moves. */
+  readonly probes: readonly Column[]
+  readonly spans: readonly Span[]
+  /** Columns that parameter `$n` (index n-1) is compared with or written to. */
+  readonly parameters: readonly (readonly Column[])[]
+}
+
+/** One request as the client made it. */
+export interface Request {
+  readonly meaning: Meaning
+  /** The statement, command or request line as it came. */
+  readonly text: string
+  /** The values bound to it, in the form they came in; null for SQL NULL. */
+  readonly parameters: readonly (Uint8Array | null)[]
+}

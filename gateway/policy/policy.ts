@@ -1,0 +1,42 @@
+import type { Operation } from '../core/operation.ts'
+import type { ConnectionConfig, GrantConfig } from './schema.ts'
+
+/** One level of a delegation chain, for one connection: a stage's grant, narrowed by what the identity was given. */
+export interface Level {
+  readonly stage: string
+  readonly grant: GrantConfig | null
+  /** Operations the identity was narrowed to, or null for all. */
+  readonly narrowed: readonly string[] | null
+}
+
+/** The answer of policy to a request: the strictest over its operations and over the levels of the chain. */
+export type Decision =
+  | { readonly effect: 'allow'; readonly rule: string }
+  /** `by`: the approver groups, all of which must agree, without repetition. */
+  | { readonly effect: 'approve'; readonly rule: string; readonly by: readonly string[]; readonly operation: Operation }
+  | { readonly effect: 'deny'; readonly rule: string | null; readonly operation: Operation; readonly why: string; readonly next: string }
+
+/** What masks a column shows under, resolved for one chain and one connection. */
+export interface Mask {
+  readonly name: string
+  readonly with: 'partial' | 'redact' | 'hash' | 'empty'
+}
+
+/** The masks in force for one chain on one connection. */
+export interface ColumnMasks {
+  /** The mask of a column, or null. `schema.relation.*` gives the strictest mask of any column of the relation. */
+  of(column: string): Mask | null
+  /** True when some mask may concern a column of this relation, `schema.relation`. */
+  touches(relation: string): boolean
+}
+
+/** A compiled hoop.yaml: immutable; a change of policy is another Policy with another version. */
+export interface Policy {
+  /** Changes whenever anything that decides changes: SHA-256 of the canonical configuration without secrets, hex. */
+  readonly version: string
+  connection(name: string): ConnectionConfig | null
+  /** The levels of a chain (root first: stage names with what each was narrowed to), for a connection. */
+  levels(chain: readonly { readonly stage: string; readonly narrowed: readonly string[] | null }[], connection: string): readonly Level[]
+  decide(levels: readonly Level[], operations: readonly Operation[]): Decision
+  masks(levels: readonly Level[], connection: string): ColumnMasks
+}

@@ -1,0 +1,85 @@
+import type { Origin } from '../core/identity.ts'
+
+/** What a recording holds; every text in it is already masked. */
+export type RecordEvent =
+  | {
+      readonly kind: 'start'
+      readonly session: string
+      readonly protocol: string
+      readonly connection: string
+      /** Root first; `token` is the gateway-signed statement of that level, so that the chain can be verified offline. */
+      readonly chain: readonly { readonly id: string; readonly stage: string; readonly thumbprint: string; readonly statement: string }[]
+      readonly origin: Origin
+      readonly policy: string
+      readonly agent: string | null
+      readonly client: string | null
+    }
+  | {
+      readonly kind: 'request'
+      readonly text: string
+      /** The record (its `seq`) that holds the same text, instead of `text` and `operations`, when it was recorded before. */
+      readonly same?: undefined
+      readonly operations: readonly { readonly action: string; readonly resource: string }[]
+      readonly parameters: readonly (string | null)[]
+      readonly effect: 'allow' | 'approve' | 'deny'
+      readonly rule: string | null
+      readonly why?: string
+    }
+  | {
+      readonly kind: 'request'
+      readonly same: number
+      readonly parameters: readonly (string | null)[]
+      readonly effect: 'allow' | 'approve' | 'deny'
+      readonly rule: string | null
+      readonly why?: string
+    }
+  | { readonly kind: 'asked'; readonly request: number; readonly approval: string; readonly by: readonly string[]; readonly digest: string; readonly expiresAt: number }
+  | {
+      readonly kind: 'answered'
+      readonly request: number
+      readonly approval: string
+      readonly state: 'approved' | 'denied' | 'expired' | 'withdrawn'
+      readonly answers: readonly { readonly person: string; readonly group: string; readonly gate: string; readonly answer: 'approve' | 'deny'; readonly reason: string; readonly at: number }[]
+    }
+  /** Written by the recorder from `answer()`: base64 of what was released, up to the cap; what lies beyond is counted and hashed. */
+  | { readonly kind: 'answer'; readonly data: string; readonly beyond?: { readonly bytes: number; readonly sha256: string } }
+  | { readonly kind: 'end'; readonly why: string; readonly allowed: number; readonly held: number; readonly denied: number; readonly masked: number }
+
+/** The append-only, hash-chained record of one session. Every method throws `GatewayError` `recording_failed` when it cannot keep its promise, and from then on always. */
+export interface Recorder {
+  readonly session: string
+  /** Adds an event to the block being built; gives its `seq` in this recording, counted from 0. */
+  record(event: RecordEvent): number
+  /** Adds what is about to be released to the client. Copies nothing beyond the cap (64 KiB a request). */
+  answer(parts: readonly Uint8Array[]): void
+  /** Seals the block and hands it to the kernel (write returned). Synchronous. Does nothing when there is nothing. On disk within 50 ms. */
+  flush(): void
+  /** `flush`, then on disk (fdatasync, shared with others that ask at the same time). */
+  sync(): Promise<void>
+  /** Records the end, seals, signs, syncs, closes, and notes the final hash in the ledger. Safe to call twice. */
+  close(end: Extract<RecordEvent, { kind: 'end' }>): Promise<void>
+}
+
+/** The gateway's own chain, which ties the sessions' chains together. */
+export type LedgerEvent =
+  | { readonly kind: 'gateway-start'; readonly version: string; readonly policy: string }
+  | { readonly kind: 'session-start'; readonly session: string; readonly head: string }
+  | { readonly kind: 'session-end'; readonly session: string; readonly head: string; readonly blocks: number; readonly why: string }
+  /** A session that the gateway did not live to end, closed at the next start. */
+  | { readonly kind: 'session-recovered'; readonly session: string; readonly head: string; readonly blocks: number; readonly lost: number }
+  /** Running heads, every few seconds while sessions write. */
+  | { readonly kind: 'checkpoint'; readonly heads: readonly { readonly session: string; readonly head: string; readonly blocks: number }[] }
+  /** A connection or an exchange that got no further: no session exists. */
+  | { readonly kind: 'refused'; readonly protocol: string; readonly code: string; readonly why: string; readonly client: string | null; readonly identity: string | null }
+  | { readonly kind: 'identity'; readonly identity: string; readonly parent: string | null; readonly stage: string; readonly origin: Origin; readonly thumbprint: string }
+  | { readonly kind: 'revoked'; readonly identity: string; readonly why: string }
+  | { readonly kind: 'gateway-stop'; readonly why: string }
+
+export interface Recordings {
+  /** Starts a session's recording: its start is on disk, and in the ledger, when this resolves. */
+  open(start: Extract<RecordEvent, { kind: 'start' }>): Promise<Recorder>
+  /** Adds to the ledger; with the kernel when this returns, on disk within 50 ms. Refusals are limited to 50 a second, the rest counted into the next. */
+  note(event: LedgerEvent): void
+  /** Flushes and signs the ledger and closes it. */
+  close(why: string): Promise<void>
+}

@@ -1,0 +1,65 @@
+import type { Meaning } from '../core/operation.ts'
+
+/** One relation of the database: table, partitioned table, foreign table, view, materialized view. */
+export interface CatalogRelation {
+  readonly schema: string
+  readonly name: string
+  readonly kind: 'table' | 'view' | 'matview' | 'foreign'
+  readonly columns: readonly { readonly name: string; readonly type: string; readonly attnum: number }[]
+  /** Views: columns of other relations that it reads, `schema.relation.column` or `schema.relation.*`, views already resolved to what lies below. */
+  readonly reads: readonly string[]
+}
+
+/** What the gateway knows of one database; immutable, replaced after DDL. */
+export interface Catalog {
+  /** Grows by one with each refresh: part of every cache key. */
+  readonly version: number
+  relation(schema: string, name: string): CatalogRelation | null
+  /** The relation with this OID: what RowDescription names. */
+  byOid(oid: number): CatalogRelation | null
+  hasSchema(name: string): boolean
+  /** Functions of this name that are not of pg_catalog or information_schema: schemas that have one. */
+  functionSchemas(name: string): readonly string[]
+}
+
+/** What of the session decides what a text means. */
+export interface SqlContext {
+  readonly catalog: Catalog
+  /** Every schema that an unqualified name may mean in this session, most likely first; `pg_catalog` is always looked in. */
+  readonly searchPath: readonly string[]
+  readonly standardConformingStrings: boolean
+  /** What `EXECUTE name` (SQL-level PREPARE) or `FETCH name` stands for; null when the session has none of that name. */
+  named(kind: 'prepared' | 'cursor', name: string): Meaning | null
+}
+
+/** One statement of a text, as far as the protocol must know it. */
+export interface Statement {
+  /** What answers it: rows, COPY data in either direction, or neither. */
+  readonly kind: 'rows' | 'copy-in' | 'copy-out' | 'other'
+  /** The schemas that it puts on the search path (SET search_path), or null; `['*']` when it cannot be told. */
+  readonly searchPath: readonly string[] | null
+  /** True when the catalog must be read again once it is done. */
+  readonly changesCatalog: boolean
+  /** What it names for later statements of the session, with what that stands for. */
+  readonly names: { readonly kind: 'prepared' | 'cursor'; readonly name: string; readonly meaning: Meaning } | null
+  /** DISCARD, DEALLOCATE, CLOSE: names that are gone; null is all. */
+  readonly forgets: { readonly kind: 'prepared' | 'cursor'; readonly name: string | null } | null
+  /** True for a COPY or cursor in binary format. */
+  readonly binary: boolean
+}
+
+export interface Analysis {
+  readonly meaning: Meaning
+  readonly statements: readonly Statement[]
+}
+
+/** Says what SQL does, by PostgreSQL's own parser in a guarded worker. */
+export interface Analyzer {
+  /**
+   * Synchronous when the text is known under the same context, so the hot path stays free of promises.
+   * Throws or rejects with `Refused`: `unparseable` (with the parser's message and position), `too_large`
+   * (over 1 MiB of text, or too deep), `timed_out` (over 2 s), `overloaded`.
+   */
+  analyze(text: string, context: SqlContext): Analysis | Promise<Analysis>
+  close(): Promise<void>
+}

@@ -1,0 +1,80 @@
+import type { Generated } from 'kysely'
+
+/** Times are milliseconds since the epoch; JSON columns hold text. */
+export interface Tables {
+  identities: {
+    id: string
+    parent: string | null
+    root: string
+    stage: string
+    /** JSON of `Origin`. */
+    origin: string
+    /** JSON: `[connection, operations | null][]`. */
+    connections: string
+    binding: 'required' | 'token'
+    thumbprint: string
+    created_at: number
+    expires_at: number
+    /** The latest time that renewal can reach. */
+    renewable_until: number
+    revoked_at: number | null
+    revoked_why: string | null
+  }
+  /** One row a platform token used: what makes it good for one key. */
+  platform_tokens: {
+    /** SHA-256 of issuer and jti, or of the token where it has no jti; hex. */
+    digest: string
+    thumbprint: string
+    identity: string
+    expires_at: number
+  }
+  /** One row a job: its one root identity. */
+  jobs: {
+    /** Issuer's name and the platform's job key: `github:1296269/55/1/991`. */
+    key: string
+    identity: string
+    created_at: number
+  }
+  approvals: {
+    id: string
+    state: 'pending' | 'approved' | 'denied' | 'expired' | 'withdrawn' | 'used'
+    identity: string
+    session: string
+    connection: string
+    stage: string
+    /** JSON array of names of approver groups, all of which must approve. */
+    by: string
+    rule: string
+    /** JSON array of `{ action, resource }`. */
+    operations: string
+    /** As it may be shown: masked. */
+    statement: string
+    /** Keyed digest of text and parameters, hex. */
+    digest: string
+    requested_at: number
+    expires_at: number
+    decided_at: number | null
+    /** JSON array of `{ person, group, gate, answer, reason, at }`. */
+    answers: string
+    reach: string
+  }
+  sessions: {
+    id: string
+    identity: string
+    /** The root of the identity's tree. */
+    root: string
+    stage: string
+    connection: string
+    protocol: string
+    started_at: number
+    ended_at: number | null
+    /** Why it ended: `client left`, `revoked`, …; null while it runs. */
+    end: string | null
+    allowed: number
+    held: number
+    denied: number
+    masked: number
+  }
+  meta: { key: string; value: string }
+  migrations: { version: Generated<number>; applied_at: number }
+}
