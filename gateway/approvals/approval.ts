@@ -1,3 +1,4 @@
+import { Refused } from '../core/errors.ts'
 import type { Identity } from '../core/identity.ts'
 import type { Operation } from '../core/operation.ts'
 
@@ -41,4 +42,19 @@ export interface Asked {
 export interface Approvals {
   /** Asks; the question is in the store when this resolves. Aborting `signal` withdraws it. */
   ask(question: Question, signal: AbortSignal): Promise<Asked>
+}
+
+/** A hold that people refused, or that nobody answered in time: with the answers there were. */
+export class ApprovalRefused extends Refused {
+  readonly answers: readonly Answer[]
+
+  constructor(
+    code: 'approval_denied' | 'approval_expired' | 'approval_withdrawn',
+    why: string,
+    next: string,
+    answers: readonly Answer[],
+  ) {
+    super(code, why, next)
+    this.answers = answers
+  }
 }

@@ -77,7 +77,14 @@ export interface ApprovalView {
   by: string[]
   rule: string
   url: string
-  answers: { person: string; group: string; gate: string; answer: 'approve' | 'deny'; reason: string; at: string }[]
+  answers: {
+    person: string
+    group: string
+    gate: string
+    answer: 'approve' | 'deny'
+    reason: string
+    at: string
+  }[]
 }
 
 /** One row of `GET /api/v1/sessions`. */

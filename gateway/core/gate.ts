@@ -13,7 +13,13 @@ class GrantProof {
   readonly #levels: readonly Level[]
   readonly #masks: ColumnMasks
 
-  constructor(identity: Identity, connection: string, config: ConnectionConfig, levels: readonly Level[], masks: ColumnMasks) {
+  constructor(
+    identity: Identity,
+    connection: string,
+    config: ConnectionConfig,
+    levels: readonly Level[],
+    masks: ColumnMasks,
+  ) {
     this.#identity = identity
     this.#connection = connection
     this.#config = config
@@ -61,7 +67,11 @@ class PermitProof {
   /** Throws unless this permit was minted for this session (a look-alike throws a TypeError when the field is read). */
   static check(permit: PermitProof, session: object): void {
     if (permit.#session !== session) {
-      throw new Refused('forged_permit', 'a permit of another session was shown', 'report this: it is a fault of the gateway')
+      throw new Refused(
+        'forged_permit',
+        'a permit of another session was shown',
+        'report this: it is a fault of the gateway',
+      )
     }
   }
 
@@ -143,7 +153,8 @@ export class Gate {
       decision: this.#policy.decide(grant.levels, operations),
       masks,
       results: meaning.results.map((result) => {
-        const columns = result?.columns.map((origins) => strictest(origins.map((column) => masks.of(column)))) ?? []
+        const columns =
+          result?.columns.map((origins) => strictest(origins.map((column) => masks.of(column)))) ?? []
         return columns.some((mask) => mask !== null) ? columns : null
       }),
       touchesMasked: meaning.relations.some((relation) => masks.touches(relation)),

@@ -2,7 +2,7 @@ import type { Duplex } from 'node:stream'
 import type { Refused } from './errors.ts'
 import type { Grant, Permit } from './gate.ts'
 import type { Proof } from './identity.ts'
-import type { Request } from './operation.ts'
+import type { Meaning, Request } from './operation.ts'
 
 /** A protocol turns bytes into requests and answers into bytes; it never decides. */
 export interface Protocol {
@@ -31,6 +31,8 @@ export interface Hello {
 /** One client that has said who it is. */
 export interface Conversation {
   readonly hello: Hello
+  /** The stream that the client is answered on, after TLS; the session writes to it, between whole messages. */
+  readonly client: Duplex
   /** Says something in this protocol's words; never throws, and does nothing once the client is gone. */
   tell(message: Message): void
   /** Connects and authenticates to the grant's target. Rejects with `Refused` (`upstream_failed`, `upstream_untrusted`). */
@@ -43,8 +45,20 @@ export interface Conversation {
 
 /** What core says to a client. */
 export type Message =
-  | { readonly kind: 'waiting'; readonly approval: { readonly id: string; readonly url: string; readonly by: readonly string[]; readonly rule: string; readonly expiresAt: number } }
-  | { readonly kind: 'approved'; readonly approval: { readonly id: string; readonly people: readonly string[] } }
+  | {
+      readonly kind: 'waiting'
+      readonly approval: {
+        readonly id: string
+        readonly url: string
+        readonly by: readonly string[]
+        readonly rule: string
+        readonly expiresAt: number
+      }
+    }
+  | {
+      readonly kind: 'approved'
+      readonly approval: { readonly id: string; readonly people: readonly string[] }
+    }
   /** The conversation is over. */
   | { readonly kind: 'refused'; readonly refused: Refused }
 
@@ -70,6 +84,8 @@ export interface Session {
    * Aborting `signal` withdraws a request that is held.
    */
   decide(request: Request, signal?: AbortSignal): Permit | Promise<Permit>
+  /** The refusal that policy has for a meaning whatever its parameters, or null. Pure: nothing is recorded or asked. */
+  check(meaning: Meaning): Refused | null
   /** Sends upstream. False: wait for `drained('upstream')` before sending more. Throws on a forged or foreign permit. */
   forward(permit: Permit, bytes: Uint8Array): boolean
   /** Masks, records and releases an answer. False: wait for `drained('client')` before giving more. */

@@ -13,8 +13,19 @@ export interface Level {
 export type Decision =
   | { readonly effect: 'allow'; readonly rule: string }
   /** `by`: the approver groups, all of which must agree, without repetition. */
-  | { readonly effect: 'approve'; readonly rule: string; readonly by: readonly string[]; readonly operation: Operation }
-  | { readonly effect: 'deny'; readonly rule: string | null; readonly operation: Operation; readonly why: string; readonly next: string }
+  | {
+      readonly effect: 'approve'
+      readonly rule: string
+      readonly by: readonly string[]
+      readonly operation: Operation
+    }
+  | {
+      readonly effect: 'deny'
+      readonly rule: string | null
+      readonly operation: Operation
+      readonly why: string
+      readonly next: string
+    }
 
 /** What masks a column shows under, resolved for one chain and one connection. */
 export interface Mask {
@@ -36,7 +47,10 @@ export interface Policy {
   readonly version: string
   connection(name: string): ConnectionConfig | null
   /** The levels of a chain (root first: stage names with what each was narrowed to), for a connection. */
-  levels(chain: readonly { readonly stage: string; readonly narrowed: readonly string[] | null }[], connection: string): readonly Level[]
+  levels(
+    chain: readonly { readonly stage: string; readonly narrowed: readonly string[] | null }[],
+    connection: string,
+  ): readonly Level[]
   decide(levels: readonly Level[], operations: readonly Operation[]): Decision
   masks(levels: readonly Level[], connection: string): ColumnMasks
 }

@@ -8,7 +8,12 @@ export type RecordEvent =
       readonly protocol: string
       readonly connection: string
       /** Root first; `token` is the gateway-signed statement of that level, so that the chain can be verified offline. */
-      readonly chain: readonly { readonly id: string; readonly stage: string; readonly thumbprint: string; readonly statement: string }[]
+      readonly chain: readonly {
+        readonly id: string
+        readonly stage: string
+        readonly thumbprint: string
+        readonly statement: string
+      }[]
       readonly origin: Origin
       readonly policy: string
       readonly agent: string | null
@@ -33,17 +38,42 @@ export type RecordEvent =
       readonly rule: string | null
       readonly why?: string
     }
-  | { readonly kind: 'asked'; readonly request: number; readonly approval: string; readonly by: readonly string[]; readonly digest: string; readonly expiresAt: number }
+  | {
+      readonly kind: 'asked'
+      readonly request: number
+      readonly approval: string
+      readonly by: readonly string[]
+      readonly digest: string
+      readonly expiresAt: number
+    }
   | {
       readonly kind: 'answered'
       readonly request: number
       readonly approval: string
       readonly state: 'approved' | 'denied' | 'expired' | 'withdrawn'
-      readonly answers: readonly { readonly person: string; readonly group: string; readonly gate: string; readonly answer: 'approve' | 'deny'; readonly reason: string; readonly at: number }[]
+      readonly answers: readonly {
+        readonly person: string
+        readonly group: string
+        readonly gate: string
+        readonly answer: 'approve' | 'deny'
+        readonly reason: string
+        readonly at: number
+      }[]
     }
   /** Written by the recorder from `answer()`: base64 of what was released, up to the cap; what lies beyond is counted and hashed. */
-  | { readonly kind: 'answer'; readonly data: string; readonly beyond?: { readonly bytes: number; readonly sha256: string } }
-  | { readonly kind: 'end'; readonly why: string; readonly allowed: number; readonly held: number; readonly denied: number; readonly masked: number }
+  | {
+      readonly kind: 'answer'
+      readonly data: string
+      readonly beyond?: { readonly bytes: number; readonly sha256: string }
+    }
+  | {
+      readonly kind: 'end'
+      readonly why: string
+      readonly allowed: number
+      readonly held: number
+      readonly denied: number
+      readonly masked: number
+    }
 
 /** The append-only, hash-chained record of one session. Every method throws `GatewayError` `recording_failed` when it cannot keep its promise, and from then on always. */
 export interface Recorder {
@@ -64,14 +94,43 @@ export interface Recorder {
 export type LedgerEvent =
   | { readonly kind: 'gateway-start'; readonly version: string; readonly policy: string }
   | { readonly kind: 'session-start'; readonly session: string; readonly head: string }
-  | { readonly kind: 'session-end'; readonly session: string; readonly head: string; readonly blocks: number; readonly why: string }
+  | {
+      readonly kind: 'session-end'
+      readonly session: string
+      readonly head: string
+      readonly blocks: number
+      readonly why: string
+    }
   /** A session that the gateway did not live to end, closed at the next start. */
-  | { readonly kind: 'session-recovered'; readonly session: string; readonly head: string; readonly blocks: number; readonly lost: number }
+  | {
+      readonly kind: 'session-recovered'
+      readonly session: string
+      readonly head: string
+      readonly blocks: number
+      readonly lost: number
+    }
   /** Running heads, every few seconds while sessions write. */
-  | { readonly kind: 'checkpoint'; readonly heads: readonly { readonly session: string; readonly head: string; readonly blocks: number }[] }
+  | {
+      readonly kind: 'checkpoint'
+      readonly heads: readonly { readonly session: string; readonly head: string; readonly blocks: number }[]
+    }
   /** A connection or an exchange that got no further: no session exists. */
-  | { readonly kind: 'refused'; readonly protocol: string; readonly code: string; readonly why: string; readonly client: string | null; readonly identity: string | null }
-  | { readonly kind: 'identity'; readonly identity: string; readonly parent: string | null; readonly stage: string; readonly origin: Origin; readonly thumbprint: string }
+  | {
+      readonly kind: 'refused'
+      readonly protocol: string
+      readonly code: string
+      readonly why: string
+      readonly client: string | null
+      readonly identity: string | null
+    }
+  | {
+      readonly kind: 'identity'
+      readonly identity: string
+      readonly parent: string | null
+      readonly stage: string
+      readonly origin: Origin
+      readonly thumbprint: string
+    }
   | { readonly kind: 'revoked'; readonly identity: string; readonly why: string }
   | { readonly kind: 'gateway-stop'; readonly why: string }
 

@@ -41,7 +41,11 @@ export interface Statement {
   /** True when the catalog must be read again once it is done. */
   readonly changesCatalog: boolean
   /** What it names for later statements of the session, with what that stands for. */
-  readonly names: { readonly kind: 'prepared' | 'cursor'; readonly name: string; readonly meaning: Meaning } | null
+  readonly names: {
+    readonly kind: 'prepared' | 'cursor'
+    readonly name: string
+    readonly meaning: Meaning
+  } | null
   /** DISCARD, DEALLOCATE, CLOSE: names that are gone; null is all. */
   readonly forgets: { readonly kind: 'prepared' | 'cursor'; readonly name: string | null } | null
   /** True for a COPY or cursor in binary format. */

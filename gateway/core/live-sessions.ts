@@ -1,0 +1,137 @@
+import { Refused } from './errors.ts'
+import { type Identity, chainOf } from './identity.ts'
+import { newId } from './id.ts'
+
+/** What a session did so far. */
+export interface Counts {
+  allowed: number
+  held: number
+  denied: number
+  masked: number
+}
+
+/** One running session, as the rest of the gateway may know it. */
+export interface LiveEntry {
+  readonly id: string
+  readonly identity: Identity
+  readonly connection: string
+  readonly protocol: string
+  readonly startedAt: number
+  readonly counts: Counts
+}
+
+/** Keeps the list of sessions for people: rows that outlive the process. */
+export interface SessionLog {
+  started(entry: LiveEntry): Promise<void>
+  ended(entry: LiveEntry, why: string): Promise<void>
+}
+
+/** How many sessions may run at once. */
+export interface SessionLimits {
+  readonly total: number
+  /** Within one delegation tree, so that no job can crowd out the others. */
+  readonly perJob: number
+}
+
+/** The sessions that run now: admits new ones up to the limits, and ends all when the gateway stops. */
+export class LiveSessions {
+  readonly #entries = new Map<string, LiveEntry>()
+  readonly #log: SessionLog
+  readonly #limits: SessionLimits
+  readonly #stopping = new AbortController()
+  #empty: (() => void) | null = null
+  #draining = false
+
+  constructor(log: SessionLog, limits: SessionLimits) {
+    this.#log = log
+    this.#limits = limits
+  }
+
+  /** Aborted, with a `Refused` as reason, when every session has to end. */
+  get stopping(): AbortSignal {
+    return this.#stopping.signal
+  }
+
+  get draining(): boolean {
+    return this.#draining
+  }
+
+  get size(): number {
+    return this.#entries.size
+  }
+
+  get(id: string): LiveEntry | null {
+    return this.#entries.get(id) ?? null
+  }
+
+  /** Rejects with `Refused` `overloaded` or `shutting_down`. */
+  async begin(identity: Identity, connection: string, protocol: string): Promise<LiveEntry> {
+    if (this.#draining)
+      throw new Refused('shutting_down', 'the gateway is stopping', 'connect again in a moment')
+    const root = rootOf(identity)
+    let siblings = 0
+    for (const entry of this.#entries.values()) if (rootOf(entry.identity) === root) siblings++
+    if (this.#entries.size >= this.#limits.total || siblings >= this.#limits.perJob) {
+      throw new Refused(
+        'overloaded',
+        siblings >= this.#limits.perJob
+          ? `this job has ${siblings} sessions open, which is all it may have`
+          : 'the gateway has as many sessions as it may have',
+        'close connections that are not in use, or use a smaller pool',
+      )
+    }
+    const entry: LiveEntry = {
+      id: newId('ses'),
+      identity,
+      connection,
+      protocol,
+      startedAt: Date.now(),
+      counts: { allowed: 0, held: 0, denied: 0, masked: 0 },
+    }
+    this.#entries.set(entry.id, entry)
+    try {
+      await this.#log.started(entry)
+    } catch (error) {
+      this.#remove(entry)
+      throw error
+    }
+    return entry
+  }
+
+  async finish(entry: LiveEntry, why: string): Promise<void> {
+    try {
+      await this.#log.ended(entry, why)
+    } finally {
+      this.#remove(entry)
+    }
+  }
+
+  /** Takes no new session, gives those that run `graceMs` to end by themselves, then ends them. */
+  async drain(graceMs: number): Promise<void> {
+    this.#draining = true
+    if (this.#entries.size === 0) return
+    const empty = new Promise<void>((resolve) => {
+      this.#empty = resolve
+    })
+    const timer = setTimeout(() => {
+      this.#stopping.abort(
+        new Refused(
+          'shutting_down',
+          'the gateway is stopping',
+          'connect again in a moment and repeat the statement',
+        ),
+      )
+    }, graceMs)
+    await empty
+    clearTimeout(timer)
+  }
+
+  #remove(entry: LiveEntry): void {
+    this.#entries.delete(entry.id)
+    if (this.#entries.size === 0) this.#empty?.()
+  }
+}
+
+function rootOf(identity: Identity): Identity | undefined {
+  return chainOf(identity)[0]
+}

@@ -1,0 +1,170 @@
+import type { Duplex } from 'node:stream'
+import type { Approvals } from '../approvals/approval.ts'
+import type { Recorder, Recordings } from '../recording/event.ts'
+import { GatewayError, Refused, asRefused } from './errors.ts'
+import type { Gate, Grant } from './gate.ts'
+import { type Identity, type Proof, chainOf } from './identity.ts'
+import type { LiveEntry, LiveSessions } from './live-sessions.ts'
+import type { Conversation, Protocol } from './protocol.ts'
+import { type Detectors, LiveSession } from './session.ts'
+
+/** Everything that a connection meets on its way through the gateway. */
+export interface House {
+  readonly gate: Gate
+  readonly identities: {
+    /** Rejects with `Refused`: `unauthenticated`, `identity_ended`, `identity_expired`. */
+    identify(proof: Proof): Promise<Identity>
+    /** The gateway-signed statement of one level, for the record. */
+    statement(identity: Identity): Promise<string>
+  }
+  readonly approvals: Approvals
+  readonly detectors: Detectors
+  readonly recordings: Recordings
+  readonly sessions: LiveSessions
+  readonly log: { warn(fields: object, message: string): void; error(fields: object, message: string): void }
+}
+
+const GREETING_MS = 30_000
+/** What runs when an identity expires may go on this long. */
+const EXPIRY_GRACE_MS = 60_000
+
+/**
+ * One client connection from its first byte to its last: greet, identify, admit, dial, relay.
+ * Each step needs what the step before gave it, and every way out leaves a record. Never rejects.
+ */
+export async function serve(protocol: Protocol, client: Duplex, house: House): Promise<void> {
+  const address =
+    'remoteAddress' in client && typeof client.remoteAddress === 'string' ? client.remoteAddress : null
+  let conversation: Conversation | null = null
+  let identity: Identity | null = null
+  try {
+    conversation = await protocol.greet(client, AbortSignal.timeout(GREETING_MS))
+    if (conversation === null) return
+    identity = await house.identities.identify(conversation.hello.proof)
+    const grant = house.gate.admit(identity, conversation.hello.connection)
+    const entry = await house.sessions.begin(identity, conversation.hello.connection, protocol.name)
+    await converse({ entry, grant, conversation, address, house })
+  } catch (error) {
+    const refused = asRefused(error)
+    if (refused.code === 'internal')
+      house.log.error({ err: error, protocol: protocol.name }, 'connection failed')
+    conversation?.tell({ kind: 'refused', refused })
+    house.recordings.note({
+      kind: 'refused',
+      protocol: protocol.name,
+      code: refused.code,
+      why: refused.why,
+      client: address,
+      identity: identity?.id ?? null,
+    })
+  } finally {
+    closeSoon(conversation?.client ?? client)
+  }
+}
+
+/** An admitted connection: what happens from here on is in the session's own recording. */
+async function converse(admitted: {
+  entry: LiveEntry
+  grant: Grant
+  conversation: Conversation
+  address: string | null
+  house: House
+}): Promise<void> {
+  const { entry, grant, conversation, house } = admitted
+  const ending = new AbortController()
+  const signal = AbortSignal.any([ending.signal, grant.identity.ended, house.sessions.stopping])
+  const expiry = endAtExpiry(grant.identity, ending)
+  let recorder: Recorder | null = null
+  let session: LiveSession | null = null
+  let why = 'client left'
+  try {
+    recorder = await house.recordings.open(await describe(admitted))
+    session = new LiveSession({ ...house, recorder, entry, grant, conversation, ending: signal })
+    if (conversation.hello.request !== null) await session.decide(conversation.hello.request, signal)
+    await session.dial(signal)
+    await conversation.relay(session, signal)
+  } catch (error) {
+    const refused = asRefused(error)
+    why = `${refused.code}: ${refused.why}`
+    if (refused.code === 'internal') {
+      why = error instanceof GatewayError ? `${error.code}: ${error.message}` : why
+      house.log.error({ err: error, session: entry.id }, 'session failed')
+    }
+    conversation.tell({ kind: 'refused', refused })
+  } finally {
+    clearInterval(expiry)
+    // Whatever still waits for people is withdrawn with the session.
+    ending.abort(new Refused('identity_ended', 'the session is over', 'connect again'))
+    session?.hangUp()
+    await finish(entry, recorder, why, house)
+  }
+}
+
+async function describe({
+  entry,
+  grant,
+  conversation,
+  address,
+  house,
+}: {
+  entry: LiveEntry
+  grant: Grant
+  conversation: Conversation
+  address: string | null
+  house: House
+}): Promise<Parameters<Recordings['open']>[0]> {
+  const chain = chainOf(grant.identity)
+  return {
+    kind: 'start',
+    session: entry.id,
+    protocol: entry.protocol,
+    connection: entry.connection,
+    chain: await Promise.all(
+      chain.map(async (node) => ({
+        id: node.id,
+        stage: node.stage,
+        thumbprint: node.thumbprint,
+        statement: await house.identities.statement(node),
+      })),
+    ),
+    origin: grant.identity.origin,
+    policy: house.gate.policyVersion,
+    agent: conversation.hello.agent,
+    client: address,
+  }
+}
+
+async function finish(entry: LiveEntry, recorder: Recorder | null, why: string, house: House): Promise<void> {
+  try {
+    await recorder?.close({ kind: 'end', why, ...entry.counts })
+  } catch (error) {
+    house.log.error({ err: error, session: entry.id }, 'the end of a recording could not be kept')
+  }
+  try {
+    await house.sessions.finish(entry, why)
+  } catch (error) {
+    house.log.error({ err: error, session: entry.id }, 'the end of a session could not be stored')
+  }
+}
+
+/** Looks every second whether the identity is over for longer than the grace: renewal moves its end, so no timer can be set for it once. */
+function endAtExpiry(identity: Identity, ending: AbortController): NodeJS.Timeout {
+  return setInterval(() => {
+    if (Date.now() < identity.expiresAt + EXPIRY_GRACE_MS) return
+    ending.abort(
+      new Refused(
+        'identity_expired',
+        `identity ${identity.id} expired at ${new Date(identity.expiresAt).toISOString()}`,
+        'renew it before it expires, or ask for a longer ttl',
+      ),
+    )
+  }, 1000)
+}
+
+/** Ends a client's stream once what was written is out, or after 5 s if it does not read. */
+function closeSoon(client: Duplex): void {
+  const timer = setTimeout(() => client.destroy(), 5000)
+  client.once('close', () => clearTimeout(timer))
+  client.once('finish', () => client.destroy())
+  client.end()
+}
