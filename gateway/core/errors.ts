@@ -60,6 +60,14 @@ export class Refused extends GatewayError {
 /** The refusal to show for anything thrown: what is not a refusal becomes one that tells nothing of the inside. */
 export function asRefused(error: unknown): Refused {
   if (error instanceof Refused) return error
+  if (error instanceof GatewayError && error.code === 'recording_failed') {
+    return new Refused(
+      'recording_failed',
+      'this session can no longer be recorded, so it ends',
+      'ask the people who run the gateway to look at the disk that holds its recordings',
+      { cause: error },
+    )
+  }
   return new Refused(
     'internal',
     'the gateway failed to handle this',

@@ -93,7 +93,7 @@ class PermitProof {
 
 export type Grant = GrantProof
 export type Permit = PermitProof
-export const checkPermit: (permit: Permit, session: object) => void = PermitProof.check
+export const checkPermit = (permit: Permit, session: object): void => PermitProof.check(permit, session)
 
 /** What policy says of a meaning, for one grant under one policy version. */
 export interface Verdict {
