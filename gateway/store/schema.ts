@@ -13,6 +13,10 @@ export interface Tables {
     connections: string
     binding: 'required' | 'token'
     thumbprint: string
+    /** JSON: the public key (RFC 7517), members in RFC 7638 order. */
+    public_jwk: string
+    /** The gateway-signed statement of this level: compact JWS. */
+    statement: string
     created_at: number
     expires_at: number
     /** The latest time that renewal can reach. */
