@@ -1,0 +1,108 @@
+import './reflect.ts'
+import { type KeyObject, X509Certificate, createHash, createPublicKey, randomBytes } from 'node:crypto'
+import { isIP } from 'node:net'
+import * as x509 from '@peculiar/x509'
+import { subtreesOf } from './name-constraints.ts'
+
+const P256 = { name: 'ECDSA', namedCurve: 'P-256' } as const
+const DAY_MS = 86_400_000
+const CA_DAYS = 3650
+/** Clients whose clocks run behind still accept what was just made. */
+const BACKDATE_MS = 300_000
+
+/** A certificate authority of the gateway: one for servers, another for clients, neither good for the other's use. */
+export interface Authority {
+  readonly pem: string
+  readonly key: KeyObject
+}
+
+/** Makes the certificate (PEM, ten years) of a new authority for a key. `trustDomain` limits it to SPIFFE IDs of that domain. */
+export async function makeAuthority(options: {
+  key: KeyObject
+  name: string
+  use: 'server' | 'client'
+  trustDomain?: string
+  now: number
+}): Promise<string> {
+  const publicKey = createPublicKey(options.key)
+  const extensions: x509.Extension[] = [
+    new x509.BasicConstraintsExtension(true, 0, true),
+    new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+    new x509.ExtendedKeyUsageExtension([purpose(options.use)]),
+    await x509.SubjectKeyIdentifierExtension.create(publicKey.toCryptoKey(P256, true, ['verify'])),
+  ]
+  if (options.trustDomain !== undefined) {
+    extensions.push(new x509.Extension('2.5.29.30', true, subtreesOf(options.trustDomain)))
+  }
+  const subject = new x509.Name([{ CN: [options.name] }])
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serial(),
+    subject: subject.toString(),
+    issuer: subject.toString(),
+    notBefore: new Date(options.now - BACKDATE_MS),
+    notAfter: new Date(options.now + CA_DAYS * DAY_MS),
+    signingAlgorithm: { ...P256, hash: 'SHA-256' },
+    publicKey: publicKey.toCryptoKey(P256, true, ['verify']),
+    signingKey: options.key.toCryptoKey(P256, false, ['sign']),
+    extensions,
+  })
+  return `${certificate.toString('pem')}\n`
+}
+
+/** Signs a certificate (PEM, followed by its authority's) for a public key. Server names are DNS names or IP addresses, client names URIs. */
+export async function signCertificate(options: {
+  authority: Authority
+  use: 'server' | 'client'
+  subject: string
+  names: readonly string[]
+  publicKey: KeyObject
+  notBefore: number
+  notAfter: number
+}): Promise<string> {
+  const issuer = new x509.X509Certificate(options.authority.pem)
+  const publicKey = options.publicKey.toCryptoKey(P256, true, ['verify'])
+  const names = options.names.map(
+    (value): x509.JsonGeneralName => ({ type: nameType(options.use, value), value }),
+  )
+  const certificate = await x509.X509CertificateGenerator.create({
+    serialNumber: serial(),
+    subject: new x509.Name([{ CN: [options.subject] }]).toString(),
+    issuer: issuer.subject,
+    notBefore: new Date(options.notBefore - BACKDATE_MS),
+    notAfter: new Date(options.notAfter),
+    signingAlgorithm: { ...P256, hash: 'SHA-256' },
+    publicKey,
+    signingKey: options.authority.key.toCryptoKey(P256, false, ['sign']),
+    extensions: [
+      new x509.BasicConstraintsExtension(false, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+      new x509.ExtendedKeyUsageExtension([purpose(options.use)]),
+      new x509.SubjectAlternativeNameExtension(names),
+      await x509.SubjectKeyIdentifierExtension.create(publicKey),
+      await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
+    ],
+  })
+  return `${certificate.toString('pem')}\n${options.authority.pem}`
+}
+
+/** The pin of a certificate's key, `sha256:` and the base64 of SHA-256 over its SubjectPublicKeyInfo (as RFC 7469 §2.4). */
+export function spkiPin(certificatePem: string): string {
+  const spki = new X509Certificate(certificatePem).publicKey.export({ type: 'spki', format: 'der' })
+  return `sha256:${createHash('sha256').update(spki).digest('base64')}`
+}
+
+function purpose(use: 'server' | 'client'): x509.ExtendedKeyUsage {
+  return use === 'server' ? x509.ExtendedKeyUsage.serverAuth : x509.ExtendedKeyUsage.clientAuth
+}
+
+function nameType(use: 'server' | 'client', value: string): 'dns' | 'ip' | 'url' {
+  if (use === 'client') return 'url'
+  return isIP(value) === 0 ? 'dns' : 'ip'
+}
+
+/** 127 random bits: positive in DER, and never zero (RFC 5280 §4.1.2.2). */
+function serial(): string {
+  const bytes = randomBytes(16)
+  bytes.writeUInt8((bytes.readUInt8(0) & 0x7f) | 0x40, 0)
+  return bytes.toString('hex')
+}
