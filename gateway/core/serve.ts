@@ -21,6 +21,8 @@ export interface House {
   readonly detectors: Detectors
   readonly recordings: Recordings
   readonly sessions: LiveSessions
+  /** Told when a client has proved who it is, so that it no longer counts against the limits of those that have not. */
+  settled(client: Duplex): void
   readonly log: { warn(fields: object, message: string): void; error(fields: object, message: string): void }
 }
 
@@ -41,6 +43,7 @@ export async function serve(protocol: Protocol, client: Duplex, house: House): P
     conversation = await protocol.greet(client, AbortSignal.timeout(GREETING_MS))
     if (conversation === null) return
     identity = await house.identities.identify(conversation.hello.proof)
+    house.settled(client)
     const grant = house.gate.admit(identity, conversation.hello.connection)
     const entry = await house.sessions.begin(identity, conversation.hello.connection, protocol.name)
     await converse({ entry, grant, conversation, address, house })

@@ -1,0 +1,184 @@
+// pgbench and COPY: direct, through pgbouncer (session pooling) and through the gateway with everything on, in one run.
+// The ratios are what counts; the machine runs the load as well.
+import { spawn, spawnSync } from 'node:child_process'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { secrets, writeConfig } from '../demo/shop.ts'
+import { startGithubOidc } from '../fakes/github-oidc.ts'
+import { executable, startGatewayProcess } from '../servers/gateway.ts'
+import { startPostgres } from '../servers/postgres.ts'
+import { hasPgbouncer, startPgbouncer } from './pgbouncer.ts'
+
+const { values: options } = parseArgs({
+  options: { seconds: { type: 'string', default: '5' }, megabytes: { type: 'string', default: '100' } },
+})
+
+type Target = { name: string; env: Record<string, string>; pid: number | null }
+
+const closers: (() => Promise<unknown>)[] = []
+try {
+  await bench()
+} finally {
+  for (const close of closers.reverse()) await close()
+}
+
+async function bench(): Promise<void> {
+  for (const tool of ['pgbench', 'psql']) {
+    if (spawnSync(tool, ['--version']).error !== undefined) {
+      throw new Error(`the bench needs ${tool}: apt-get install postgresql`)
+    }
+  }
+  const targets = await startTargets()
+  const [direct] = targets
+  if (direct === undefined) return
+  run('pgbench', ['-i', '-s', '10', '-q', 'shop'], direct.env)
+  for (const protocol of ['simple', 'extended', 'prepared']) {
+    for (const clients of [1, 8]) {
+      const rows: Row[] = []
+      for (const target of targets) rows.push(await measure(target, protocol, clients))
+      report(`pgbench -S, ${protocol}, ${clients} client${clients === 1 ? '' : 's'}`, 'tps', rows)
+    }
+  }
+  const rows: Row[] = []
+  for (const target of targets) rows.push(await copy(target))
+  report(`COPY of ${options.megabytes} MB to the client`, 'MB/s', rows)
+}
+
+/** `micros`: CPU time of the process in the middle, in microseconds a query or megabyte. */
+type Row = { target: string; rate: number; latency: number | null; micros: number | null }
+
+async function startTargets(): Promise<Target[]> {
+  const folder = await mkdtemp(join(tmpdir(), 'hoop-bench-'))
+  closers.push(() => rm(folder, { recursive: true, force: true }))
+  const postgres = await startPostgres({ tls: true })
+  closers.push(() => postgres.stop())
+  const { user, password } = postgres.superuser
+  await postgres.query('CREATE DATABASE shop')
+  await postgres.query('ALTER SYSTEM SET log_statement = none')
+  await postgres.query('SELECT pg_reload_conf()')
+  const base = {
+    PGUSER: user,
+    PGPASSWORD: password,
+    PGDATABASE: 'shop',
+    PGSSLMODE: 'require',
+    PGHOST: '127.0.0.1',
+  }
+  const targets: Target[] = [{ name: 'direct', env: { ...base, PGPORT: String(postgres.port) }, pid: null }]
+
+  const oidc = await startGithubOidc()
+  closers.push(() => oidc.close())
+  await postgres.query(
+    `CREATE ROLE ci_readonly LOGIN SUPERUSER PASSWORD '${secrets.ORDERS_RO_PASSWORD}';
+     CREATE TABLE customers (id int PRIMARY KEY, name text, email text)`,
+    { database: 'shop' },
+  )
+  const { path, url } = await writeConfig({ folder, issuer: oidc.url, database: postgres })
+  const gateway = await startGatewayProcess(path, secrets)
+  closers.push(() => gateway.stop())
+
+  if (hasPgbouncer()) {
+    const certificate = await serverCertificate(folder)
+    const pgbouncer = await startPgbouncer({ server: { ...postgres, user, password }, certificate })
+    closers.push(() => pgbouncer.stop())
+    targets.push({ name: 'pgbouncer', env: { ...base, PGPORT: String(pgbouncer.port) }, pid: pgbouncer.pid })
+  } else {
+    console.log('without pgbouncer (apt-get install pgbouncer): no ratio to it')
+  }
+  const client = { HOOP_ID_TOKEN: await oidc.issue({}, { aud: url }), HOOP_HOME: join(folder, 'home') }
+  const flags = ['--gateway', url, '--ca', join(folder, 'data/ca.pem'), '--platform', 'token']
+  run(process.execPath, [executable, 'open', '--stage', 'test', ...flags], client)
+  const settings = run(process.execPath, [executable, 'env', '--format', 'json'], client)
+  targets.push({
+    name: 'gateway',
+    env: { ...(JSON.parse(settings) as Record<string, string>), PGDATABASE: 'shop' },
+    pid: gateway.pid,
+  })
+  return targets
+}
+
+/** A self-signed certificate for pgbouncer. */
+async function serverCertificate(folder: string): Promise<{ cert: string; key: string }> {
+  const key = run('openssl', ['genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256'], {})
+  const keyFile = join(folder, 'pgbouncer.key')
+  await writeFile(keyFile, key, { mode: 0o600 })
+  const cert = run(
+    'openssl',
+    ['req', '-x509', '-new', '-key', keyFile, '-subj', '/CN=localhost', '-days', '2'],
+    {},
+  )
+  return { cert, key }
+}
+
+function run(program: string, args: readonly string[], env: Record<string, string>): string {
+  const { status, stdout, stderr } = spawnSync(program, args, {
+    env: { ...process.env, ...env },
+    encoding: 'utf8',
+  })
+  if (status !== 0) throw new Error(`${program} ${args[0] ?? ''} ended with ${status}:\n${stdout}${stderr}`)
+  return stdout
+}
+
+async function measure(target: Target, protocol: string, clients: number): Promise<Row> {
+  const before = await cpuMicros(target.pid)
+  const args = ['-S', '-n', '-M', protocol, '-c', String(clients), '-j', '1', '-T', options.seconds]
+  const printed = run('pgbench', args, target.env)
+  const after = await cpuMicros(target.pid)
+  const rate = number(printed, /tps = ([0-9.]+)/)
+  const transactions = number(printed, /transactions actually processed: ([0-9]+)/)
+  const micros = before === null || after === null ? null : (after - before) / transactions
+  return { target: target.name, rate, latency: number(printed, /latency average = ([0-9.]+)/), micros }
+}
+
+function number(text: string, pattern: RegExp): number {
+  const found = pattern.exec(text)?.[1]
+  if (found === undefined) throw new Error(`${pattern} is not in:\n${text}`)
+  return Number(found)
+}
+
+/** Streams rows of about 1 KB to psql, which throws them away. */
+async function copy(target: Target): Promise<Row> {
+  const megabytes = Number(options.megabytes)
+  const statement = `COPY (SELECT repeat(md5(n::text), 32) FROM generate_series(1, ${megabytes * 1024}) n) TO STDOUT`
+  const before = await cpuMicros(target.pid)
+  const started = process.hrtime.bigint()
+  const code = await new Promise<number | null>((resolve, reject) => {
+    const child = spawn('psql', ['-qAtc', statement], {
+      env: { ...process.env, ...target.env },
+      stdio: ['ignore', 'ignore', 'inherit'],
+    })
+    child.once('error', reject)
+    child.once('close', resolve)
+  })
+  if (code !== 0) throw new Error(`COPY through ${target.name} ended with ${code}`)
+  const seconds = Number(process.hrtime.bigint() - started) / 1e9
+  const after = await cpuMicros(target.pid)
+  const micros = before === null || after === null ? null : (after - before) / megabytes
+  return { target: target.name, rate: megabytes / seconds, latency: null, micros }
+}
+
+/** CPU time that a process and its threads have used, user and system; null where /proc does not tell. */
+async function cpuMicros(pid: number | null): Promise<number | null> {
+  if (pid === null || process.platform !== 'linux') return null
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) * 10_000
+}
+
+function report(title: string, unit: string, rows: readonly Row[]): void {
+  const direct = rows[0]?.rate ?? 0
+  const pooler = rows.find(({ target }) => target === 'pgbouncer')?.rate
+  console.log(`\n${title}`)
+  for (const { target, rate, latency, micros } of rows) {
+    const parts = [
+      target.padEnd(10),
+      `${rate.toFixed(0).padStart(8)} ${unit}`,
+      `${(rate / direct).toFixed(2)} of direct`,
+      pooler === undefined ? '' : `${(rate / pooler).toFixed(2)} of pgbouncer`,
+      latency === null ? '' : `${latency.toFixed(3)} ms`,
+      micros === null ? '' : `${micros.toFixed(0)} µs CPU each`,
+    ]
+    console.log(`  ${parts.filter((part) => part !== '').join('   ')}`)
+  }
+}
