@@ -1,0 +1,97 @@
+import type { Verify } from './keywords.ts'
+import { type Scan, set, sets } from './scan.ts'
+
+// Secrets with an inner structure. Each reads forward only, and what a failed reading has passed cannot start another
+// of its kind, so that no input makes the work more than a small multiple of its length.
+
+const longestSegment = 16_384
+const longestPem = 16_384
+const longestAuthority = 1024
+
+/** A JWS (RFC 7515 §7.1: three segments, the second again JSON) or JWE (RFC 7516 §7.1: five) in compact form. */
+export function findJwt(kind: number): Verify {
+  return (scan, start, end) => {
+    if (!scan.starts(start) || scan.at(start - 1) === 0x2d || scan.at(start - 1) === 0x5f) return
+    const ends = [scan.run(end, set.url, longestSegment)]
+    for (let at = ends[0] ?? end; ends.length < 5 && scan.at(at) === 0x2e; ) {
+      at = scan.run(at + 1, set.url, longestSegment)
+      ends.push(at)
+    }
+    const [header = end, payload = 0, signature = 0] = ends
+    if (header - start < 16 || ends.length < 3) return
+    const signed = scan.follows(header + 1, 'ey') && payload - header > 8 && signature - payload > 20
+    const last = ends.at(-1) ?? signature
+    if (ends.length === 5 && last - start > 80) scan.add(start, last, kind)
+    else if (signed) scan.add(start, signature, kind)
+  }
+}
+
+/** A private key in PEM armour (RFC 7468; OpenSSH and OpenPGP too), on lines or on one line with `\n`; also one cut short. */
+export function findPrivateKey(kind: number): Verify {
+  return (scan, start, end) => {
+    const label = labelEnd(scan, end)
+    if (label < 0) return
+    let at = label
+    const stop = Math.min(scan.bytes.length, label + longestPem)
+    while (at < stop && isPem(scan.bytes[at] ?? 0) && !scan.follows(at, '-----')) at++
+    if (at === scan.bytes.length && at < label + longestPem) scan.touched = true
+    if (scan.follows(at, '-----END ')) {
+      const close = labelEnd(scan, at + 9)
+      if (close > 0) return scan.add(start, close, kind)
+    }
+    // Without its end the body is still a secret, once it is longer than words that mention such a line.
+    if (at - label >= 48) scan.add(start, at, kind)
+  }
+}
+
+/** The end of `… PRIVATE KEY-----` (or `… PRIVATE KEY BLOCK-----`); -1 when the label is another. */
+function labelEnd(scan: Scan, from: number): number {
+  let at = from
+  let words = ''
+  while (at - from < 48 && scan.at(at) !== 0x2d) {
+    const byte = scan.at(at)
+    if (byte !== 0x20 && !scan.is(at, set.upper)) return -1
+    words += String.fromCharCode(byte)
+    at++
+  }
+  return /PRIVATE KEY(?: BLOCK)?$/.test(words) && scan.follows(at, '-----') ? at + 5 : -1
+}
+
+/** Base64, armour headers (`Proc-Type: 4,ENCRYPTED`), line ends and their escapes. */
+function isPem(byte: number): boolean {
+  return (
+    ((sets[byte] ?? 0) & (set.base64 | set.dotted)) !== 0 ||
+    ' \t\r\n\\=:,"+()'.includes(String.fromCharCode(byte))
+  )
+}
+
+/** The password in `scheme://user:PASSWORD@host` (RFC 3986 §3.2.1): the last `@` of the authority ends it. */
+export function findAuthority(kind: number): Verify {
+  return (scan, start, end) => {
+    if (!scan.is(start - 1, set.alnum)) return
+    let colon = -1
+    let sign = -1
+    let at = end
+    for (; at - end < longestAuthority; at++) {
+      const byte = scan.at(at)
+      if (byte <= 0x20 || byte === 0x7f || '"\'`<>/?#\\'.includes(String.fromCharCode(byte))) break
+      if (byte === 0x3a && colon < 0) colon = at
+      if (byte === 0x40) sign = at
+      // `host:80,` lists another host: what follows is no password.
+      if (byte === 0x2c && colon > 0 && sign < 0 && scan.run(colon + 1, set.digit, 6) === at) break
+    }
+    if (colon < 0 || sign <= colon + 1 || isBlank(scan, colon + 1, sign)) return
+    scan.add(colon + 1, sign, kind)
+  }
+}
+
+/** Something that stands for a password: `***`, `$PASSWORD`, `{password}`, `%s`, or what was redacted before. */
+function isBlank(scan: Scan, from: number, to: number): boolean {
+  const first = scan.at(from)
+  if (first === 0x24 || first === 0x7b) return true
+  if (first === 0x25) return !scan.is(from + 1, set.hex | set.upper) || to - from < 3
+  if (scan.follows(from, '[redacted:') || scan.follows(from, '[masked]')) return true
+  for (let i = from; i < to; i++)
+    if (scan.at(i) !== 0x2a && scan.at(i) !== 0x78 && scan.at(i) !== 0x2e) return false
+  return true
+}
