@@ -1,0 +1,147 @@
+import { constants } from 'node:fs'
+import { chmod, mkdtemp, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { isAbsolute, join } from 'node:path'
+import type { IdentityView } from '../gateway/core/contract.ts'
+import { ClientError, systemCode } from './error.ts'
+import { type Held, isIdentityView } from './exchange.ts'
+import { readKey } from './key.ts'
+import type { Rewrites } from './scope.ts'
+
+/** What `identity.json` holds: nothing secret. */
+export interface Card {
+  readonly gateway: string
+  readonly token_type: 'DPoP' | 'Bearer'
+  readonly identity: IdentityView
+  /** Variables that lead to a connection. */
+  readonly rewrites: Rewrites
+}
+
+/** An identity in force, as its private folder tells it. */
+export interface Home {
+  readonly path: string
+  readonly card: Card
+  readonly held: Held
+  /** The CA that the folder's client programs trust, PEM. */
+  readonly ca: string
+}
+
+/** A new private folder (0700) under RUNNER_TEMP, where the runner has one, or the system's temporary folder. */
+export async function makeHome(
+  environment: Readonly<Record<string, string | undefined>> = process.env,
+): Promise<string> {
+  const base = environment.RUNNER_TEMP
+  const path = await mkdtemp(join(base !== undefined && base !== '' ? base : tmpdir(), 'hoop-'))
+  await chmod(path, 0o700) // mkdtemp makes it so, and a filter of the file system may not
+  return path
+}
+
+/**
+ * Writes a file (0600) so that a reader sees the old or the new one whole, and follows no link: the draft is made anew
+ * (`O_EXCL`), and a rename replaces a link instead of writing through it.
+ */
+export async function writePrivate(home: string, name: string, content: string | Uint8Array): Promise<void> {
+  const draft = join(home, `.${name}.${process.pid}.new`)
+  await rm(draft, { force: true })
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0)
+  const file = await open(draft, flags, 0o600)
+  try {
+    await file.writeFile(content)
+  } finally {
+    await file.close()
+  }
+  await rename(draft, join(home, name))
+}
+
+/** Removes the folder and all in it; nothing when it is gone. Links in it are removed, never followed. */
+export async function removeHome(path: string): Promise<void> {
+  await rm(path, { recursive: true, force: true, maxRetries: 3 })
+}
+
+const gone = 'open an identity first (`hoop-access open`), and check HOOP_HOME'
+
+/** Reads the identity in force; refuses a folder that others can read or that belongs to another user. */
+export async function readHome(path: string | undefined): Promise<Home> {
+  if (path === undefined || path === '')
+    throw new ClientError('no_identity', 'no identity is in force (HOOP_HOME is not set)', gone)
+  if (!isAbsolute(path)) throw new ClientError('bad_home', 'HOOP_HOME is not an absolute path', gone)
+  await checkFolder(path)
+  const [json, token, pem, certificate, ca] = await Promise.all(
+    ['identity.json', 'token', 'client.key', 'client.crt', 'ca.pem'].map((name) =>
+      readText(join(path, name)),
+    ),
+  )
+  const card = readCard(json ?? '')
+  const expiresAt = Date.parse(card.identity.expires_at)
+  const held: Held = {
+    key: readKey(pem ?? ''),
+    token: (token ?? '').trim(),
+    tokenType: card.token_type,
+    certificate: certificate ?? '',
+    expiresAt,
+  }
+  return { path, card, held, ca: ca ?? '' }
+}
+
+async function checkFolder(path: string): Promise<void> {
+  const status = await stat(path).catch((cause: unknown) => {
+    const why = `HOOP_HOME cannot be read (${systemCode(cause) ?? 'unknown error'}): ${path}`
+    throw new ClientError('no_identity', why, gone, { cause })
+  })
+  if (process.platform === 'win32') return // modes say nothing about who may read
+  const user = process.getuid?.()
+  if ((status.mode & 0o077) !== 0 || (user !== undefined && status.uid !== user)) {
+    const next = 'close it and open a new identity: its key may have been read'
+    throw new ClientError('bad_home', `others can read HOOP_HOME: ${path}`, next)
+  }
+}
+
+async function readText(path: string): Promise<string> {
+  try {
+    return await readFile(path, { encoding: 'utf8', flag: constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) })
+  } catch (cause) {
+    throw new ClientError(
+      'bad_home',
+      `${path} cannot be read (${systemCode(cause) ?? 'unknown error'})`,
+      gone,
+      { cause },
+    )
+  }
+}
+
+function readCard(json: string): Card {
+  const value = parse(json)
+  if (isCard(value)) return value
+  throw new ClientError(
+    'bad_home',
+    'identity.json in HOOP_HOME is damaged',
+    'close it and open a new identity',
+  )
+}
+
+function parse(json: string): unknown {
+  try {
+    return JSON.parse(json)
+  } catch {
+    return undefined // said by the caller
+  }
+}
+
+function isCard(value: unknown): value is Card {
+  if (typeof value !== 'object' || value === null) return false
+  const { gateway, token_type, identity, rewrites } = {
+    gateway: null,
+    token_type: null,
+    identity: null,
+    rewrites: null,
+    ...value,
+  }
+  return (
+    typeof gateway === 'string' &&
+    (token_type === 'DPoP' || token_type === 'Bearer') &&
+    isIdentityView(identity) &&
+    typeof rewrites === 'object' &&
+    rewrites !== null &&
+    Object.values(rewrites).every((one) => typeof one === 'string')
+  )
+}
