@@ -1,0 +1,253 @@
+import { type AddressInfo, type Server, type Socket, createServer } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
+import { GatewayError } from '../core/errors.ts'
+import { Admission, type Limits, type Place, defaultLimits } from './admission.ts'
+import { type Greeting, type GreetingName, greetings, recognise } from './greeting.ts'
+import { ALPN_POSTGRES, type TlsConfig, createSecurer } from './tls.ts'
+
+export interface ListenerOptions {
+  /** An IP address, or a name that resolves to one. */
+  readonly address: string
+  /** 0 takes a free port. */
+  readonly port: number
+  /** Further ports, one protocol each. */
+  readonly ports?: { readonly postgres?: number | undefined } | undefined
+  readonly tls: TlsConfig
+  /** Takes a client that speaks HTTP, after TLS. */
+  readonly http: (socket: TLSSocket) => void
+  readonly protocols: {
+    /** Takes a PostgreSQL client: before TLS (its SSLRequest unread), or after it where it began with TLS. */
+    readonly postgres: (socket: Duplex) => void
+  }
+  readonly limits?: Partial<Limits>
+  /** Milliseconds. */
+  readonly deadlines?: { readonly firstBytes?: number; readonly handshake?: number }
+  readonly log: {
+    debug(fields: object, message: string): void
+    warn(fields: object, message: string): void
+    error(fields: object, message: string): void
+  }
+}
+
+export interface Listener {
+  /** Where it listens; `ports` holds the ports of single protocols. */
+  readonly address: AddressInfo & { readonly ports: { readonly postgres?: number } }
+  readonly counts: { readonly connections: number; readonly greeting: number }
+  /**
+   * Upgrades a socket that a protocol was given, after an SSLRequest was answered.
+   * Rejects with `GatewayError` `protocol_violation` when bytes came before TLS, when the handshake fails
+   * or is not over in time, or when another protocol was negotiated; the socket is then destroyed.
+   */
+  secure(socket: Duplex): Promise<TLSSocket>
+  /** Says that a client proved who it is: it no longer counts as one in greeting. */
+  settled(socket: Duplex): void
+  /** What new connections are greeted with. */
+  setCertificate(tls: TlsConfig): void
+  /** Takes no new connection; ends those that are left after `drainMs`. */
+  close(drainMs: number): Promise<void>
+}
+
+const DEADLINE_MS = 10_000
+const KEEPALIVE_MS = 30_000
+
+/** Listens on one port (and ports of single protocols), and gives each client to the protocol that it starts with. */
+export async function listen(options: ListenerOptions): Promise<Listener> {
+  const { log, deadlines } = options
+  const admission = new Admission({ ...defaultLimits, ...options.limits })
+  const securer = createSecurer(options.tls, deadlines?.handshake ?? DEADLINE_MS)
+  const open = new Set<Socket>()
+  const raws = new WeakMap<Duplex, Socket>()
+  const places = new WeakMap<Duplex, Place>()
+
+  const accept = (socket: Socket, only: 'postgres' | null): void => {
+    socket.on('error', (error) => log.debug({ err: error }, 'a connection broke'))
+    const place = admission.enter(socket.remoteAddress ?? '')
+    if (place === null) {
+      socket.destroy()
+      return log.debug({ client: socket.remoteAddress }, 'too many connections: one was dropped')
+    }
+    open.add(socket)
+    places.set(socket, place)
+    raws.set(socket, socket)
+    socket.once('close', () => {
+      open.delete(socket)
+      place.leave()
+    })
+    firstBytes(socket, deadlines?.firstBytes ?? DEADLINE_MS, (name) => {
+      if (name === 'tls') return void direct(socket, only)
+      if (name === 'postgres') return give(socket, options.protocols.postgres)
+      if (only !== null || name === null) return void socket.destroy()
+      farewell(socket, words[name])
+    })
+  }
+
+  /** A client that starts with TLS says in ALPN what it speaks inside (RFC 7301); without, it is HTTP. */
+  const direct = async (raw: Socket, only: 'postgres' | null): Promise<void> => {
+    try {
+      const socket = await upgrade(raw)
+      if (socket.alpnProtocol === ALPN_POSTGRES) return give(socket, options.protocols.postgres)
+      if (only !== null) return void socket.destroy()
+      give(socket, options.http)
+    } catch (error) {
+      log.debug({ err: error, client: raw.remoteAddress }, 'no TLS')
+    }
+  }
+
+  const upgrade = async (raw: Socket): Promise<TLSSocket> => {
+    const socket = await securer.secure(raw)
+    socket.on('error', (error) => log.debug({ err: error }, 'a connection broke'))
+    socket.once('close', () => raw.destroy())
+    const place = places.get(raw)
+    if (place !== undefined) places.set(socket, place)
+    if (socket.authorized) place?.settle()
+    return socket
+  }
+
+  const give = <S extends Duplex>(socket: S, taker: (socket: S) => void): void => {
+    try {
+      taker(socket)
+    } catch (error) {
+      log.error({ err: error }, 'a protocol failed to take its client')
+      socket.destroy()
+    }
+  }
+
+  const servers: Server[] = []
+  const bind = (port: number, only: 'postgres' | null): Promise<AddressInfo> =>
+    bound(options.address, port, (socket) => accept(socket, only), log, servers)
+  const main = await bind(options.port, null)
+  const ports: { postgres?: number } = {}
+  try {
+    if (options.ports?.postgres !== undefined)
+      ports.postgres = (await bind(options.ports.postgres, 'postgres')).port
+  } catch (error) {
+    for (const server of servers) server.close()
+    throw error
+  }
+
+  return {
+    address: { ...main, ports },
+    counts: {
+      get connections() {
+        return admission.connections
+      },
+      get greeting() {
+        return admission.greeting
+      },
+    },
+    secure: async (socket) => {
+      const raw = raws.get(socket)
+      if (raw === undefined || raw.readableLength > 0) {
+        // Bytes sent before TLS would be taken for bytes sent inside it (as in CVE-2021-23214).
+        socket.destroy()
+        throw new GatewayError('protocol_violation', 'bytes came between the request for TLS and TLS')
+      }
+      raws.delete(raw)
+      const secured = await upgrade(raw)
+      const { alpnProtocol } = secured
+      if (typeof alpnProtocol === 'string' && alpnProtocol !== ALPN_POSTGRES) {
+        // A client that believes it speaks another protocol is being steered here (ALPACA).
+        secured.destroy()
+        throw new GatewayError(
+          'protocol_violation',
+          `${alpnProtocol} was negotiated where PostgreSQL is spoken`,
+        )
+      }
+      return secured
+    },
+    settled: (socket) => places.get(socket)?.settle(),
+    setCertificate: (tls) => securer.setCertificate(tls),
+    close: async (drainMs) => {
+      const closed = Promise.all(
+        servers.map((server) => new Promise<void>((resolve) => void server.close(() => resolve()))),
+      )
+      const timer = setTimeout(() => {
+        for (const socket of open) socket.destroy()
+      }, drainMs)
+      await closed
+      await Promise.all([...open].map((socket) => new Promise((resolve) => socket.once('close', resolve))))
+      clearTimeout(timer)
+      securer.close()
+    },
+  }
+}
+
+/** Waits for enough bytes to tell the protocol, puts them back, and says which it is: null when none, or too late. */
+function firstBytes(
+  socket: Socket,
+  deadlineMs: number,
+  tell: (name: GreetingName | 'silent' | null) => void,
+): void {
+  let seen: Buffer = Buffer.alloc(0)
+  const read = (): void => {
+    const chunk: unknown = socket.read()
+    if (!Buffer.isBuffer(chunk)) return
+    seen = seen.length === 0 ? chunk : Buffer.concat([seen, chunk])
+    const name = recognise(seen, known)
+    if (name !== 'more') done(name)
+  }
+  const done = (name: GreetingName | 'silent' | null): void => {
+    clearTimeout(timer)
+    socket.off('readable', read)
+    socket.off('end', gone)
+    socket.off('close', gone)
+    if (seen.length > 0) socket.unshift(seen)
+    tell(name)
+  }
+  const gone = (): void => {
+    clearTimeout(timer)
+    socket.destroy()
+  }
+  // One deadline for all of the greeting: a byte every nine seconds does not move it.
+  const timer = setTimeout(() => done(seen.length === 0 ? 'silent' : null), deadlineMs)
+  socket.on('readable', read)
+  socket.once('end', gone)
+  socket.once('close', gone)
+}
+
+const known: readonly Greeting<GreetingName>[] = greetings
+
+const httpsOnly = 'This port speaks HTTPS only: use https:// in the URL.\n'
+
+/** What is said to those who are not served. */
+const words: Record<'ssh' | 'http' | 'silent', string> = {
+  http: `HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: ${httpsOnly.length}\r\nconnection: close\r\n\r\n${httpsOnly}`,
+  // RFC 4253 §4.2 lets a server send lines before its version; clients show them.
+  ssh: 'hoop-access: this gateway does not serve SSH here.\r\n',
+  silent: 'hoop-access: nothing was sent in time.\r\n',
+}
+
+const FAREWELL_MS = 1000
+
+/** Says one thing and closes, whether or not the client reads it. */
+function farewell(socket: Socket, text: string): void {
+  const timer = setTimeout(() => socket.destroy(), FAREWELL_MS)
+  socket.once('close', () => clearTimeout(timer))
+  // What the client still sends is thrown away, so that the answer is not lost to a reset.
+  socket.resume()
+  socket.end(text)
+}
+
+function bound(
+  host: string,
+  port: number,
+  accept: (socket: Socket) => void,
+  log: ListenerOptions['log'],
+  servers: Server[],
+): Promise<AddressInfo> {
+  const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEPALIVE_MS }, accept)
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen({ host, port, backlog: 1024 }, () => {
+      server.off('error', reject)
+      // EMFILE and the like: said, and survived.
+      server.on('error', (error) => log.error({ err: error }, 'a connection could not be accepted'))
+      servers.push(server)
+      const address = server.address()
+      if (address === null || typeof address === 'string')
+        return reject(new GatewayError('internal', 'no address'))
+      resolve(address)
+    })
+  })
+}

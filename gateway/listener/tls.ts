@@ -1,0 +1,117 @@
+import { constants } from 'node:crypto'
+import type { Socket } from 'node:net'
+import { type TLSSocket, type TlsOptions, createServer } from 'node:tls'
+import { GatewayError } from '../core/errors.ts'
+
+/** The gateway's certificate and the CA of its clients' certificates; all PEM. */
+export interface TlsConfig {
+  /** The server's certificate, then the CAs between it and the root. */
+  readonly cert: string
+  readonly key: string
+  /** The CA that signs the certificates of identities: no other is believed. */
+  readonly clientCa: string
+  readonly minVersion?: 'TLSv1.2' | 'TLSv1.3'
+}
+
+export const ALPN_HTTP = 'http/1.1'
+export const ALPN_POSTGRES = 'postgresql'
+
+/** Does TLS handshakes on sockets that were accepted elsewhere. */
+export interface Securer {
+  /**
+   * Turns a socket into TLS, on the handle itself, with no stream between. What was already read has to be unshifted.
+   * Rejects with `GatewayError` `protocol_violation` or `timed_out`; the socket is then destroyed.
+   */
+  secure(socket: Socket): Promise<TLSSocket>
+  /** What new handshakes use; those done are not touched, and their tickets are no longer taken. */
+  setCertificate(tls: TlsConfig): void
+  close(): void
+}
+
+/** A server that never listens: Node sets `authorized` (OpenSSL's verdict on the client's chain) only on sockets of a server. */
+export function createSecurer(tls: TlsConfig, handshakeMs: number): Securer {
+  const server = createServer({ ...optionsOf(tls), handshakeTimeout: handshakeMs })
+  // The event names the TLS socket only; the two ends' addresses say whose handshake it was.
+  const waiting = new Map<string, Waiting>()
+
+  server.on('secureConnection', (socket) => {
+    const waiter = waiting.get(ends(socket))
+    if (waiter === undefined) return void socket.destroy()
+    // A TLS 1.3 session that was resumed without a client certificate passes for verified (Node's VerifyPeerCertificate
+    // takes a pre-shared key for proof); only a certificate that can be seen counts.
+    if (socket.getPeerX509Certificate() === undefined) socket.authorized = false
+    waiter.resolve(socket)
+  })
+  server.on('tlsClientError', (error, socket) => {
+    socket.on('error', () => socket.destroy())
+    socket.destroy()
+    waiting.get(ends(socket))?.reject(error)
+  })
+
+  return {
+    secure: (socket) =>
+      new Promise((resolve, reject) => {
+        const key = ends(socket)
+        if (socket.destroyed || waiting.has(key)) {
+          socket.destroy()
+          return reject(new GatewayError('protocol_violation', 'the client left before TLS'))
+        }
+        const settle = (): void => {
+          clearTimeout(timer)
+          socket.off('close', gone)
+          waiting.delete(key)
+        }
+        const waiter: Waiting = {
+          resolve: (secured) => {
+            settle()
+            resolve(secured)
+          },
+          reject: (cause) => {
+            settle()
+            socket.destroy()
+            reject(new GatewayError('protocol_violation', 'the TLS handshake failed', { cause }))
+          },
+        }
+        const gone = (): void => waiter.reject(new Error('the client left during the handshake'))
+        // Node's own handshake timeout reports to tlsClientError; this one holds where it does not.
+        const timer = setTimeout(
+          () => waiter.reject(new Error('the handshake took too long')),
+          handshakeMs + 500,
+        )
+        waiting.set(key, waiter)
+        socket.once('close', gone)
+        server.emit('connection', socket)
+      }),
+    setCertificate: (next) => server.setSecureContext(optionsOf(next)),
+    close: () => {
+      for (const waiter of waiting.values()) waiter.reject(new Error('the gateway is stopping'))
+    },
+  }
+}
+
+interface Waiting {
+  resolve(socket: TLSSocket): void
+  reject(cause: Error): void
+}
+
+function optionsOf({ cert, key, clientCa, minVersion = 'TLSv1.2' }: TlsConfig): TlsOptions {
+  return {
+    cert,
+    key,
+    ca: clientCa,
+    minVersion,
+    // Asked for, not demanded: who comes without one may still exchange a token, and gets no further.
+    requestCert: true,
+    rejectUnauthorized: false,
+    ALPNProtocols: [ALPN_POSTGRES, ALPN_HTTP],
+    honorCipherOrder: true,
+    // Renegotiation could change who the client is in the middle of a connection.
+    secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
+    // Tickets hold the client's certificate, and are good for this process only.
+    sessionTimeout: 600,
+  }
+}
+
+function ends(socket: Socket): string {
+  return `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress} ${socket.localPort}`
+}
