@@ -76,7 +76,7 @@ export function networkOf(address: string): string {
   const first = head === '' ? [] : head.split(':')
   const last = tail === undefined || tail === '' ? [] : tail.split(':')
   const zeros = tail === undefined ? 0 : Math.max(0, 8 - first.length - last.length)
-  const groups = [...first, ...new Array<string>(zeros).fill('0'), ...last]
+  const groups = [...first, ...Array.from({ length: zeros }, () => '0'), ...last]
   return `${groups
     .slice(0, 4)
     .map((group) => Number.parseInt(group, 16).toString(16))

@@ -37,8 +37,8 @@ export function createSecurer(tls: TlsConfig, handshakeMs: number): Securer {
   server.on('secureConnection', (socket) => {
     const waiter = waiting.get(ends(socket))
     if (waiter === undefined) return void socket.destroy()
-    // A TLS 1.3 session that was resumed without a client certificate passes for verified (Node's VerifyPeerCertificate
-    // takes a pre-shared key for proof); only a certificate that can be seen counts.
+    // Node's VerifyPeerCertificate has an exception for resumed sessions (TLS 1.3 looks like a pre-shared key there, which
+    // it takes for proof); only a certificate that can be seen counts.
     if (socket.getPeerX509Certificate() === undefined) socket.authorized = false
     waiter.resolve(socket)
   })

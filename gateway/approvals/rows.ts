@@ -1,0 +1,136 @@
+import { type Kysely, type RawBuilder, type Selectable, sql } from 'kysely'
+import { z } from 'zod'
+import type { ApprovalState, ApprovalView } from '../core/contract.ts'
+import type { Origin } from '../core/identity.ts'
+import type { Tables } from '../store/schema.ts'
+import type { Answer } from './approval.ts'
+
+export type Row = Selectable<Tables['approvals']>
+
+/** Which approvals to list; the newest first. */
+export interface ApprovalFilter {
+  readonly states?: readonly ApprovalState[] | undefined
+  /** Only those of this identity and of identities below it. */
+  readonly within?: string | undefined
+  /** Only those asked before this one, by its id. */
+  readonly before?: string | undefined
+  readonly limit: number
+}
+
+const answerSchema = z.array(
+  z.object({
+    person: z.string(),
+    group: z.string(),
+    gate: z.string(),
+    answer: z.enum(['approve', 'deny']),
+    reason: z.string(),
+    at: z.number(),
+  }),
+)
+const operationsSchema = z.array(z.object({ action: z.string(), resource: z.string() }))
+const namesSchema = z.array(z.string())
+
+/** The answers given so far. */
+export const answersOf = (row: Row): readonly Answer[] => answerSchema.parse(JSON.parse(row.answers))
+/** The groups that have to agree. */
+export const groupsAsked = (row: Row): readonly string[] => namesSchema.parse(JSON.parse(row.by))
+
+/** SQL: the ids of an identity and all below it. */
+export function selfAndBelow(identity: string): RawBuilder<string> {
+  return sql<string>`(with recursive tree(id) as (
+    select id from identities where id = ${identity}
+    union select child.id from identities child join tree on child.parent = tree.id
+  ) select id from tree)`
+}
+
+const originSchema = z.object({
+  issuer: z.string(),
+  platform: z.enum(['github', 'gitlab', 'jenkins', 'oidc']),
+  claims: z.record(z.string(), z.string()),
+  url: z.string().nullable(),
+})
+
+/** Where an identity's job came from, or null when the store does not know it. */
+export async function originOf(db: Kysely<Tables>, identity: string): Promise<Origin | null> {
+  const row = await db.selectFrom('identities').select('origin').where('id', '=', identity).executeTakeFirst()
+  return row === undefined ? null : originSchema.parse(JSON.parse(row.origin))
+}
+
+/** The rows that a filter asks for. */
+export async function selectRows(db: Kysely<Tables>, filter: ApprovalFilter): Promise<readonly Row[]> {
+  let query = db.selectFrom('approvals').selectAll()
+  if (filter.states !== undefined) query = query.where('state', 'in', filter.states)
+  if (filter.within !== undefined) query = query.where('identity', 'in', selfAndBelow(filter.within))
+  if (filter.before !== undefined) {
+    const last = db.selectFrom('approvals').where('id', '=', filter.before)
+    query = query.where((is) =>
+      is.or([
+        is('requested_at', '<', last.select('requested_at')),
+        is.and([is('requested_at', '=', last.select('requested_at')), is('id', '<', filter.before ?? '')]),
+      ]),
+    )
+  }
+  return query.orderBy('requested_at', 'desc').orderBy('id', 'desc').limit(filter.limit).execute()
+}
+
+/** Rows as people and tools see them; `url` is the gateway's. */
+export async function viewsOf(
+  db: Kysely<Tables>,
+  rows: readonly Row[],
+  url: string,
+): Promise<readonly ApprovalView[]> {
+  const chains = await chainsOf(db, new Set(rows.map((row) => row.identity)))
+  return rows.map((row) => ({
+    id: row.id,
+    state: row.state,
+    connection: row.connection,
+    identity: chains.get(row.identity) ?? `${row.stage} (${row.identity})`,
+    operations: operationsSchema.parse(JSON.parse(row.operations)),
+    statement: row.statement,
+    requested_at: iso(row.requested_at),
+    expires_at: iso(row.expires_at),
+    by: [...groupsAsked(row)],
+    rule: row.rule,
+    url: linkOf(url, row.id),
+    answers: answersOf(row).map((answer) => ({ ...answer, at: iso(answer.at) })),
+  }))
+}
+
+/** The page of an approval; `url` is the gateway's. */
+export function linkOf(url: string, id: string): string {
+  return `${url.replace(/\/+$/, '')}/approvals/${id}`
+}
+
+/** `STAGE (ID) > STAGE (ID)` from the root down, for each identity. */
+async function chainsOf(
+  db: Kysely<Tables>,
+  wanted: ReadonlySet<string>,
+): Promise<ReadonlyMap<string, string>> {
+  const nodes = new Map<string, { stage: string; parent: string | null }>()
+  let next = [...wanted]
+  while (next.length > 0) {
+    const found = await db
+      .selectFrom('identities')
+      .select(['id', 'stage', 'parent'])
+      .where('id', 'in', next)
+      .execute()
+    for (const { id, stage, parent } of found) nodes.set(id, { stage, parent })
+    next = [...new Set(found.flatMap(({ parent }) => (parent === null || nodes.has(parent) ? [] : [parent])))]
+  }
+  const chains = new Map<string, string>()
+  for (const id of wanted) {
+    const levels: string[] = []
+    for (let at: string | null = id; at !== null; ) {
+      const node = nodes.get(at)
+      if (node === undefined) break
+      levels.unshift(`${node.stage} (${at})`)
+      at = node.parent
+    }
+    if (levels.length > 0) chains.set(id, levels.join(' > '))
+  }
+  return chains
+}
+
+function iso(time: number): string {
+  return new Date(time).toISOString()
+}
