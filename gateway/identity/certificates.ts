@@ -7,6 +7,8 @@ import { subtreesOf } from './name-constraints.ts'
 const P256 = { name: 'ECDSA', namedCurve: 'P-256' } as const
 const DAY_MS = 86_400_000
 const CA_DAYS = 3650
+/** id-kp-clientAuth (RFC 5280 §4.2.1.12). */
+const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
 /** Clients whose clocks run behind still accept what was just made. */
 const BACKDATE_MS = 300_000
 
@@ -105,4 +107,35 @@ function serial(): string {
   const bytes = randomBytes(16)
   bytes.writeUInt8((bytes.readUInt8(0) & 0x7f) | 0x40, 0)
   return bytes.toString('hex')
+}
+
+/** What an identity's certificate says, when the gateway's client authority signed it and it is in date; null otherwise. */
+export function readIdentityId(
+  der: Uint8Array,
+  authority: X509Certificate,
+  now: number,
+): {
+  readonly id: string
+  readonly uri: string
+  readonly point: { readonly x: string; readonly y: string }
+} | null {
+  let certificate: X509Certificate
+  try {
+    certificate = new X509Certificate(der)
+    if (!certificate.checkIssued(authority) || !certificate.verify(authority.publicKey)) return null
+  } catch {
+    // Not a certificate: it identifies nobody.
+    return null
+  }
+  if (now < certificate.validFromDate.getTime() || now > certificate.validToDate.getTime()) return null
+  if (certificate.ca || certificate.keyUsage?.includes(CLIENT_AUTH) !== true) return null
+  // The whole of the names: with a second name in it, it would not be one that this gateway makes.
+  const [, uri, id] =
+    /^URI:(spiffe:\/\/[a-z0-9.-]+\/stage\/[a-z0-9_-]+\/(idn_[a-z2-7]{26}))$/.exec(
+      certificate.subjectAltName ?? '',
+    ) ?? []
+  const { x, y } = certificate.publicKey.export({ format: 'jwk' })
+  return id === undefined || uri === undefined || x === undefined || y === undefined
+    ? null
+    : { id, uri, point: { x, y } }
 }

@@ -59,7 +59,7 @@ async function firstTables(db: Kysely<Tables>): Promise<void> {
     .execute()
   await index(db, 'identities', ['root'])
   await index(db, 'identities', ['parent'])
-  await index(db, 'identities', ['expires_at'])
+  await index(db, 'identities', ['renewable_until'])
 
   await db.schema
     .createTable('platform_tokens')

@@ -26,7 +26,7 @@ export interface Tables {
   }
   /** One row a platform token used: what makes it good for one key. */
   platform_tokens: {
-    /** SHA-256 of issuer and jti, or of the token where it has no jti; hex. */
+    /** SHA-256 of issuer and jti, or of what the token signs where it has no jti; hex. */
     digest: string
     thumbprint: string
     identity: string
@@ -34,7 +34,7 @@ export interface Tables {
   }
   /** One row a job: its one root identity. */
   jobs: {
-    /** Issuer's name and the platform's job key: `github:1296269/55/1/991`. */
+    /** Issuer's URL and the platform's job key: `https://token.actions.githubusercontent.com 1296269/55/1/991`. */
     key: string
     identity: string
     created_at: number

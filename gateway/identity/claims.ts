@@ -1,0 +1,87 @@
+import { Refused } from '../core/errors.ts'
+import type { Config, StageConfig } from '../policy/schema.ts'
+import type { PlatformToken } from './issuers.ts'
+
+/** The stage that a verified token may become; throws `Refused` that says which claim of which subject did not match. */
+export function matchStage(config: Config, stageName: string, token: PlatformToken): StageConfig {
+  const stage = Object.hasOwn(config.stages, stageName) ? config.stages[stageName] : undefined
+  if (stage === undefined) {
+    throw new Refused(
+      'invalid_scope',
+      `there is no stage named ${JSON.stringify(stageName)}`,
+      'check the name of the stage',
+    )
+  }
+  const subjects = stage.subjects ?? []
+  if (subjects.length === 0) {
+    throw new Refused(
+      'subject_mismatch',
+      `stage ${stageName} has no subjects: it is reached by delegation only`,
+      'ask for a stage that this job may become, and for this one as a child of it',
+    )
+  }
+  const reasons: string[] = []
+  for (const [index, subject] of subjects.entries()) {
+    const reason = differenceOf(config, subject, token)
+    if (reason === null) return stage
+    reasons.push(`subject ${index}: ${reason}`)
+  }
+  throw new Refused(
+    'subject_mismatch',
+    `this job may not become stage ${stageName}: ${reasons.join('; ')}`,
+    `run it where the claims match, or have a subject for it added to stages.${stageName}.subjects in hoop.yaml`,
+  )
+}
+
+function differenceOf(
+  config: Config,
+  subject: NonNullable<Config['stages'][string]['subjects']>[number],
+  token: PlatformToken,
+): string | null {
+  // By URL: the same issuer may have two names.
+  if (config.issuers[subject.issuer]?.url !== token.url)
+    return `it is for issuer ${subject.issuer}, not ${token.issuer}`
+  for (const [name, pattern] of Object.entries(subject.claims)) {
+    const actual = Object.hasOwn(token.claims, name) ? claimText(token.claims[name]) : null
+    if (actual === null) return `claim ${name} must be ${JSON.stringify(pattern)}, and the token has none`
+    if (!matchPattern(pattern, actual)) {
+      return `claim ${name} must be ${JSON.stringify(pattern)}, and is ${JSON.stringify(actual.slice(0, 256))}`
+    }
+  }
+  if (subject.reviewed === true) {
+    return 'its claims match, but it wants a reviewed environment, and this gateway has no GitHub App with which to ask who reviewed it'
+  }
+  return null
+}
+
+/** A claim as text: booleans and numbers as JSON writes them; lists and objects have none. */
+export function claimText(value: unknown): string | null {
+  if (typeof value === 'string') return value
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : null
+}
+
+/** True when the whole text matches: `*` stands for any characters but `/`, `**` for any. Time is bounded by pattern times text. */
+export function matchPattern(pattern: string, text: string): boolean {
+  // The places in `text` that the pattern so far can have reached.
+  let reached = new Set([0])
+  for (const part of pattern.split(/(\*+)/)) {
+    const next = new Set<number>()
+    if (part.startsWith('*')) {
+      let end = -1
+      for (const from of reached) {
+        // Already covered by a run that started further left; runs come in ascending order.
+        if (from < end) continue
+        for (let at = from; at <= text.length; at++) {
+          next.add(at)
+          end = at + 1
+          if (part === '*' && text[at] === '/') break
+        }
+      }
+    } else {
+      for (const from of reached) if (text.startsWith(part, from)) next.add(from + part.length)
+    }
+    if (next.size === 0) return false
+    reached = next
+  }
+  return reached.has(text.length)
+}

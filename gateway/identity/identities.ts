@@ -1,0 +1,194 @@
+import { X509Certificate } from 'node:crypto'
+import type { TokenAnswer } from '../core/contract.ts'
+import { Refused } from '../core/errors.ts'
+import type { Identity, Proof } from '../core/identity.ts'
+import type { Config } from '../policy/schema.ts'
+import type { LedgerEvent } from '../recording/event.ts'
+import type { Store } from '../store/open.ts'
+import { readIdentityId } from './certificates.ts'
+import { sameText, thumbprintOf } from './client-key.ts'
+import { cleanStore } from './clean.ts'
+import { Proofs } from './dpop.ts'
+import { type ExchangeTools, exchange } from './exchange.ts'
+import type { ExchangeRequest } from './exchange-request.ts'
+import { Issuers } from './issuers.ts'
+import { type Keys, spiffeId } from './keys.ts'
+import { Tokens } from './tokens.ts'
+import { LiveIdentity, Tree } from './tree.ts'
+
+/** How one HTTP request says who sends it. */
+export interface Credentials {
+  /** The Authorization header. */
+  readonly authorization: string | null
+  /** The DPoP header. */
+  readonly dpop: string | null
+  readonly method: string
+  /** The whole URL as clients write it, from `gateway.url`. */
+  readonly url: string
+  /** DER of the client certificate whose key the TLS handshake proved. */
+  readonly clientCertificateDer: Uint8Array | null
+}
+
+/** Everything the gateway knows of who is who among jobs: issues identities, recognises them, ends them. */
+export class Identities {
+  readonly #tools: ExchangeTools
+  readonly #clientCa: X509Certificate
+
+  /** `report` takes what belongs into the ledger; `config` is read anew each time, so that policy can change. */
+  constructor(options: {
+    readonly config: () => Config
+    readonly keys: Keys
+    readonly store: Store
+    readonly report: (event: LedgerEvent) => void
+    readonly issuers?: Issuers
+    readonly now?: () => number
+  }) {
+    const { config, keys, store, report, now = Date.now } = options
+    this.#clientCa = new X509Certificate(keys.clientCaPem)
+    this.#tools = {
+      config,
+      keys,
+      store,
+      report,
+      now,
+      tree: new Tree(store),
+      tokens: new Tokens(keys, () => config().gateway.url, now),
+      issuers: options.issuers ?? new Issuers(config, { now }),
+      proofs: new Proofs(now),
+      made: ({ id, parent, stage, origin, thumbprint }) =>
+        report({ kind: 'identity', identity: id, parent: parent?.id ?? null, stage, origin, thumbprint }),
+      identifyCertificate: (der) => this.#byCertificate(der),
+      identifyToken: (token) => this.#byToken(token),
+      bindingOf: (identity) => this.#bindingOf(identity),
+    }
+  }
+
+  /** `POST /oauth/token` (RFC 8693). Rejects with `Refused`; `issuer_unavailable` and `overloaded` may pass, the rest will not. */
+  exchange(request: ExchangeRequest): Promise<TokenAnswer> {
+    return exchange(this.#tools, request)
+  }
+
+  /** The identity that a proof of the data path proves. Rejects with `Refused`: `unauthenticated`, `identity_ended`, `identity_expired`. */
+  async identify(proof: Proof): Promise<Identity> {
+    const identity =
+      proof.kind === 'certificate'
+        ? await this.#byCertificate(proof.der)
+        : await this.#byBareToken(proof.token)
+    identity.assertAlive(this.#tools.now())
+    return identity
+  }
+
+  /** The identity that sends an HTTP request: by client certificate, DPoP (RFC 9449 §7.1), or a bearer token where that is enough. Rejects like `identify`, and with `invalid_proof`. */
+  async identifyRequest(credentials: Credentials): Promise<Identity> {
+    const { authorization, clientCertificateDer } = credentials
+    const shown = clientCertificateDer === null ? null : await this.#byCertificate(clientCertificateDer)
+    const identity =
+      authorization === null ? shown : await this.#byAuthorization(authorization, credentials, shown)
+    if (identity === null) throw unauthenticated('the request says nothing of who sends it')
+    if (shown !== null && shown.id !== identity.id)
+      throw unauthenticated('certificate and token are of different identities')
+    identity.assertAlive(this.#tools.now())
+    return identity
+  }
+
+  /** `POST /oauth/revoke` (RFC 7009 §2): ends the identity of a token and all below it. A token that is none of ours changes nothing, and nobody is told. */
+  async revoke(token: string, why = 'revoked by its holder'): Promise<void> {
+    try {
+      const { identity } = await this.#tools.tokens.verify(token, { expired: 'accept' })
+      await this.end(identity, why)
+    } catch (error) {
+      if (error instanceof Refused && error.code === 'unauthenticated') return
+      throw error
+    }
+  }
+
+  /** Ends an identity by its id, and all below it; false when there was nothing to end. For people and for the gateway itself. */
+  async end(id: string, why: string): Promise<boolean> {
+    const ended = await this.#tools.tree.end(id, why, this.#tools.now())
+    for (const identity of ended) this.#tools.report({ kind: 'revoked', identity, why })
+    return ended.length > 0
+  }
+
+  /** The identity of an id, alive or not; null when there is none. */
+  find(id: string): Promise<Identity | null> {
+    return this.#tools.tree.load(id)
+  }
+
+  /** The latest time that renewal can take an identity to; milliseconds since the epoch. */
+  renewableUntil(identity: Identity): number {
+    return identity instanceof LiveIdentity ? identity.renewableUntil : identity.expiresAt
+  }
+
+  /** The gateway-signed statement of one level, a compact JWS, as it was made when the identity was. */
+  async statement(identity: Identity): Promise<string> {
+    const live = identity instanceof LiveIdentity ? identity : await this.#tools.tree.load(identity.id)
+    if (live === null) throw unauthenticated('there is no such identity')
+    return live.statement
+  }
+
+  /** Removes what has been over for 30 days, some at a time; gives how many rows went. */
+  clean(): Promise<number> {
+    return cleanStore(this.#tools.store, this.#tools.now())
+  }
+
+  async #byAuthorization(
+    authorization: string,
+    { dpop, method, url }: Credentials,
+    shown: LiveIdentity | null,
+  ): Promise<LiveIdentity> {
+    const [, scheme = '', token = ''] = /^(DPoP|Bearer) +([\w.~+/-]+=*)$/i.exec(authorization) ?? []
+    if (token === '') throw unauthenticated('the Authorization header is neither DPoP nor Bearer')
+    // The certificate of the same identity proves the key (RFC 8705 §3).
+    if (scheme.toLowerCase() === 'bearer')
+      return shown === null ? this.#byBareToken(token) : this.#byToken(token)
+    const identity = await this.#byToken(token)
+    if (dpop === null) throw unauthenticated('the token is used with DPoP, and the request carries no proof')
+    const proof = await this.#tools.proofs.verify(dpop, { method, url, token, presented: true })
+    if (!sameText(proof.key.thumbprint, identity.thumbprint))
+      throw unauthenticated('the proof is of another key')
+    this.#tools.proofs.spend(proof)
+    return identity
+  }
+
+  async #byBareToken(token: string): Promise<LiveIdentity> {
+    const identity = await this.#byToken(token)
+    if (this.#bindingOf(identity) === 'token') return identity
+    throw unauthenticated(
+      `identities of stage ${identity.stage} are used only with their key, and a token alone was shown`,
+    )
+  }
+
+  async #byToken(token: string): Promise<LiveIdentity> {
+    const { identity: id, thumbprint } = await this.#tools.tokens.verify(token, { expired: 'refuse' })
+    const identity = await this.#tools.tree.load(id)
+    if (identity === null || !sameText(identity.thumbprint, thumbprint))
+      throw unauthenticated('there is no such identity')
+    return identity
+  }
+
+  async #byCertificate(der: Uint8Array): Promise<LiveIdentity> {
+    const id = readIdentityId(der, this.#clientCa, this.#tools.now())
+    const identity = id === null ? null : await this.#tools.tree.load(id.id)
+    if (id === null || identity === null)
+      throw unauthenticated('the client certificate is not one that this gateway issued, or not in date')
+    const name = spiffeId(this.#tools.keys.trustDomain, identity.stage, identity.id)
+    if (id.uri !== name || !sameText(thumbprintOf(id.point), identity.thumbprint)) {
+      throw unauthenticated('the client certificate does not fit the identity that it names')
+    }
+    return identity
+  }
+
+  /** A policy that has become stricter holds for tokens that are out already. */
+  #bindingOf(identity: LiveIdentity): 'required' | 'token' {
+    const stage = this.#tools.config().stages[identity.stage]
+    return identity.binding === 'token' && stage?.binding === 'token' ? 'token' : 'required'
+  }
+}
+
+function unauthenticated(why: string): Refused {
+  return new Refused(
+    'unauthenticated',
+    why,
+    'connect with the client certificate that came with the identity',
+  )
+}
