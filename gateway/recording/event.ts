@@ -101,13 +101,14 @@ export type LedgerEvent =
       readonly blocks: number
       readonly why: string
     }
-  /** A session that the gateway did not live to end, closed at the next start. */
+  /** A session that the gateway did not live to end, closed at the next start. `lost`: bytes without a seal, moved aside; `fault`: what is wrong with the file beyond that, which is then left as it is. */
   | {
       readonly kind: 'session-recovered'
       readonly session: string
       readonly head: string
       readonly blocks: number
       readonly lost: number
+      readonly fault?: string
     }
   /** Running heads, every few seconds while sessions write. */
   | {
@@ -132,6 +133,18 @@ export type LedgerEvent =
       readonly thumbprint: string
     }
   | { readonly kind: 'revoked'; readonly identity: string; readonly why: string }
+  /** How many refusals of the last second were not noted one by one. */
+  | { readonly kind: 'refusals-counted'; readonly count: number }
+  /** Bytes without a seal at the ledger's end, moved aside at a start. */
+  | { readonly kind: 'ledger-recovered'; readonly lost: number }
+  /** First in a ledger that follows a damaged one: which, its size and SHA-256 as found, and what was wrong with it. */
+  | {
+      readonly kind: 'segment'
+      readonly follows: string
+      readonly bytes: number
+      readonly sha256: string
+      readonly fault: string
+    }
   | { readonly kind: 'gateway-stop'; readonly why: string }
 
 export interface Recordings {

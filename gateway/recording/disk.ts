@@ -1,0 +1,133 @@
+import { close, constants, fdatasync, fstatSync, fsync, open, openSync, writeSync } from 'node:fs'
+import { GatewayError } from '../core/errors.ts'
+
+/** How long what was written may stay in the kernel's memory only. */
+const onDiskWithin = 50
+
+/**
+ * A file that only grows. A failed write or sync is remembered: from then on every call fails, because nobody
+ * knows what the disk holds (a second fdatasync after a failed one says "done" though the pages are lost).
+ */
+export class AppendFile {
+  readonly path: string
+  readonly #fd: number
+  #failure: GatewayError | null = null
+  #dirty = false
+  #timer: NodeJS.Timeout | null = null
+  #running: Promise<void> | null = null
+  #next: Promise<void> | null = null
+  #closed = false
+
+  private constructor(path: string, fd: number) {
+    this.path = path
+    this.#fd = fd
+  }
+
+  /** Makes the file, 0600; fails when there is something of that name, even a dangling link. */
+  static create(path: string): AppendFile {
+    return AppendFile.#open(path, constants.O_CREAT | constants.O_EXCL)
+  }
+
+  /** Opens a file that is there, to go on at its end. */
+  static reopen(path: string): AppendFile {
+    return AppendFile.#open(path, 0)
+  }
+
+  static #open(path: string, how: number): AppendFile {
+    try {
+      const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW | how
+      return new AppendFile(path, openSync(path, flags, 0o600))
+    } catch (error) {
+      throw new GatewayError('recording_failed', `cannot open ${path} for recording`, { cause: error })
+    }
+  }
+
+  /** Bytes in the file. */
+  get size(): number {
+    return fstatSync(this.#fd).size
+  }
+
+  /** Throws what went wrong before, if anything did. */
+  check(): void {
+    if (this.#failure !== null) throw this.#failure
+    if (this.#closed) throw new GatewayError('recording_failed', `${this.path} is closed`)
+  }
+
+  /** Hands bytes to the kernel, all of them or it throws; they are on disk within 50 ms. */
+  write(bytes: Uint8Array): void {
+    this.check()
+    let from = 0
+    while (from < bytes.length) {
+      try {
+        from += writeSync(this.#fd, bytes, from, bytes.length - from)
+      } catch (error) {
+        if (error instanceof Error && 'code' in error && error.code === 'EINTR') continue
+        throw this.#fail(error)
+      }
+    }
+    this.#dirty = true
+    this.#timer ??= setTimeout(() => {
+      this.#timer = null
+      // The failure is kept and thrown at the next call.
+      if (this.#dirty) this.sync().catch((error: unknown) => this.#fail(error))
+    }, onDiskWithin - 10).unref()
+  }
+
+  /** Resolves once all that was written before the call is on disk; calls at the same time share one fdatasync. */
+  async sync(): Promise<void> {
+    this.check()
+    if (!this.#dirty && this.#running === null) return
+    // One that is running may have begun before our bytes were written: wait for the one after it, with all others who wait.
+    this.#next ??= (this.#running ?? Promise.resolve()).then(() => this.#flush())
+    await this.#next
+    if (this.#failure !== null) throw this.#failure
+  }
+
+  async close(): Promise<void> {
+    if (this.#closed) return
+    if (this.#timer !== null) clearTimeout(this.#timer)
+    try {
+      if (this.#failure === null) await this.sync()
+    } finally {
+      this.#closed = true
+      await this.#running
+      await new Promise<void>((resolve) => close(this.#fd, () => resolve()))
+    }
+    if (this.#failure !== null) throw this.#failure
+  }
+
+  /** Never rejects: a failure is kept for all who wait and all who come. */
+  #flush(): Promise<void> {
+    this.#next = null
+    this.#dirty = false
+    this.#running = new Promise<void>((resolve) =>
+      fdatasync(this.#fd, (error) => {
+        if (error !== null) this.#fail(error)
+        this.#running = null
+        resolve()
+      }),
+    )
+    return this.#running
+  }
+
+  #fail(cause: unknown): GatewayError {
+    this.#failure ??= new GatewayError('recording_failed', `cannot write ${this.path}`, { cause })
+    return this.#failure
+  }
+}
+
+/** Makes the names in a folder durable; what its files hold is another matter. */
+export async function syncFolder(path: string): Promise<void> {
+  // Windows has no folders to sync, and needs none.
+  if (process.platform === 'win32') return
+  await new Promise<void>((resolve, reject) => {
+    const done = (error: Error | null): void => {
+      if (error === null) resolve()
+      else reject(new GatewayError('recording_failed', `cannot sync the folder ${path}`, { cause: error }))
+    }
+    open(path, constants.O_RDONLY, (error, fd) => {
+      if (error !== null) return done(error)
+      fsync(fd, (failed) => close(fd, () => done(failed)))
+    })
+  })
+}

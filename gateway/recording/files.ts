@@ -1,0 +1,128 @@
+import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto'
+import { chmodSync, mkdirSync, readFileSync } from 'node:fs'
+import { readdir, rename, stat, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { GatewayError } from '../core/errors.ts'
+import type { KeyFinder } from './read-chain.ts'
+
+// DIR/keys.json, DIR/ledger.jsonl (then ledger-002.jsonl …), DIR/YYYY-MM-DD/SESSION.jsonl, DIR/YYYY-MM-DD/SESSION.torn
+
+const sessionName = /^[A-Za-z0-9_-]{1,64}$/
+const dayName = /^\d{4}-\d{2}-\d{2}$/
+const ledgerName = /^ledger(-\d{3,6})?\.jsonl$/
+
+/** The folder of a day (UTC), made if need be. Sessions' names are checked, because they become names of files. */
+export function sessionPath(dir: string, session: string, at: number): { folder: string; path: string } {
+  if (!sessionName.test(session))
+    throw new GatewayError('recording_failed', 'a session of this name cannot be recorded')
+  const folder = join(dir, dayOf(at))
+  return { folder, path: join(folder, `${session}.jsonl`) }
+}
+
+export function dayOf(at: number): string {
+  return new Date(at).toISOString().slice(0, 10)
+}
+
+/** Makes a folder that only the gateway may enter. */
+export function makePrivateFolder(path: string): void {
+  mkdirSync(path, { recursive: true, mode: 0o700 })
+  chmodSync(path, 0o700)
+}
+
+/** The path of a session's recording, or null when there is none. */
+export async function findRecording(dir: string, session: string): Promise<string | null> {
+  if (!sessionName.test(session)) return null
+  for (const day of (await listDays(dir)).toReversed()) {
+    const path = join(dir, day, `${session}.jsonl`)
+    if (await isFile(path)) return path
+  }
+  return null
+}
+
+export async function isFile(path: string): Promise<boolean> {
+  try {
+    return (await stat(path)).isFile()
+  } catch {
+    // Not there, or not to be looked at: both are "no file".
+    return false
+  }
+}
+
+/** Days that have recordings, in order. */
+export async function listDays(dir: string): Promise<string[]> {
+  return (await readdir(dir)).filter((name) => dayName.test(name)).toSorted()
+}
+
+/** Sessions recorded on a day. */
+export async function listSessions(dir: string, day: string): Promise<string[]> {
+  return (await readdir(join(dir, day)))
+    .filter((name) => name.endsWith('.jsonl'))
+    .map((name) => name.slice(0, -6))
+    .toSorted()
+}
+
+/** Names of the ledger's files, oldest first. */
+export async function listLedgers(dir: string): Promise<string[]> {
+  return (await readdir(dir))
+    .filter((name) => ledgerName.test(name))
+    .toSorted((a, b) => segmentOf(a) - segmentOf(b))
+}
+
+/** What a ledger's chain is called: the name of its file. */
+export function ledgerChain(file: string): string {
+  return file.slice(0, -'.jsonl'.length)
+}
+
+/** The name of the file that follows a ledger's. */
+export function nextLedger(file: string): string {
+  return `ledger-${String(segmentOf(file) + 1).padStart(3, '0')}.jsonl`
+}
+
+function segmentOf(file: string): number {
+  return Number(/\d+/.exec(file)?.[0] ?? 1)
+}
+
+/** Finds keys by their `kid` among JWKs. */
+export function keyFinder(keys: readonly JsonWebKey[]): KeyFinder {
+  const found = new Map<string, KeyObject | null>()
+  return (kid) => {
+    let key = found.get(kid)
+    if (key === undefined) {
+      const jwk = keys.find((one) => one.kid === kid)
+      key = jwk === undefined ? null : createPublicKey({ key: jwk, format: 'jwk' })
+      if (key?.asymmetricKeyType !== 'ed25519') key = null
+      if (found.size < 64) found.set(kid, key)
+    }
+    return key
+  }
+}
+
+/** The keys that a folder of recordings names as its own; none when it names none. */
+export function readKeys(dir: string): JsonWebKey[] {
+  let text: string
+  try {
+    text = readFileSync(join(dir, 'keys.json'), 'utf8')
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return []
+    throw new GatewayError('recording_failed', `cannot read ${join(dir, 'keys.json')}`, { cause: error })
+  }
+  try {
+    const value: { keys?: unknown } = JSON.parse(text)
+    if (Array.isArray(value.keys)) return value.keys.filter((key) => typeof key === 'object' && key !== null)
+  } catch (error) {
+    throw new GatewayError('recording_failed', `${join(dir, 'keys.json')} is damaged`, { cause: error })
+  }
+  throw new GatewayError('recording_failed', `${join(dir, 'keys.json')} is damaged`)
+}
+
+/** Adds a public key to those that the folder names. */
+export async function keepKey(dir: string, key: JsonWebKey): Promise<void> {
+  const keys = readKeys(dir)
+  if (keys.some(({ kid }) => kid === key.kid)) return
+  const path = join(dir, 'keys.json')
+  await writeFile(`${path}.new`, `${JSON.stringify({ keys: [...keys, key] }, null, 2)}\n`, {
+    mode: 0o600,
+    flush: true,
+  })
+  await rename(`${path}.new`, path)
+}

@@ -1,0 +1,111 @@
+import { GatewayError } from '../core/errors.ts'
+import { Chain, type ChainKeys, type ChainState } from './chain.ts'
+import type { AppendFile } from './disk.ts'
+import type { LedgerEvent } from './event.ts'
+
+const refusalsPerSecond = 50
+/** What comes from clients and stands in refusals is cut to this many characters. */
+const longestText = 512
+const signEveryBlocks = 64
+
+/** The gateway's own chain: each note is a block of its own, with the kernel when `note` returns. */
+export class Ledger {
+  readonly #file: AppendFile
+  readonly #chain: Chain
+  #length: number
+  #second = 0
+  #refusals = 0
+  #unnoted = 0
+
+  /** `from` as `Chain` takes it: where the file ends. */
+  constructor(
+    name: string,
+    file: AppendFile,
+    keys: ChainKeys,
+    from?: { state: ChainState; tail: Uint8Array },
+  ) {
+    this.#file = file
+    this.#chain = new Chain(name, keys, from)
+    this.#length = file.size
+  }
+
+  get state(): ChainState {
+    return this.#chain.state
+  }
+
+  note(event: LedgerEvent): void {
+    this.#file.check()
+    if (event.kind === 'refused') this.#noteRefusal(event)
+    else this.#append(event)
+  }
+
+  /** Signs what is new, and says how many refusals were only counted. Call it every second or so. */
+  tick(): void {
+    this.#file.check()
+    if (this.#unnoted > 0 && Math.floor(Date.now() / 1000) !== this.#second) this.#noteUnnoted()
+    if (this.#chain.unsigned > 0) this.#write(true)
+  }
+
+  sync(): Promise<void> {
+    return this.#file.sync()
+  }
+
+  /** Signs and closes. */
+  async close(): Promise<void> {
+    this.#noteUnnoted()
+    if (this.#chain.unsigned > 0) this.#write(true)
+    await this.#file.close()
+  }
+
+  #noteRefusal(event: Extract<LedgerEvent, { kind: 'refused' }>): void {
+    const second = Math.floor(Date.now() / 1000)
+    if (second !== this.#second) {
+      this.#second = second
+      this.#refusals = 0
+      this.#noteUnnoted()
+    }
+    if (this.#refusals >= refusalsPerSecond) {
+      this.#unnoted++
+      return
+    }
+    this.#refusals++
+    const cut = (text: string | null): string | null => text && text.slice(0, longestText)
+    this.#append({
+      ...event,
+      why: event.why.slice(0, longestText),
+      client: cut(event.client),
+      identity: cut(event.identity),
+    })
+  }
+
+  #noteUnnoted(): void {
+    if (this.#unnoted === 0) return
+    this.#append({ kind: 'refusals-counted', count: this.#unnoted })
+    this.#unnoted = 0
+  }
+
+  #append(event: LedgerEvent): void {
+    this.#chain.add(JSON.stringify(event), Date.now())
+    this.#write(this.#chain.unsigned >= signEveryBlocks)
+  }
+
+  #write(signed: boolean): void {
+    if (this.#file.size !== this.#length) {
+      throw new GatewayError(
+        'recording_failed',
+        `${this.#file.path} was changed by somebody else: is a second gateway running on the same data?`,
+      )
+    }
+    try {
+      if (signed) this.#chain.sign(Date.now())
+      else this.#chain.seal()
+      const bytes = this.#chain.take()
+      this.#length += bytes.length
+      this.#file.write(bytes)
+      this.#chain.taken()
+    } catch (error) {
+      if (error instanceof GatewayError) throw error
+      throw new GatewayError('recording_failed', 'cannot write the ledger', { cause: error })
+    }
+  }
+}

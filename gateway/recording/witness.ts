@@ -1,0 +1,136 @@
+import { join } from 'node:path'
+import { originOf } from './chain.ts'
+import { isFile } from './files.ts'
+import type { ReadEvent } from './read-chain.ts'
+import { digestFile } from './recovery.ts'
+
+/** What the ledger saw of one session. */
+export interface Seen {
+  /** Heads by number of blocks: at the start, at the last checkpoint, at the end. */
+  readonly heads: ReadonlyMap<number, string>
+  /** The most blocks it saw. */
+  readonly blocks: number
+  readonly over: 'ended' | 'recovered' | null
+}
+
+interface Session {
+  heads: Map<number, string>
+  start: number
+  blocks: number
+  over: 'ended' | 'recovered' | null
+  missing: boolean
+}
+
+/** Reads the ledger's events and remembers, of every session, what its recording must be. */
+export class Witness {
+  readonly #sessions = new Map<string, Session>()
+  #follows: string | null = null
+  #segment: { file: string; bytes: unknown; sha256: unknown } | null = null
+
+  session(session: string): Seen | null {
+    return this.#sessions.get(session) ?? null
+  }
+
+  /** The next ledger must say that it follows this one. */
+  expectSegment(file: string): void {
+    this.#follows = file
+    this.#segment = null
+  }
+
+  /** What is wrong with an event, given those before it; null when nothing is. */
+  see({ seq, event }: ReadEvent): string | null {
+    const { kind, session, head, blocks } = event
+    if (kind === 'segment' && seq === 0 && event.follows === this.#follows) {
+      this.#segment = { file: String(event.follows), bytes: event.bytes, sha256: event.sha256 }
+      return null
+    }
+    if (kind === 'checkpoint') return this.#checkpoint(event.heads)
+    if (kind !== 'session-start' && kind !== 'session-end' && kind !== 'session-recovered') return null
+    if (typeof session !== 'string' || typeof head !== 'string') return 'this record names no session'
+    if (kind === 'session-start') {
+      if (this.#sessions.has(session)) return `session ${session} starts a second time`
+      this.#sessions.set(session, {
+        heads: new Map([[1, head]]),
+        start: 1,
+        blocks: 1,
+        over: null,
+        missing: false,
+      })
+      return null
+    }
+    if (typeof blocks !== 'number') return 'this record has no count of blocks'
+    const over = kind === 'session-end' ? 'ended' : 'recovered'
+    const known = this.#sessions.get(session)
+    if (known === undefined) {
+      if (over === 'ended') return `session ${session} ends without having started`
+      // A start cut off between making the file and noting it here.
+      this.#sessions.set(session, {
+        heads: new Map([[blocks, head]]),
+        start: 0,
+        blocks,
+        over,
+        missing: blocks === 0,
+      })
+      return null
+    }
+    if (known.over !== null) return `session ${session} ends a second time`
+    known.over = over
+    return this.#add(session, known, blocks, head)
+  }
+
+  /** What is wrong with the ledger that was expected to follow another. */
+  async checkSegment(dir: string): Promise<string[]> {
+    const follows = this.#follows
+    if (follows === null) return []
+    const segment = this.#segment
+    this.#follows = null
+    if (segment === null) return [`this ledger does not say that it follows ${follows}`]
+    if (!(await isFile(join(dir, follows)))) return [`${follows}, which this ledger follows, is missing`]
+    const { bytes, sha256 } = await digestFile(join(dir, follows))
+    return bytes === segment.bytes && sha256 === segment.sha256
+      ? []
+      : [`${follows} was changed after this ledger was begun`]
+  }
+
+  /** Sessions that should have a recording and have none. */
+  *absent(seen: ReadonlySet<string>): Generator<[session: string, why: string]> {
+    for (const [session, { missing }] of this.#sessions) {
+      if (!seen.has(session) && !missing) yield [session, `the recording of session ${session} is missing`]
+    }
+  }
+
+  #checkpoint(heads: unknown): string | null {
+    if (!Array.isArray(heads)) return 'this checkpoint has no heads'
+    for (const entry of heads) {
+      const { session, head, blocks }: Record<string, unknown> = Object(entry)
+      const known = typeof session === 'string' ? this.#sessions.get(session) : undefined
+      if (
+        typeof session !== 'string' ||
+        typeof head !== 'string' ||
+        typeof blocks !== 'number' ||
+        known === undefined
+      ) {
+        return 'this checkpoint names a session that did not start'
+      }
+      if (known.over !== null) return `session ${session} goes on after its end`
+      const why = this.#add(session, known, blocks, head)
+      if (why !== null) return why
+    }
+    return null
+  }
+
+  /** Keeps the start and the latest head: each head rests on all before it. */
+  #add(session: string, known: Session, blocks: number, head: string): string | null {
+    if (blocks < known.blocks) {
+      const what = head === originOf(session) ? 'nothing' : `${blocks} blocks`
+      return `session ${session} had ${known.blocks} blocks before, and was found with ${what}: its recording was cut or lost`
+    }
+    const before = known.heads.get(blocks)
+    if (before !== undefined && before !== head)
+      return `session ${session} had another head at ${blocks} blocks before`
+    for (const old of known.heads.keys()) if (old > known.start && old < blocks) known.heads.delete(old)
+    known.heads.set(blocks, head)
+    known.blocks = blocks
+    return null
+  }
+}

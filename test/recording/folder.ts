@@ -1,0 +1,69 @@
+import { generateKeyPairSync, sign } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { RecordEvent, Recordings } from '../../gateway/recording/event.ts'
+import { openRecordings, type RecordingsOptions } from '../../gateway/recording/recordings.ts'
+
+const { privateKey, publicKey } = generateKeyPairSync('ed25519')
+export const publicJwk = { ...publicKey.export({ format: 'jwk' }), kid: 'recording-1' }
+export const keys = {
+  sign: (data: Uint8Array) => sign(null, data, privateKey),
+  kid: 'recording-1',
+  publicJwk,
+}
+
+export const quiet: RecordingsOptions['log'] = { info: () => {}, warn: () => {}, error: () => {} }
+
+/** A folder that is gone after the test. */
+export function makeFolder(): { dir: string; remove: () => void } {
+  const parent = mkdtempSync(join(tmpdir(), 'hoop-recording-'))
+  return { dir: join(parent, 'recordings'), remove: () => rmSync(parent, { recursive: true, force: true }) }
+}
+
+export function open(dir: string): Promise<Recordings> {
+  return openRecordings({ dir, keys, log: quiet })
+}
+
+export function startOf(session: string): Extract<RecordEvent, { kind: 'start' }> {
+  return {
+    kind: 'start',
+    session,
+    protocol: 'postgres',
+    connection: 'orders-db',
+    chain: [{ id: 'idn_a', stage: 'deploy', thumbprint: 'tp', statement: 'a.b.c' }],
+    origin: { issuer: 'github', platform: 'github', claims: { repository_id: '1' }, url: null },
+    policy: 'p1',
+    agent: 'psql',
+    client: '127.0.0.1',
+  }
+}
+
+export const request = (text: string): Extract<RecordEvent, { kind: 'request'; text: string }> => ({
+  kind: 'request',
+  text,
+  operations: [{ action: 'select', resource: 'public.orders' }],
+  parameters: ['1', null],
+  effect: 'allow',
+  rule: 'deploy/orders-db allow[0]',
+})
+
+export const end: Extract<RecordEvent, { kind: 'end' }> = {
+  kind: 'end',
+  why: 'client left',
+  allowed: 3,
+  held: 0,
+  denied: 0,
+  masked: 0,
+}
+
+/** A session of some requests with answers, each its own block. */
+export async function recordSession(recordings: Recordings, session: string, requests = 3): Promise<void> {
+  const recorder = await recordings.open(startOf(session))
+  for (let i = 0; i < requests; i++) {
+    recorder.record(request(`select ${i} from orders -- ünï`))
+    recorder.answer([Buffer.from(`row ${i}`)])
+    recorder.flush()
+  }
+  await recorder.close(end)
+}
