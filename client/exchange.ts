@@ -23,6 +23,8 @@ export interface Wish {
   readonly ttl: number | undefined
 }
 
+export type { ActivityView, ApprovalView, IdentityView, SessionView } from '../gateway/core/contract.ts'
+
 const grantType = 'urn:ietf:params:oauth:grant-type:token-exchange'
 const accessToken = 'urn:ietf:params:oauth:token-type:access_token'
 const idToken = 'urn:ietf:params:oauth:token-type:id_token'

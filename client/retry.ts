@@ -31,7 +31,9 @@ export async function retrying<T>(
       const backoff = limits.first * 2 ** (attempt - 1)
       const wait = Math.max(backoff / 2 + (Math.random() * backoff) / 2, error.retryAfter ?? 0)
       if (performance.now() + wait > end) throw error
-      await sleep(wait, undefined, signal === undefined ? undefined : { signal })
+      await sleep(wait, undefined, signal === undefined ? {} : { signal }).catch(() =>
+        signal?.throwIfAborted(),
+      )
     }
   }
 }

@@ -79,6 +79,8 @@ export function environmentOf(
           PGSSLCERT: files.certificate,
           PGSSLKEY: files.key,
           PGGSSENCMODE: 'disable',
+          // It would win over PGHOST and lead around the gateway; libpq takes an empty one for none.
+          ...(options.current.PGHOSTADDR ? { PGHOSTADDR: '' } : {}),
         }),
     ...(only === undefined || second !== undefined
       ? {}

@@ -1,0 +1,93 @@
+import type { Command } from 'commander'
+import { wrongUsage } from '../../client/error.ts'
+import type { ApprovalView } from '../../gateway/core/contract.ts'
+import { connectOperator } from './operator.ts'
+import { type ClientOptions, withOperatorOptions } from './options.ts'
+import { print, printFields, printJson, printTable, tell } from './terminal.ts'
+
+type Options = ClientOptions & { config?: string; state?: string; reason?: string }
+
+/** `hoop-access approvals`: the approver's side, from a terminal. */
+export function addApprovals(program: Command): void {
+  const approvals = program.command('approvals').description('see what is held, and answer it')
+  withOperatorOptions(approvals.command('list'))
+    .description('what is held, and what was')
+    .option('--state <state>', 'only those: pending, approved, denied, expired, withdrawn or used')
+    .action(list)
+  withOperatorOptions(approvals.command('show'))
+    .description('one held request: what is asked, by whom, and who answered')
+    .argument('<id>')
+    .action(show)
+  for (const answer of ['approve', 'deny'] as const) {
+    withOperatorOptions(approvals.command(answer))
+      .description(answer === 'approve' ? 'let a held request go on' : 'refuse a held request')
+      .argument('<id>')
+      .option('--reason <text>', 'kept with the record')
+      .action((id: string, options: Options) => decide(answer, id, options))
+  }
+}
+
+async function list(options: Options): Promise<void> {
+  const operator = await connectOperator(options)
+  const query = options.state === undefined ? '' : `?state=${encodeURIComponent(options.state)}`
+  const rows = (await operator.get(`/api/v1/approvals${query}`)) as ApprovalView[]
+  operator.transport.close()
+  if (options.json === true) return printJson(rows)
+  if (rows.length === 0) return tell('nothing is held')
+  printTable(
+    ['ID', 'STATE', 'UNTIL', 'BY', 'CONNECTION', 'OPERATIONS', 'STATEMENT'],
+    rows.map((row) => [
+      row.id,
+      row.state,
+      row.expires_at,
+      row.by.join(', '),
+      row.connection,
+      operationsOf(row),
+      row.statement,
+    ]),
+  )
+}
+
+async function show(id: string, options: Options): Promise<void> {
+  const operator = await connectOperator(options)
+  const row = (await operator.get(`/api/v1/approvals/${checkId(id)}`)) as ApprovalView
+  operator.transport.close()
+  if (options.json === true) return printJson(row)
+  printFields([
+    ['id', row.id],
+    ['state', row.state],
+    ['connection', row.connection],
+    ['identity', row.identity],
+    ['operations', operationsOf(row)],
+    ['statement', row.statement],
+    ['rule', row.rule],
+    ['by', row.by.join(' and ')],
+    ['asked', row.requested_at],
+    ['until', row.expires_at],
+    ['page', row.url],
+    ...row.answers.map(({ person, group, gate, answer, reason, at }): [string, string] => [
+      answer,
+      `${person} for ${group} by ${gate} at ${at}${reason === '' ? '' : `: ${reason}`}`,
+    ]),
+  ])
+}
+
+async function decide(answer: 'approve' | 'deny', id: string, options: Options): Promise<void> {
+  const operator = await connectOperator(options)
+  const row = (await operator.post(`/api/v1/approvals/${checkId(id)}/${answer}`, {
+    reason: options.reason ?? '',
+  })) as ApprovalView
+  operator.transport.close()
+  if (options.json === true) return printJson(row)
+  print(`${row.id} ${row.state}`)
+}
+
+function operationsOf({ operations }: ApprovalView): string {
+  return operations.map(({ action, resource }) => `${action} ${resource}`.trim()).join(', ')
+}
+
+/** Ends up in a path. */
+function checkId(id: string): string {
+  if (/^[\w-]{1,64}$/.test(id)) return id
+  throw wrongUsage('that is not an approval', 'copy the id from `hoop-access approvals list`')
+}

@@ -1,0 +1,113 @@
+import { createPublicKey, type JsonWebKey } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { Command } from 'commander'
+import { systemCode, wrongUsage } from '../../client/error.ts'
+import { connectOperator, readGatewaySection } from './operator.ts'
+import { type ClientOptions, withOperatorOptions } from './options.ts'
+import { print, printJson } from './terminal.ts'
+
+interface Options extends ClientOptions {
+  readonly config?: string
+  readonly jwks?: string
+  readonly head?: string
+}
+
+/** `hoop-access audit`: proves that recordings are what the gateway wrote. */
+export function addAudit(program: Command): void {
+  const audit = program.command('audit').description('prove that recordings are what the gateway wrote')
+  withOperatorOptions(audit.command('verify'))
+    .description(
+      'check chains and signatures; the first bad record of each file, and exit code 1, on any change, gap or cut',
+    )
+    .argument('[path|url]', 'a recording, a ledger or the folder of them, or a gateway that checks its own')
+    .option('--jwks <file>', 'the gateway’s public keys (its /.well-known/jwks.json), kept from before')
+    .option('--head <hash>', 'a head of the ledger that was kept elsewhere, and must come up in it')
+    .action(verifyRecordings)
+}
+
+async function verifyRecordings(target: string | undefined, options: Options): Promise<void> {
+  if (target !== undefined && /^https?:/.test(target)) return verifyRemote(target, options)
+  const { verify } = await import('../../gateway/recording/verify.ts')
+  const config = options.config ?? (target === undefined && existsSync('hoop.yaml') ? 'hoop.yaml' : undefined)
+  const data = config === undefined ? undefined : (await readGatewaySection(config)).data
+  const path = target ?? (data === undefined ? undefined : join(data, 'recordings'))
+  if (path === undefined) throw wrongUsage('nothing was named', 'give a path, a URL, or --config hoop.yaml')
+  const keys = options.jwks === undefined ? await ownKeys(data) : splitKeys(await readJwks(options.jwks))
+  const report = await verify(path, {
+    ...keys,
+    ...(options.head === undefined ? {} : { ledgerHead: options.head }),
+  })
+  if (!report.ok) process.exitCode = 1
+  if (options.json === true) return printJson(report)
+  for (const fault of report.faults) {
+    const record = fault.seq === null ? '' : `, record ${fault.seq}`
+    print(`✗ ${fault.file}:${fault.line} (byte ${fault.offset}${record}): ${fault.why}`)
+  }
+  const { recordings, records, signatures, statements, running } = report
+  const also = running.length === 0 ? '' : `, ${running.length} still running`
+  const counts = `${recordings} recordings${also}, ${records} records, ${signatures} signatures, ${statements} identity statements`
+  print(`${report.ok ? '✓ whole' : '✗ not whole'}: ${counts}`)
+  if (report.ledger !== null) print(`  ledger head ${report.ledger.head}`)
+  if (report.keys === 'directory') {
+    print(
+      '  checked with the keys beside the recordings: whoever wrote those could have written these (--jwks, --config)',
+    )
+  }
+}
+
+interface Keys {
+  readonly publicKey?: readonly JsonWebKey[]
+  readonly tokenKeys?: readonly JsonWebKey[]
+}
+
+/** On the gateway's own machine, its own keys say more than those beside the recordings. */
+async function ownKeys(data: string | undefined): Promise<Keys> {
+  if (data === undefined) return {}
+  const [recording, token] = await Promise.all(
+    ['recording.key', 'token.key'].map((name) => publicKeyIn(join(data, name))),
+  )
+  return {
+    ...(recording === undefined ? {} : { publicKey: [recording] }),
+    ...(token === undefined ? {} : { tokenKeys: [token] }),
+  }
+}
+
+async function publicKeyIn(path: string): Promise<JsonWebKey | undefined> {
+  if (!existsSync(path)) return undefined
+  return createPublicKey(await readFile(path)).export({ format: 'jwk' })
+}
+
+async function readJwks(path: string): Promise<JsonWebKey[]> {
+  try {
+    const value: unknown = JSON.parse(await readFile(path, 'utf8'))
+    if (typeof value !== 'object' || value === null || !('keys' in value) || !Array.isArray(value.keys))
+      throw new Error('no keys')
+    return value.keys.filter((key: unknown): key is JsonWebKey => typeof key === 'object' && key !== null)
+  } catch (cause) {
+    const reason = systemCode(cause) ?? 'not a JWK set'
+    throw wrongUsage(
+      `${path} cannot be read (${reason})`,
+      'give the file that /.well-known/jwks.json answered',
+    )
+  }
+}
+
+/** Recordings are signed with Ed25519, statements of identity with ES256. */
+function splitKeys(keys: readonly JsonWebKey[]): Keys {
+  return {
+    publicKey: keys.filter(({ kty }) => kty === 'OKP'),
+    tokenKeys: keys.filter(({ kty }) => kty === 'EC'),
+  }
+}
+
+async function verifyRemote(gateway: string, options: Options): Promise<void> {
+  const operator = await connectOperator({ ...options, gateway })
+  const report = await operator.get('/api/v1/audit/verify')
+  operator.transport.close()
+  const ok = typeof report === 'object' && report !== null && 'ok' in report && report.ok === true
+  if (!ok) process.exitCode = 1
+  if (options.json === true) return printJson(report)
+  print(ok ? '✓ whole, as the gateway itself says' : `✗ not whole: ${JSON.stringify(report)}`)
+}

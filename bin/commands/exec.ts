@@ -1,0 +1,94 @@
+import type { Command } from 'commander'
+import { connectGateway } from '../../client/connect.ts'
+import { ClientError, wrongUsage } from '../../client/error.ts'
+import { exec } from '../../client/exec.ts'
+import { readHome } from '../../client/home.ts'
+import { choosePlatform } from '../../client/platform.ts'
+import { type ClientOptions, collect, orVariable, withClientOptions } from './options.ts'
+import { tell } from './terminal.ts'
+
+interface Options extends ClientOptions {
+  readonly stage?: string
+  readonly connections?: string
+  readonly ttl?: string
+  readonly approvalTimeout?: string
+  readonly keepEnv: readonly string[]
+  readonly sandbox?: boolean
+}
+
+const help = `
+The command gets an identity of its own: narrower than the one in force (HOOP_HOME), or without one, the job's own.
+It is revoked when the command ends. Signals and the exit code pass through; hoop-access's own failures exit 125,
+a command that cannot be run 126, one that is not found 127, and an approval that comes too late 4.
+
+Its environment holds no credential of the parent and no platform token (ACTIONS_ID_TOKEN_REQUEST_*, CI_JOB_TOKEN,
+*_ID_TOKEN, GITHUB_TOKEN …). Without a sandbox this stops mistakes, and not code of the same user that sets out to read
+its parent's files, memory or environment: the system lets it.`
+
+/** `hoop-access exec`: runs a command under a narrower identity that ends with it. */
+export function addExec(program: Command): void {
+  withClientOptions(program.command('exec'))
+    .description('run a command under a narrower child identity, which is revoked when the command ends')
+    .argument('<command...>', 'the command, after --')
+    .option('--stage <name>', 'the stage to become; that of the identity in force when not given')
+    .option(
+      '--connections <list>',
+      'only these, each narrowed as NAME:OPERATION: a,b:read (HOOP_CONNECTIONS)',
+    )
+    .option('--ttl <duration>', 'a shorter life: 10m (HOOP_TTL)')
+    .option(
+      '--approval-timeout <duration>',
+      'end the command when an approval waits longer (HOOP_APPROVAL_TIMEOUT)',
+    )
+    .option(
+      '--keep-env <name>',
+      'a platform token that the command may see all the same: GITHUB_TOKEN',
+      collect,
+      [],
+    )
+    .option('--sandbox', 'refused in this version, which has no sandbox')
+    .passThroughOptions()
+    .addHelpText('after', help)
+    .action(run)
+}
+
+async function run(command: string[], options: Options): Promise<void> {
+  if (options.sandbox === true) {
+    throw new ClientError(
+      'unsupported',
+      '--sandbox is not available in this version, so the command was not run',
+      'run it without --sandbox, or as another user, if what it runs need not be kept from its parent’s files',
+    )
+  }
+  const home = process.env.HOOP_HOME ? await readHome(process.env.HOOP_HOME) : undefined
+  // The stage in HOOP_STAGE is the one in force; a child becomes another only when the call says so.
+  const stage = home === undefined ? orVariable(options.stage, 'HOOP_STAGE') : options.stage
+  if (home === undefined && stage === undefined) {
+    throw wrongUsage(
+      'no identity is in force, and no stage was named',
+      'give --stage NAME, or open an identity first',
+    )
+  }
+  const connected =
+    home === undefined
+      ? await connectGateway(orVariable(options.gateway, 'HOOP_GATEWAY'), orVariable(options.ca, 'HOOP_CA'))
+      : await connectGateway(home.card.gateway, home.ca)
+  try {
+    process.exitCode = await exec(connected, {
+      command,
+      source:
+        home === undefined
+          ? { kind: 'platform', platform: choosePlatform(orVariable(options.platform, 'HOOP_PLATFORM')) }
+          : { kind: 'home', home },
+      stage,
+      connections: orVariable(options.connections, 'HOOP_CONNECTIONS'),
+      ttl: orVariable(options.ttl, 'HOOP_TTL'),
+      approvalTimeout: orVariable(options.approvalTimeout, 'HOOP_APPROVAL_TIMEOUT'),
+      keepEnv: options.keepEnv,
+      environment: process.env,
+      tell,
+    })
+  } finally {
+    connected.transport.close()
+  }
+}

@@ -1,0 +1,14 @@
+import type { Command } from 'commander'
+
+/** `hoop-access gateway`: runs the gateway until SIGTERM. */
+export function addGateway(program: Command): void {
+  program
+    .command('gateway')
+    .description('run the gateway')
+    .option('--config <file>', 'its configuration', 'hoop.yaml')
+    .action(async ({ config }: { config: string }) => {
+      // Only here: the client's commands must start fast, and need none of it.
+      const { runGateway } = await import('../../gateway/main.ts')
+      await runGateway({ config })
+    })
+}

@@ -1,0 +1,88 @@
+import type { Command } from 'commander'
+import { connectGateway } from '../../client/connect.ts'
+import { wrongUsage } from '../../client/error.ts'
+import { makeHome, removeHome } from '../../client/home.ts'
+import { openIdentity } from '../../client/open.ts'
+import { choosePlatform } from '../../client/platform.ts'
+import { readConnections, readDuration, readRewrites, scopeOf } from '../../client/scope.ts'
+import { environmentOf } from '../../client/settings.ts'
+import { type ClientOptions, collect, orVariable, withClientOptions } from './options.ts'
+import { print, printJson, tell } from './terminal.ts'
+
+interface Options extends ClientOptions {
+  readonly stage?: string
+  readonly connections?: string
+  readonly ttl?: string
+  readonly env: readonly string[]
+}
+
+/** `hoop-access open`: an identity for this job, and its settings in a private folder; prints no secret. */
+export function addOpen(program: Command): void {
+  withClientOptions(program.command('open'))
+    .description(
+      'exchange the platform’s ID token for an identity, and write client settings to a private folder',
+    )
+    .option('--stage <name>', 'the stage to become (HOOP_STAGE)')
+    .option(
+      '--connections <list>',
+      'only these, each narrowed as NAME:OPERATION: a,b:read (HOOP_CONNECTIONS)',
+    )
+    .option('--ttl <duration>', 'a shorter life than the stage’s: 10m (HOOP_TTL)')
+    .option(
+      '--env <NAME=connection>',
+      'a variable with a connection string that is to lead to a connection',
+      collect,
+      [],
+    )
+    .addHelpText(
+      'after',
+      '\nPrints the folder:  export HOOP_HOME="$(hoop-access open --stage test)" && eval "$(hoop-access env)"',
+    )
+    .action(open)
+}
+
+async function open(options: Options): Promise<void> {
+  const stage = orVariable(options.stage, 'HOOP_STAGE')
+  if (stage === undefined) throw wrongUsage('no stage was named', 'give --stage NAME or set HOOP_STAGE')
+  const wish = {
+    scope: scopeOf(stage, readConnections(orVariable(options.connections, 'HOOP_CONNECTIONS'))),
+    ttl: readDuration(orVariable(options.ttl, 'HOOP_TTL')),
+  }
+  const rewrites = readRewrites(options.env)
+  const platform = choosePlatform(orVariable(options.platform, 'HOOP_PLATFORM'))
+  const connected = await connectGateway(
+    orVariable(options.gateway, 'HOOP_GATEWAY'),
+    orVariable(options.ca, 'HOOP_CA'),
+  )
+  const home = await makeHome()
+  try {
+    const { card } = await openIdentity(connected, home, {
+      source: { kind: 'platform', platform },
+      wish,
+      rewrites: (identity) => {
+        // What cannot be rewritten is to be said now, while the identity can still be ended.
+        const draft = { gateway: '', token_type: 'DPoP' as const, identity, rewrites }
+        environmentOf(home, draft, { current: process.env })
+        return rewrites
+      },
+    })
+    const { identity } = card
+    const connections = identity.connections.map(({ name }) => name)
+    tell(
+      `${identity.id} of stage ${identity.stage} until ${identity.expires_at}, for ${connections.join(', ')}`,
+    )
+    if (options.json !== true) return print(home)
+    printJson({
+      home,
+      identity: identity.id,
+      stage: identity.stage,
+      expires_at: identity.expires_at,
+      connections,
+    })
+  } catch (error) {
+    await removeHome(home)
+    throw error
+  } finally {
+    connected.transport.close()
+  }
+}

@@ -1,0 +1,99 @@
+import { existsSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
+import { parse } from 'yaml'
+import { connectGateway } from '../../client/connect.ts'
+import { ClientError, systemCode, wrongUsage } from '../../client/error.ts'
+import { retrying } from '../../client/retry.ts'
+import type { Incoming, Transport } from '../../client/transport.ts'
+import type { ClientOptions } from './options.ts'
+
+/** The gateway's HTTP interface, as its operator. */
+export interface Operator {
+  readonly transport: Transport
+  get(path: string): Promise<unknown>
+  /** The body as it stands. */
+  fetch(path: string): Promise<Incoming>
+  post(path: string, body: object): Promise<unknown>
+}
+
+interface Access {
+  readonly gateway: string | undefined
+  readonly ca: string | undefined
+  readonly token: string
+}
+
+/** Connects as the operator: with the token in the data folder of hoop.yaml, or the one in HOOP_OPERATOR_TOKEN. */
+export async function connectOperator(options: ClientOptions & { config?: string }): Promise<Operator> {
+  const access = await findAccess(options)
+  const { transport } = await connectGateway(access.gateway, access.ca)
+  const headers = { authorization: `Bearer ${access.token}` }
+  return {
+    transport,
+    get: (path) => retrying(() => transport.json({ method: 'GET', path, headers })),
+    fetch: (path) => retrying(() => transport.send({ method: 'GET', path, headers })),
+    post: (path, body) =>
+      transport.json({
+        method: 'POST',
+        path,
+        headers: { ...headers, 'content-type': 'application/json' },
+        body: JSON.stringify(body),
+      }),
+  }
+}
+
+async function findAccess(options: ClientOptions & { config?: string }): Promise<Access> {
+  const { HOOP_OPERATOR_TOKEN: token, HOOP_GATEWAY, HOOP_CA } = process.env
+  const config = options.config ?? (existsSync('hoop.yaml') && !token ? 'hoop.yaml' : undefined)
+  if (config !== undefined) {
+    const { url, data } = await readGatewaySection(config)
+    const own = join(data, 'ca.pem')
+    return {
+      gateway: options.gateway ?? url,
+      ca: options.ca ?? (existsSync(own) ? own : undefined),
+      token: (await readSecretFile(join(data, 'operator.token'))).trim(),
+    }
+  }
+  if (token === undefined || token === '') {
+    throw wrongUsage(
+      'the operator’s token was not found',
+      'give --config hoop.yaml on the gateway’s own machine, or set HOOP_GATEWAY, HOOP_CA and HOOP_OPERATOR_TOKEN',
+    )
+  }
+  return { gateway: options.gateway ?? HOOP_GATEWAY, ca: options.ca ?? HOOP_CA, token }
+}
+
+/** Where the gateway of a hoop.yaml is and keeps its data. The rest is not read: it may need secrets that are not here. */
+export async function readGatewaySection(path: string): Promise<{ url: string; data: string }> {
+  const text = await readFile(path, 'utf8').catch((cause: unknown) => {
+    throw wrongUsage(`${path} cannot be read (${systemCode(cause) ?? 'unknown error'})`, 'give --config PATH')
+  })
+  const root: unknown = parse(text)
+  const gateway = at(root, 'gateway')
+  const url = variable(at(gateway, 'url'))
+  if (url === undefined)
+    throw wrongUsage(`${path} has no gateway.url`, `run \`hoop-access policy check ${path}\``)
+  return { url, data: resolve(dirname(path), variable(at(gateway, 'data')) ?? '.hoop') }
+}
+
+function at(value: unknown, key: string): unknown {
+  return typeof value === 'object' && value !== null && Object.hasOwn(value, key)
+    ? Reflect.get(value, key)
+    : undefined
+}
+
+function variable(value: unknown): string | undefined {
+  if (typeof value !== 'string') return undefined
+  return value.replace(/\$\{(\w+)\}/g, (_, name: string) => process.env[name] ?? '')
+}
+
+async function readSecretFile(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (cause) {
+    const why = `the operator’s token cannot be read (${systemCode(cause) ?? 'unknown error'}): ${path}`
+    const next =
+      'run this as the gateway’s own user, after the gateway’s first start, or set HOOP_OPERATOR_TOKEN'
+    throw new ClientError('no_operator', why, next, { cause })
+  }
+}

@@ -1,0 +1,46 @@
+import { ClientError, printable } from '../../client/error.ts'
+
+/** One line for people, on standard error: standard output is for what programs read. */
+export function tell(line: string): void {
+  process.stderr.write(`hoop-access: ${line}\n`)
+}
+
+/** Says what went wrong and what to do next. */
+export function complain(error: unknown): void {
+  if (error instanceof ClientError) {
+    tell(error.why)
+    process.stderr.write(`  next: ${error.next}\n`)
+  } else tell(error instanceof Error ? error.message : 'something failed that is not an error')
+}
+
+/** For programs: JSON, with a new line. */
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`)
+}
+
+export function print(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
+
+/** Rows under headings, in columns as wide as they need; nothing in a cell reaches the terminal as a command. */
+export function printTable(headings: readonly string[], rows: readonly (readonly string[])[]): void {
+  const clean = [headings, ...rows].map((row) => row.map((cell) => printable(cell, 200)))
+  const widths = headings.map((_, column) => Math.max(...clean.map((row) => row[column]?.length ?? 0)))
+  for (const row of clean) {
+    print(
+      row
+        .map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0)))
+        .join('  '),
+    )
+  }
+}
+
+/** Names with values below one another; a value of several lines is indented. */
+export function printFields(fields: readonly (readonly [string, string])[]): void {
+  const width = Math.max(...fields.map(([name]) => name.length))
+  for (const [name, value] of fields) {
+    const [first = '', ...more] = value.split('\n').map((line) => printable(line, 4000))
+    print(`${name.padEnd(width)}  ${first}`)
+    for (const line of more) print(`${' '.repeat(width)}  ${line}`)
+  }
+}

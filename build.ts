@@ -1,0 +1,84 @@
+// Builds what is published and what the runner starts: `node build.ts`; with --check, says whether actions/dist is what
+// the sources give.
+import { existsSync } from 'node:fs'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { build, type BuildOptions } from 'esbuild'
+
+const root = fileURLToPath(new URL('.', import.meta.url))
+const common = {
+  absWorkingDir: root,
+  bundle: true,
+  platform: 'node',
+  target: 'node24',
+  charset: 'utf8',
+  legalComments: 'none',
+  logLevel: 'warning',
+} satisfies BuildOptions
+
+if (process.argv.includes('--check')) await check()
+else {
+  await buildActions(join(root, 'actions/dist'))
+  await buildExecutable()
+}
+
+/** Node strips no types under node_modules, so the installed executable is JavaScript; packages stay outside. */
+async function buildExecutable(): Promise<void> {
+  await rm(join(root, 'dist'), { recursive: true, force: true })
+  const worker = 'gateway/sql/parser-worker.ts'
+  await build({
+    ...common,
+    entryPoints: {
+      'hoop-access': 'bin/hoop-access.ts',
+      ...(existsSync(join(root, worker)) ? { 'parser-worker': worker } : {}),
+    },
+    outdir: join(root, 'dist'),
+    format: 'esm',
+    packages: 'external',
+    splitting: true,
+    chunkNames: 'part-[hash]',
+  })
+}
+
+/** The runner installs nothing: everything is inlined. CommonJS, as @actions/core's dependencies need `require`. */
+async function buildActions(outdir: string): Promise<void> {
+  await build({
+    ...common,
+    entryPoints: { main: 'actions/access/main.ts', post: 'actions/access/post.ts' },
+    outdir,
+    format: 'cjs',
+  })
+  await writeFile(join(outdir, 'package.json'), '{ "type": "commonjs" }\n')
+}
+
+async function check(): Promise<void> {
+  const fresh = await mkdtemp(join(tmpdir(), 'hoop-build-'))
+  try {
+    await buildActions(fresh)
+    const kept = join(root, 'actions/dist')
+    const names = new Set([...(await readdir(fresh)), ...(await readdir(kept))])
+    for (const name of names) {
+      const [wanted, found] = await Promise.all([fresh, kept].map((folder) => readOr(join(folder, name))))
+      if (
+        wanted === null ||
+        found === null ||
+        wanted === undefined ||
+        found === undefined ||
+        !wanted.equals(found)
+      ) {
+        console.error(
+          `actions/dist/${name} is not what the sources give: run \`npm run build\` and commit it`,
+        )
+        process.exitCode = 1
+      }
+    }
+  } finally {
+    await rm(fresh, { recursive: true, force: true })
+  }
+}
+
+async function readOr(path: string): Promise<Buffer | null> {
+  return existsSync(path) ? readFile(path) : null
+}

@@ -1,0 +1,143 @@
+import { rmSync } from 'node:fs'
+import { checkKept, childEnvironment } from './child-environment.ts'
+import type { Connected } from './connect.ts'
+import { ClientError } from './error.ts'
+import { type Held, revoke } from './exchange.ts'
+import { makeHome, removeHome } from './home.ts'
+import { openIdentity, type Opened, type Source } from './open.ts'
+import { keepAlive } from './renewal.ts'
+import { runCommand } from './run.ts'
+import { readConnections, readDuration, scopeOf } from './scope.ts'
+import { environmentOf, writeRenewed } from './settings.ts'
+import type { Transport } from './transport.ts'
+import { followApprovals } from './waits.ts'
+
+/** What `exec` runs, and as what. */
+export interface ExecOptions {
+  readonly command: readonly string[]
+  readonly source: Source
+  readonly stage: string | undefined
+  readonly connections: string | undefined
+  readonly ttl: string | undefined
+  readonly approvalTimeout: string | undefined
+  /** Platform tokens that the command may see. */
+  readonly keepEnv: readonly string[]
+  readonly environment: Readonly<Record<string, string | undefined>>
+  /** One line for people, on standard error. */
+  readonly tell: (line: string) => void
+}
+
+/** Runs a command under an identity of its own, which ends with it; gives the exit code. */
+export async function exec(connected: Connected, options: ExecOptions): Promise<number> {
+  const { source, environment } = options
+  const parent = source.kind === 'home' ? source.home : null
+  // Everything that can be wrong with the call is found before anything is asked for.
+  const wish = {
+    scope: scopeOf(options.stage, readConnections(options.connections)),
+    ttl: readDuration(options.ttl),
+  }
+  const timeout = readDuration(options.approvalTimeout)
+  checkKept(options.keepEnv)
+
+  using interruption = watchSignals()
+  const path = await makeHome(environment)
+  // The last resort, for ways out that pass no `finally`: the key must not stay behind.
+  const sweep = (): void => rmSync(path, { recursive: true, force: true })
+  process.once('exit', sweep)
+  try {
+    const rewrites = Object.entries(parent?.card.rewrites ?? {})
+    const opened = await openIdentity(connected, path, {
+      source,
+      wish,
+      signal: interruption.signal,
+      // The child keeps those of the parent's variables whose connection it was given.
+      rewrites: ({ connections }) =>
+        Object.fromEntries(rewrites.filter(([, name]) => connections.some((one) => one.name === name))),
+    })
+    const settings = environmentOf(path, opened.card, { current: environment })
+    const clean = childEnvironment(environment, {
+      parentHome: parent?.path ?? null,
+      rewritten: rewrites.map(([variable]) => variable),
+      keep: options.keepEnv,
+      settings,
+    })
+    return await attend(connected.transport, opened, { ...options, path, environment: clean, timeout })
+  } finally {
+    await removeHome(path)
+    process.off('exit', sweep)
+  }
+}
+
+/** Keeps signals from killing us while an identity is there to be ended; before the command runs, they end the preparation. */
+function watchSignals(): Disposable & { readonly signal: AbortSignal } {
+  const controller = new AbortController()
+  const handler = (signal: NodeJS.Signals): void => {
+    controller.abort(
+      new ClientError('interrupted', `interrupted by ${signal} before the command ran`, 'run it again'),
+    )
+  }
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const
+  for (const signal of signals) process.on(signal, handler)
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => {
+      for (const signal of signals) process.off(signal, handler)
+    },
+  }
+}
+
+interface Attendance extends Pick<ExecOptions, 'command' | 'tell'> {
+  readonly path: string
+  readonly environment: Readonly<Record<string, string>>
+  /** Seconds that one approval may wait. */
+  readonly timeout: number | undefined
+}
+
+/** Runs the command, renews its identity, shows what it waits for, and ends the identity with it. */
+async function attend(transport: Transport, { card, held }: Opened, attendance: Attendance): Promise<number> {
+  const { path, tell, timeout } = attendance
+  const renewal = keepAlive(transport, {
+    held,
+    until: Date.parse(card.identity.renewable_until),
+    tell,
+    renewed: (next) => {
+      const identity = { ...card.identity, expires_at: new Date(next.expiresAt).toISOString() }
+      return writeRenewed(path, { ...card, identity }, next)
+    },
+  })
+  try {
+    const running = runCommand(attendance.command, attendance.environment)
+    let gaveUp = false
+    const waits = followApprovals(transport, {
+      held: () => renewal.held,
+      tell,
+      timeout: timeout === undefined ? undefined : timeout * 1000,
+      overdue: (approval) => {
+        gaveUp = true
+        tell(`nobody answered ${approval.id} in time: ending the command`)
+        running.kill('SIGTERM')
+      },
+    })
+    try {
+      const code = await running.done
+      return gaveUp ? 4 : code
+    } finally {
+      await waits.stop()
+    }
+  } finally {
+    renewal.stop()
+    await end(transport, renewal.held, tell)
+  }
+}
+
+async function end(transport: Transport, held: Held, tell: (line: string) => void): Promise<void> {
+  try {
+    await revoke(transport, held)
+  } catch (error) {
+    // The command is done and its code is what counts; the identity's life is short.
+    const reason = error instanceof Error ? error.message : 'unknown error'
+    tell(
+      `the identity could not be revoked, and ends by itself at ${new Date(held.expiresAt).toISOString()}: ${reason}`,
+    )
+  }
+}

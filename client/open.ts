@@ -1,0 +1,61 @@
+import type { IdentityView } from '../gateway/core/contract.ts'
+import { exchangeChild, exchangeRoot, type Held, revoke, viewIdentity, type Wish } from './exchange.ts'
+import type { Card, Home } from './home.ts'
+import type { Platform } from './platform.ts'
+import type { Rewrites } from './scope.ts'
+import { writeSettings } from './settings.ts'
+import type { Connected } from './connect.ts'
+
+/** What an identity comes from: one in force, which it narrows, or the platform's word about the job. */
+export type Source =
+  | { readonly kind: 'home'; readonly home: Home }
+  | { readonly kind: 'platform'; readonly platform: Platform }
+
+/** An identity and its settings, as opened. */
+export interface Opened {
+  readonly card: Card
+  readonly held: Held
+}
+
+/** What to open. */
+export interface OpenOptions {
+  readonly source: Source
+  readonly wish: Wish
+  /** Which variables are to lead to which connection, once it is known what was given. */
+  readonly rewrites: (identity: IdentityView) => Rewrites
+  readonly signal?: AbortSignal
+  /** Called as soon as there is an identity, so that its end can be seen to whatever happens next. */
+  readonly exchanged?: (held: Held) => void
+}
+
+/**
+ * Exchanges for an identity and writes its settings into `home` (made by `makeHome`). What fails after the exchange
+ * ends the identity again, so that none is left that nobody knows of.
+ */
+export async function openIdentity(
+  { transport, ca }: Connected,
+  home: string,
+  options: OpenOptions,
+): Promise<Opened> {
+  const { source, wish, signal } = options
+  const held =
+    source.kind === 'home'
+      ? await exchangeChild(transport, source.home.held, wish, signal)
+      : await exchangeRoot(transport, source.platform, wish, signal === undefined ? {} : { signal })
+  try {
+    options.exchanged?.(held)
+    const identity = await viewIdentity(transport, held)
+    const card: Card = {
+      gateway: transport.gateway.origin,
+      token_type: held.tokenType,
+      identity,
+      rewrites: options.rewrites(identity),
+    }
+    await writeSettings(home, card, held, ca)
+    signal?.throwIfAborted()
+    return { card, held }
+  } catch (error) {
+    await revoke(transport, held).catch(() => undefined) // the first fault is the one to tell
+    throw error
+  }
+}
