@@ -1,0 +1,60 @@
+import { exportVariable, info, summary, warning } from '@actions/core'
+import { connectGateway } from '../../client/connect.ts'
+import { type ActivityView, revoke, viewActivity } from '../../client/exchange.ts'
+import { removeHome } from '../../client/home.ts'
+import { type Patience, retrying } from '../../client/retry.ts'
+import { type Ending, pointedBack, savedEnding, savedHome, savedVariables } from './state.ts'
+import { renderSummary } from './summary.ts'
+
+// A job that is being cancelled has seconds, not minutes.
+const brief: Patience = { attempts: 3, first: 300, within: 8000 }
+
+/** Ends the identity, then clears up: each step is done whatever became of the others, and none fails the job. */
+async function post(): Promise<void> {
+  const around = pointedBack(process.env)
+  const notes = around.map(
+    (name) => `${name} was pointed back at its old target by a step, around the gateway.`,
+  )
+  for (const note of notes) warning(note)
+  const ending = await attempt('The identity could not be read', async () => savedEnding())
+  if (ending !== null && ending !== undefined) await end(ending, notes)
+  const home = savedHome()
+  if (home !== '') await attempt('The client settings could not be removed', () => removeHome(home))
+  // A post step can blank variables, and not unset them.
+  for (const name of savedVariables()) exportVariable(name, '')
+}
+
+async function end({ gateway, ca, held }: Ending, notes: readonly string[]): Promise<void> {
+  const connected = await attempt('The gateway could not be reached', () =>
+    connectGateway(gateway, ca, brief),
+  )
+  if (connected === undefined) return
+  const { transport } = connected
+  // Asked before the identity ends: afterwards it may ask for nothing.
+  const activity = await attempt('What the job did could not be read', () =>
+    retrying(() => viewActivity(transport, held, AbortSignal.timeout(5000)), brief),
+  )
+  const revoked = await attempt('The identity could not be revoked, and ends by itself', async () => {
+    await revoke(transport, held, brief)
+    return true
+  })
+  transport.close()
+  if (revoked === true) info('The identity is revoked.')
+  if (activity !== undefined)
+    await attempt('The job summary could not be written', () => summarise(activity, notes))
+}
+
+async function summarise(activity: ActivityView, notes: readonly string[]): Promise<void> {
+  await summary.addRaw(renderSummary(activity, notes)).write()
+}
+
+async function attempt<T>(what: string, work: () => Promise<T>): Promise<T | undefined> {
+  try {
+    return await work()
+  } catch (error) {
+    warning(`${what}: ${error instanceof Error ? error.message : 'unknown error'}`)
+    return undefined
+  }
+}
+
+void attempt('The post step failed', post)
