@@ -13,6 +13,8 @@ export const keys = {
   publicJwk,
 }
 
+export const privatePem = String(privateKey.export({ type: 'pkcs8', format: 'pem' }))
+
 export const quiet: RecordingsOptions['log'] = { info: () => {}, warn: () => {}, error: () => {} }
 
 /** A folder that is gone after the test. */
