@@ -31,6 +31,8 @@ export interface Span {
 /** What the result of one statement shows: for each result column, the columns its value may come from. */
 export interface Result {
   readonly columns: readonly (readonly Column[])[]
+  /** Where any result column beyond `columns` may come from: present when `*` stands for columns the catalog does not know. */
+  readonly rest?: readonly Column[]
 }
 
 /** What one text does, whatever its parameters: immutable, so that it can be cached and compared by reference. */

@@ -4,10 +4,12 @@ import type { Meaning } from '../core/operation.ts'
 export interface CatalogRelation {
   readonly schema: string
   readonly name: string
-  readonly kind: 'table' | 'view' | 'matview' | 'foreign'
+  readonly kind: 'table' | 'view' | 'matview' | 'foreign' | 'sequence'
   readonly columns: readonly { readonly name: string; readonly type: string; readonly attnum: number }[]
   /** Views: columns of other relations that it reads, `schema.relation.column` or `schema.relation.*`, views already resolved to what lies below. */
   readonly reads: readonly string[]
+  /** Views: the query as `pg_get_viewdef` writes it with every name qualified, from which the origin of each column is read. */
+  readonly definition?: string
 }
 
 /** What the gateway knows of one database; immutable, replaced after DDL. */
@@ -18,15 +20,27 @@ export interface Catalog {
   /** The relation with this OID: what RowDescription names. */
   byOid(oid: number): CatalogRelation | null
   hasSchema(name: string): boolean
-  /** Functions of this name that are not of pg_catalog or information_schema: schemas that have one. */
+  /** Schemas that have a relation of this name: what an unqualified name may mean when the path is unknown (`*`). */
+  relationSchemas(name: string): readonly string[]
+  /**
+   * Functions of this name that are not of pg_catalog or information_schema: schemas that have one.
+   * The name may also be an operator's (`===`): schemas with one that SQL or a procedural language implements.
+   */
   functionSchemas(name: string): readonly string[]
 }
 
 /** What of the session decides what a text means. */
 export interface SqlContext {
   readonly catalog: Catalog
-  /** Every schema that an unqualified name may mean in this session, most likely first; `pg_catalog` is always looked in. */
+  /**
+   * Every schema that an unqualified name may mean in this session, most likely first; `pg_catalog` is always looked in.
+   * `*` among them: any schema may be meant. `$user` stands for the schema named as `user`.
+   */
   readonly searchPath: readonly string[]
+  /** The role the session runs as upstream: what `$user` in a search_path stands for. */
+  readonly user?: string
+  /** Whose request it is, by reference: no caller can fill the queue of the others. */
+  readonly caller?: object
   readonly standardConformingStrings: boolean
   /** What `EXECUTE name` (SQL-level PREPARE) or `FETCH name` stands for; null when the session has none of that name. */
   named(kind: 'prepared' | 'cursor', name: string): Meaning | null

@@ -1,0 +1,148 @@
+import type { Node } from '@pgsql/types'
+import type { Meaning } from '../core/operation.ts'
+import type { Analysis, Statement } from './analyzer.ts'
+import { readDelete, readInsert, readMerge, readUpdate } from './changes.ts'
+import { type Effect, meaningOf } from './effect.ts'
+import { readExpression } from './expressions.ts'
+import { Facts } from './facts.ts'
+import { readCall } from './functions.ts'
+import type { Token } from './literals.ts'
+import { isFields, takeInventory, unreadable } from './parse-tree.ts'
+import { readQuery } from './queries.ts'
+import type { Reader, Surroundings } from './reader.ts'
+import { readRelation } from './relations.ts'
+import { readStatement } from './statements.ts'
+
+/** A parsed text: its statements, and its tokens when asked (they cost another pass over the text). */
+export interface Parsed {
+  readonly text: string
+  readonly statements: readonly Node[]
+  tokens(): readonly Token[]
+}
+
+/**
+ * Says what a parsed text does. `path` is the session's search_path. Throws `Refused` `unparseable` when something in
+ * it is not understood: nothing is passed over.
+ */
+export function analyze(parsed: Parsed, around: Surroundings, path: readonly string[]): Analysis {
+  const inventory = takeInventory(parsed.statements)
+  const facts = new Facts()
+  const reader = createReader(around, facts, path)
+  const effects = parsed.statements.map((node) => readOne(parsed, reader, node))
+  for (const node of inventory.relations)
+    if (!facts.seen.has(node)) throw unreadable('a relation in it was not accounted for')
+  for (const node of inventory.calls)
+    if (!facts.seen.has(node)) throw unreadable('a call in it was not accounted for')
+  noteSecrets(parsed, facts)
+  const tokens = [...facts.links.keys(), ...facts.secrets].some((at) => at >= 0) ? parsed.tokens() : []
+  const meaning = meaningOf(
+    parsed.text,
+    facts,
+    effects.map((effect) => effect.shape),
+    tokens,
+  )
+  return { meaning, statements: effects.map(statementOf) }
+}
+
+function readOne(parsed: Parsed, reader: Reader, node: Node): Effect {
+  reader.found.searchPath = null
+  // What is named for later is read on its own, so that its meaning is its own.
+  const fork = (inner: Node): { meaning: Meaning; effect: Effect } => {
+    const facts = new Facts()
+    const own = createReader(reader.around, facts, reader.path, reader.named)
+    const effect = readStatement(own, inner, fork)
+    for (const seen of facts.seen) reader.facts.seen.add(seen)
+    for (const [literal, columns] of facts.links) {
+      if (literal >= 0) reader.facts.link({ columns, literals: new Set([literal]) })
+    }
+    return { meaning: { ...meaningOf(parsed.text, facts, [effect.shape], []), spans: [] }, effect }
+  }
+  const effect = readStatement(reader, node, fork)
+  return { ...effect, searchPath: effect.searchPath ?? reader.found.searchPath }
+}
+
+function createReader(
+  around: Surroundings,
+  facts: Facts,
+  path: readonly string[],
+  named: Map<string, Meaning> = new Map(),
+): Reader {
+  const reader: Reader = {
+    facts,
+    around,
+    path,
+    found: { searchPath: null },
+    named,
+    views: new Map(),
+    query: (select, parent, ctes) => readQuery(reader, select, parent, ctes),
+    statement: (node, parent, ctes) => {
+      if ('SelectStmt' in node) return readQuery(reader, node.SelectStmt, parent, ctes)
+      if ('InsertStmt' in node) return readInsert(reader, node.InsertStmt, parent, ctes)
+      if ('UpdateStmt' in node) return readUpdate(reader, node.UpdateStmt, parent, ctes)
+      if ('DeleteStmt' in node) return readDelete(reader, node.DeleteStmt, parent, ctes)
+      if ('MergeStmt' in node) return readMerge(reader, node.MergeStmt, parent, ctes)
+      throw unreadable(`a query is a ${Object.keys(node).join()}`)
+    },
+    expression: (node, scope, into, probe) => readExpression(reader, node, scope, into, probe),
+    call: (call, scope, into, probe) => readCall(reader, call, scope, into, probe),
+    relation: (name) => readRelation(reader, name),
+  }
+  return reader
+}
+
+function statementOf({ shape: _, ...statement }: Effect): Statement {
+  return statement
+}
+
+const holdsSecrets: ReadonlySet<string> = new Set([
+  'CreateRoleStmt',
+  'AlterRoleStmt',
+  'CreateSubscriptionStmt',
+  'AlterSubscriptionStmt',
+  'CreateUserMappingStmt',
+  'AlterUserMappingStmt',
+  'CreateForeignServerStmt',
+  'AlterForeignServerStmt',
+  'CreateFdwStmt',
+  'AlterFdwStmt',
+  'AlterSystemStmt',
+])
+
+/** Every string of a statement that may hold a password is secret: the tree does not say where they stand. */
+function noteSecrets(parsed: Parsed, facts: Facts): void {
+  const within: { from: number; to: number }[] = []
+  for (const node of parsed.statements) {
+    if (Object.keys(node).some((tag) => holdsSecrets.has(tag))) within.push(extentOf(node, parsed))
+  }
+  if (within.length === 0) return
+  const bytes = Buffer.from(parsed.text)
+  for (const token of parsed.tokens()) {
+    const first = bytes.toString('latin1', token.start, token.start + 2)
+    if (!/^(['$]|[eEnN]'|[uU]&)/.test(first)) continue
+    if (within.some(({ from, to }) => token.start >= from && token.start < to)) facts.secrets.add(token.start)
+  }
+}
+
+const extents = new WeakMap<object, { from: number; to: number }>()
+
+/** Remembers where a statement stands in its text (RawStmt's stmt_location and stmt_len, in bytes; length 0 is to the end). */
+export function placeStatement(raw: unknown, length: number): Node {
+  if (!isFields(raw) || !isFields(raw['stmt'])) throw unreadable('a text without statements')
+  const from = typeof raw['stmt_location'] === 'number' ? raw['stmt_location'] : 0
+  const size = typeof raw['stmt_len'] === 'number' ? raw['stmt_len'] : 0
+  extents.set(raw['stmt'], { from, to: size === 0 ? length : from + size })
+  return asNode(raw['stmt'])
+}
+
+function extentOf(node: object, parsed: Parsed): { from: number; to: number } {
+  return extents.get(node) ?? { from: 0, to: Buffer.byteLength(parsed.text) }
+}
+
+function asNode(value: object): Node {
+  if (!isStatement(value)) throw unreadable('a statement of no kind')
+  return value
+}
+
+function isStatement(value: object): value is Node {
+  return Object.keys(value).length === 1
+}

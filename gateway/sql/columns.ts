@@ -1,0 +1,128 @@
+import type { ColumnRef } from '@pgsql/types'
+import { qualify } from './identifiers.ts'
+import { merge, mergeShape, type Origin, origin, type Scope, type Shape, type Source } from './origin.ts'
+import type { Reader } from './reader.ts'
+import { textOf } from './parse-tree.ts'
+import { functionSchemas } from './relations.ts'
+
+const systemColumns: ReadonlySet<string> = new Set(['ctid', 'xmin', 'xmax', 'cmin', 'cmax', 'tableoid'])
+
+/** Adds where the column or whole row that the reference means comes from: every possibility, when there are several. */
+export function readColumn(reader: Reader, reference: ColumnRef, scope: Scope, into: Origin): void {
+  const names = (reference.fields ?? []).map((field) => textOf(field))
+  const last = names.at(-1) ?? null
+  // `t.*` and `*` as a value (count(t.*), row(t.*)): whole rows.
+  if (last === null) {
+    const qualifier = names.slice(0, -1).filter((name) => name !== null)
+    for (const found of qualifier.length === 0 ? scope.sources : sourcesNamed(qualifier, scope)) {
+      found.hits += 1
+      mergeShape(into, found.shape)
+    }
+    return
+  }
+  const qualifier = names.slice(0, -1).filter((name) => name !== null)
+  if (qualifier.length === 0) readUnqualified(last, scope, into)
+  else readQualified(reader, qualifier, last, scope, into)
+}
+
+function readUnqualified(name: string, scope: Scope, into: Origin): void {
+  let uncertain = false
+  for (let at: Scope | null = scope; at !== null; at = at.parent) {
+    let found = false
+    for (const source of at.sources) {
+      if (source.qualifiedOnly) continue
+      if (readField(source, name, into) === 'found') found = true
+      else if (source.shape.rest !== null) {
+        source.hits += 1
+        merge(into, source.shape.rest)
+        uncertain = true
+      }
+    }
+    if (found) return
+  }
+  // No column of that name: a whole row by its alias.
+  const rows = sourcesNamed([name], scope)
+  for (const source of rows) {
+    source.hits += 1
+    mergeShape(into, source.shape)
+  }
+  // A column that the catalog does not know (yet): any relation in sight may have it.
+  if (rows.length === 0 && !uncertain && !systemColumns.has(name)) readEverything(scope, into)
+}
+
+function readQualified(
+  reader: Reader,
+  qualifier: readonly string[],
+  name: string,
+  scope: Scope,
+  into: Origin,
+): void {
+  const sources = sourcesNamed(qualifier, scope)
+  for (const source of sources) {
+    source.hits += 1
+    if (readField(source, name, into) === 'found' || systemColumns.has(name)) continue
+    if (source.shape.rest !== null && source.shape.columns.length === 0) merge(into, source.shape.rest)
+    else mergeShape(into, source.shape)
+    // `t.f` is `f(t)` when t has no column f (PostgreSQL documentation, 8.16.5).
+    for (const schema of functionSchemas(reader, name)) {
+      reader.facts.operation(['call'], qualify(schema, name))
+      const whole = origin()
+      mergeShape(whole, source.shape)
+      reader.facts.probe(whole)
+    }
+  }
+  if (sources.length > 0) return
+  // `a.b` may be field b of a composite column a.
+  const [first] = qualifier
+  if (first !== undefined) readUnqualified(first, scope, into)
+}
+
+function readField(source: Source, name: string, into: Origin): 'found' | 'none' {
+  let found = false
+  for (const column of source.shape.columns) {
+    if (column.name !== name) continue
+    merge(into, column.origin)
+    found = true
+  }
+  if (found) source.hits += 1
+  return found ? 'found' : 'none'
+}
+
+function readEverything(scope: Scope, into: Origin): void {
+  for (let at: Scope | null = scope; at !== null; at = at.parent) {
+    for (const source of at.sources) {
+      source.hits += 1
+      mergeShape(into, source.shape)
+    }
+  }
+}
+
+/** The sources that `alias`, `table` or `schema.table` (or `database.schema.table`) means: of the innermost scope that has one. */
+export function sourcesNamed(qualifier: readonly string[], scope: Scope): Source[] {
+  const name = qualifier.at(-1)
+  const schema = qualifier.length > 1 ? qualifier.at(-2) : undefined
+  for (let at: Scope | null = scope; at !== null; at = at.parent) {
+    const found = at.sources.filter((source) =>
+      schema === undefined
+        ? source.alias === name
+        : source.relation !== null &&
+          source.relation.name === name &&
+          (source.relation.schema === null || source.relation.schema === schema),
+    )
+    if (found.length > 0) return found
+  }
+  return []
+}
+
+/** The columns that `*` or `t.*` stands for. */
+export function expandStar(names: readonly string[], scope: Scope, star: Shape): Shape {
+  if (names.length === 0) return star
+  const found = sourcesNamed(names, scope)
+  for (const source of found) source.hits += 1
+  const [only] = found
+  if (only !== undefined && found.length === 1) return only.shape
+  const rest = origin()
+  for (const source of found) mergeShape(rest, source.shape)
+  if (found.length === 0) readEverything(scope, rest)
+  return { columns: [], rest, exact: 0 }
+}

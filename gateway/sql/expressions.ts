@@ -1,0 +1,219 @@
+import type { A_Expr, Node, SubLink, TypeCast } from '@pgsql/types'
+import { qualify } from './identifiers.ts'
+import { readColumn } from './columns.ts'
+import { noteCall } from './functions.ts'
+import { merge, mergeShape, type Origin, origin, type Scope } from './origin.ts'
+import { eachChild, open, textOf, textsOf, unreadable } from './parse-tree.ts'
+import type { Reader } from './reader.ts'
+import { functionSchemas } from './relations.ts'
+
+/** Operators that pass on what they are given and cannot fail because of it; with the others a value tells by an error or a boolean. */
+const showingOperators: ReadonlySet<string> = new Set(['||', '->', '->>', '#>', '#>>'])
+
+/** Types that any value can be cast to without failing. */
+const textTypes: ReadonlySet<string> = new Set([
+  'text',
+  'varchar',
+  'bpchar',
+  'name',
+  'json',
+  'jsonb',
+  'record',
+  'unknown',
+])
+
+/** Constructors of SQL/JSON, with the function that a server before 16 would call for the same text. */
+const jsonConstructors: Readonly<Record<string, string>> = {
+  JsonObjectConstructor: 'json_object',
+  JsonArrayConstructor: 'json_array',
+  JsonArrayQueryConstructor: 'json_array',
+  JsonObjectAgg: 'json_objectagg',
+  JsonArrayAgg: 'json_arrayagg',
+  JsonScalarExpr: 'json_scalar',
+  JsonSerializeExpr: 'json_serialize',
+}
+
+/** Adds to `into` where the value comes from. With `probe`, its columns are used where they would leak without being shown. */
+export function readExpression(
+  reader: Reader,
+  node: Node | undefined,
+  scope: Scope,
+  into: Origin,
+  probe: boolean,
+): void {
+  if (node === undefined) return
+  const read = (child: Node | undefined, hidden = probe): void =>
+    readExpression(reader, child, scope, into, hidden)
+  const readBelow = (value: unknown, hidden = probe): void => eachChild(value, (child) => read(child, hidden))
+
+  if ('ColumnRef' in node) {
+    if (!probe) return readColumn(reader, node.ColumnRef, scope, into)
+    const own = origin()
+    readColumn(reader, node.ColumnRef, scope, own)
+    reader.facts.probe(own)
+    return merge(into, own)
+  }
+  if ('A_Const' in node) {
+    if (node.A_Const.location !== undefined && node.A_Const.location >= 0)
+      into.literals.add(node.A_Const.location)
+    return
+  }
+  if ('ParamRef' in node) {
+    if (node.ParamRef.number !== undefined) into.literals.add(-node.ParamRef.number)
+    return
+  }
+  if ('BoolExpr' in node) {
+    // Each side is a condition of its own: its literals meet its columns, not those of its neighbours.
+    for (const side of node.BoolExpr.args ?? []) {
+      if ('BoolExpr' in side) read(side, true)
+      else merge(into, readCondition(reader, side, scope))
+    }
+    return
+  }
+  if ('A_Expr' in node) return readOperator(reader, node.A_Expr, scope, into, probe)
+  if ('TypeCast' in node) return read(node.TypeCast.arg, probe || !castsToText(node.TypeCast))
+  if ('FuncCall' in node) return reader.call(node.FuncCall, scope, into, probe)
+  if ('SubLink' in node) return readSubLink(reader, node.SubLink, scope, into, probe)
+  if ('CaseExpr' in node) {
+    const { arg, args, defresult } = node.CaseExpr
+    read(arg, true)
+    for (const when of args ?? []) {
+      if (!('CaseWhen' in when)) throw unreadable('a CASE without WHEN')
+      read(when.CaseWhen.expr, true)
+      read(when.CaseWhen.result)
+    }
+    return read(defresult)
+  }
+  if ('A_Indirection' in node) return readIndirection(reader, node.A_Indirection, scope, into, probe)
+  if ('SelectStmt' in node) return mergeShape(into, reader.query(node.SelectStmt, scope, scope.ctes))
+
+  const { tag, fields } = open(node) ?? { tag: 'node without a tag', fields: {} }
+  switch (tag) {
+    case 'CoalesceExpr':
+    case 'RowExpr':
+    case 'A_ArrayExpr':
+    case 'List':
+    case 'NamedArgExpr':
+    case 'CollateClause':
+    case 'MultiAssignRef':
+    case 'ResTarget':
+    case 'XmlExpr':
+    case 'XmlSerialize':
+    case 'JsonKeyValue':
+    case 'JsonValueExpr':
+    case 'JsonOutput':
+    case 'JsonReturning':
+      return readBelow(fields)
+    case 'JsonObjectConstructor':
+    case 'JsonArrayConstructor':
+    case 'JsonArrayQueryConstructor':
+    case 'JsonObjectAgg':
+    case 'JsonArrayAgg':
+    case 'JsonScalarExpr':
+    case 'JsonSerializeExpr':
+      noteCall(reader, null, jsonConstructors[tag] ?? tag, {})
+      return readBelow(fields)
+    // These tell something about a value by what they answer or by failing.
+    case 'MinMaxExpr':
+    case 'NullTest':
+    case 'BooleanTest':
+    case 'GroupingFunc':
+    case 'GroupingSet':
+    case 'SortBy':
+    case 'JsonFuncExpr':
+    case 'JsonParseExpr':
+    case 'JsonIsPredicate':
+    case 'JsonArgument':
+    case 'JsonBehavior':
+    case 'A_Indices':
+    case 'WindowDef':
+      return readBelow(fields, true)
+    case 'SQLValueFunction':
+    case 'SetToDefault':
+    case 'CurrentOfExpr':
+    case 'MergeSupportFunc':
+    case 'TypeName':
+    case 'String':
+    case 'Integer':
+    case 'Float':
+    case 'Boolean':
+    case 'JsonTablePathSpec':
+    case 'JsonFormat':
+    case 'A_Star':
+      return
+    default:
+      throw unreadable(`it has a ${tag} in an expression`)
+  }
+}
+
+/** Reads an expression whose columns leak without being shown, and notes that its literals meet them. */
+export function readCondition(reader: Reader, node: Node | undefined, scope: Scope): Origin {
+  const own = origin()
+  reader.expression(node, scope, own, true)
+  reader.facts.link(own)
+  return own
+}
+
+function readOperator(reader: Reader, expression: A_Expr, scope: Scope, into: Origin, probe: boolean): void {
+  const names = textsOf(expression.name)
+  const name = names.at(-1) ?? ''
+  const schema = names.length > 1 ? names.at(-2) : undefined
+  const schemas =
+    schema === undefined ? functionSchemas(reader, name) : schema === 'pg_catalog' ? [] : [schema]
+  for (const found of schemas) reader.facts.operation(['call'], qualify(found, name))
+  const shows = expression.kind === 'AEXPR_OP' && schemas.length === 0 && showingOperators.has(name)
+  reader.expression(expression.lexpr, scope, into, probe || !shows)
+  reader.expression(expression.rexpr, scope, into, probe || !shows)
+}
+
+function castsToText(cast: TypeCast): boolean {
+  const names = textsOf(cast.typeName?.names)
+  return textTypes.has(names.at(-1) ?? '') && (names.length === 1 || names.at(-2) === 'pg_catalog')
+}
+
+function readSubLink(reader: Reader, link: SubLink, scope: Scope, into: Origin, probe: boolean): void {
+  if (link.operName !== undefined) {
+    const names = textsOf(link.operName)
+    const schema = names.length > 1 ? names.at(-2) : undefined
+    if (schema !== undefined && schema !== 'pg_catalog')
+      reader.facts.operation(['call'], qualify(schema, names.at(-1) ?? ''))
+  }
+  const own = origin()
+  if (link.subselect !== undefined) {
+    const shape = reader.statement(link.subselect, scope, scope.ctes)
+    if (shape !== null && link.subLinkType !== 'EXISTS_SUBLINK') mergeShape(own, shape)
+  }
+  const compared = link.subLinkType !== 'EXPR_SUBLINK' && link.subLinkType !== 'ARRAY_SUBLINK'
+  reader.expression(link.testexpr, scope, own, true)
+  if (probe || compared) reader.facts.probe(own)
+  if (compared) reader.facts.link(own)
+  merge(into, own)
+}
+
+type Indirection = Extract<Node, { A_Indirection: unknown }>['A_Indirection']
+
+function readIndirection(
+  reader: Reader,
+  node: Indirection,
+  scope: Scope,
+  into: Origin,
+  probe: boolean,
+): void {
+  for (const step of node.indirection ?? []) {
+    if ('A_Indices' in step) reader.expression(step, scope, into, true)
+  }
+  const first = node.indirection?.[0]
+  const field = first === undefined ? null : textOf(first)
+  // `(t).column` is `t.column` when t is a row in FROM.
+  if (field !== null && node.arg !== undefined && 'ColumnRef' in node.arg) {
+    const fields = [...(node.arg.ColumnRef.fields ?? []), { String: { sval: field } }]
+    reader.expression({ ColumnRef: { fields } }, scope, into, probe)
+    return
+  }
+  reader.expression(node.arg, scope, into, probe)
+  if (field !== null) {
+    // Of anything else it may be a function in attribute notation.
+    for (const schema of functionSchemas(reader, field))
+      reader.facts.operation(['call'], qualify(schema, field))
+  }
+}

@@ -1,0 +1,62 @@
+import type { Column, Operation } from '../core/operation.ts'
+import type { Literal, Origin } from './origin.ts'
+import { qualify } from './identifiers.ts'
+
+/** PostgreSQL's own limits and ours: what exceeds them is refused, for it would be refused there too or is an attack. */
+export const limits = { columns: 1664, operations: 10_000, spans: 10_000, depth: 20_000 } as const
+
+/** What has been found in a text so far. */
+export class Facts {
+  readonly operations = new Map<string, Operation>()
+  readonly relations = new Set<string>()
+  readonly probes = new Set<Column>()
+  readonly links = new Map<Literal, Set<Column>>()
+  readonly secrets = new Set<Literal>()
+  /** Nodes that were read: at the end, a relation or call that was not is a refusal. */
+  readonly seen = new Set<object>()
+  #muted = 0
+
+  operation(
+    actions: readonly [string, ...string[]],
+    resource: string,
+    more: { reads?: boolean; unbounded?: boolean } = {},
+  ): void {
+    if (this.#muted > 0) return
+    const reads = more.reads ?? false
+    const unbounded = more.unbounded ?? false
+    const key = `${actions.join(' ')}\n${resource}\n${unbounded}`
+    if (this.operations.has(key)) return
+    this.operations.set(key, { actions, resource, reads, ...(unbounded ? { unbounded } : {}) })
+  }
+
+  relation(schema: string, name: string): void {
+    this.relations.add(qualify(schema, name))
+  }
+
+  probe(origin: Origin): void {
+    if (this.#muted > 0) return
+    for (const column of origin.columns) this.probes.add(column)
+  }
+
+  /** Notes that the literals of this value meet its columns, in a condition or by being written. */
+  link(origin: Origin, more: Iterable<Column> = []): void {
+    if (this.#muted > 0) return
+    const columns = new Set([...origin.columns, ...more])
+    if (columns.size === 0) return
+    for (const literal of origin.literals) {
+      const known = this.links.get(literal)
+      if (known === undefined) this.links.set(literal, new Set(columns))
+      else for (const column of columns) known.add(column)
+    }
+  }
+
+  /** Reads something that is not part of the statement (a view's definition): only where columns come from counts. */
+  muted<T>(read: () => T): T {
+    this.#muted += 1
+    try {
+      return read()
+    } finally {
+      this.#muted -= 1
+    }
+  }
+}

@@ -1,0 +1,427 @@
+import type { CommonTableExpr, Node, SelectStmt, WithClause } from '@pgsql/types'
+import { Refused } from '../core/errors.ts'
+import { expandStar } from './columns.ts'
+import { readCondition } from './expressions.ts'
+import { limits } from './facts.ts'
+import { readFromItem } from './from.ts'
+import { qualify } from './identifiers.ts'
+import {
+  concat,
+  type Ctes,
+  merge,
+  mergeShape,
+  type Offered,
+  type Origin,
+  origin,
+  rename,
+  type Scope,
+  type Shape,
+  type Source,
+} from './origin.ts'
+import { eachChild, textOf, textsOf, unreadable } from './parse-tree.ts'
+import type { Reader } from './reader.ts'
+import { noteWrite, resolve } from './relations.ts'
+
+/** Reads a SELECT, VALUES, TABLE or set operation, and gives the columns it returns. */
+export function readQuery(
+  reader: Reader,
+  select: SelectStmt,
+  parent: Scope | null,
+  ctes: Ctes | null,
+): Shape {
+  const inForce = readWith(reader, select.withClause, parent, ctes)
+  if (select.larg !== undefined && select.rarg !== undefined)
+    return readSetOperation(reader, select, parent, inForce)
+  if (select.valuesLists !== undefined) return readValues(reader, select, parent, inForce)
+  const scope: Scope = { sources: [], parent, ctes: inForce }
+  const star = readFrom(reader, select.fromClause, scope, scope.sources)
+  const shape = readTargets(reader, select.targetList, scope, star)
+  if (select.whereClause !== undefined) readCondition(reader, select.whereClause, scope)
+  if (select.havingClause !== undefined) readCondition(reader, select.havingClause, scope)
+  for (const item of select.groupClause ?? []) readKey(reader, item, scope, shape)
+  for (const window of select.windowClause ?? []) readCondition(reader, window, scope)
+  // DISTINCT is a list with one empty item, DISTINCT ON a list of expressions.
+  for (const item of select.distinctClause ?? []) {
+    if (Object.keys(item).length === 0) probeShape(reader, shape)
+    else readKey(reader, item, scope, shape)
+  }
+  readTail(reader, select, scope, shape)
+  for (const clause of select.lockingClause ?? []) readLocking(reader, clause, select, scope)
+  return shape
+}
+
+/** Reads the items of FROM into `visible`, left to right, and gives what `*` shows. */
+export function readFrom(
+  reader: Reader,
+  items: readonly Node[] | undefined,
+  scope: Scope,
+  visible: Source[],
+): Shape {
+  const stars: Shape[] = []
+  for (const node of items ?? []) {
+    const item = readFromItem(reader, node, scope, visible)
+    visible.push(...item.sources)
+    stars.push(item.star)
+  }
+  return concat(stars)
+}
+
+/** Reads a select list or RETURNING list. */
+export function readTargets(
+  reader: Reader,
+  targets: readonly Node[] | undefined,
+  scope: Scope,
+  star: Shape,
+): Shape {
+  const shapes: Shape[] = []
+  let count = 0
+  for (const target of targets ?? []) {
+    if (!('ResTarget' in target)) throw unreadable('a select list')
+    const { name, val } = target.ResTarget
+    const shape = starShape(reader, val, scope, star) ?? one(reader, name ?? nameOf(val), val, scope)
+    count += shape.columns.length
+    // PostgreSQL's MaxTupleAttributeNumber; it also ends doubling through nested `*`.
+    if (count > limits.columns)
+      throw new Refused('too_large', 'the statement returns too many columns', 'name fewer columns')
+    shapes.push(shape)
+  }
+  return concat(shapes)
+}
+
+function one(reader: Reader, name: string, value: Node | undefined, scope: Scope): Shape {
+  const own = origin()
+  reader.expression(value, scope, own, false)
+  reader.facts.link(own)
+  return { columns: [{ name, origin: own }], rest: null, exact: 1 }
+}
+
+/** What a `*` in the list stands for, or null when the value is none. */
+function starShape(reader: Reader, value: Node | undefined, scope: Scope, star: Shape): Shape | null {
+  if (value === undefined) return null
+  if ('ColumnRef' in value) {
+    const fields = value.ColumnRef.fields ?? []
+    const last = fields.at(-1)
+    return last !== undefined && 'A_Star' in last ? expandStar(textsOf(fields), scope, star) : null
+  }
+  if ('A_Indirection' in value) {
+    const last = value.A_Indirection.indirection?.at(-1)
+    if (last === undefined || !('A_Star' in last)) return null
+    // `(expression).*`: as many columns as its type has.
+    const own = origin()
+    reader.expression(value, scope, own, false)
+    return { columns: [], rest: own, exact: 0 }
+  }
+  return null
+}
+
+/** The name that PostgreSQL gives a result column (FigureColname), as far as references to it need. */
+function nameOf(value: Node | undefined): string {
+  if (value === undefined) return '?column?'
+  if ('ColumnRef' in value) return textsOf(value.ColumnRef.fields).at(-1) ?? '?column?'
+  if ('FuncCall' in value) return textsOf(value.FuncCall.funcname).at(-1) ?? '?column?'
+  if ('TypeCast' in value) {
+    const inner = nameOf(value.TypeCast.arg)
+    return inner === '?column?' ? (textsOf(value.TypeCast.typeName?.names).at(-1) ?? inner) : inner
+  }
+  if ('CollateClause' in value) return nameOf(value.CollateClause.arg)
+  if ('A_Indirection' in value)
+    return textsOf(value.A_Indirection.indirection).at(-1) ?? nameOf(value.A_Indirection.arg)
+  if ('CaseExpr' in value) {
+    const inner = nameOf(value.CaseExpr.defresult)
+    return inner === '?column?' ? 'case' : inner
+  }
+  if ('CoalesceExpr' in value) return 'coalesce'
+  if ('RowExpr' in value) return 'row'
+  if ('A_ArrayExpr' in value) return 'array'
+  if ('SubLink' in value) return subLinkName(value.SubLink)
+  return '?column?'
+}
+
+function subLinkName(link: Extract<Node, { SubLink: unknown }>['SubLink']): string {
+  if (link.subLinkType === 'EXISTS_SUBLINK') return 'exists'
+  if (link.subLinkType === 'ARRAY_SUBLINK') return 'array'
+  const select = link.subselect
+  const target =
+    select !== undefined && 'SelectStmt' in select ? select.SelectStmt.targetList?.[0] : undefined
+  return target !== undefined && 'ResTarget' in target
+    ? (target.ResTarget.name ?? nameOf(target.ResTarget.val))
+    : '?column?'
+}
+
+/** Reads a key of GROUP BY, ORDER BY or DISTINCT ON: an expression, a position, or the name of a result column. */
+function readKey(reader: Reader, node: Node, scope: Scope, shape: Shape): void {
+  const value = 'SortBy' in node ? node.SortBy.node : node
+  if (value === undefined) return
+  if ('A_Const' in value && 'ival' in value.A_Const) {
+    const position = value.A_Const.ival?.ival ?? 0
+    const column = position <= shape.exact ? shape.columns[position - 1] : undefined
+    if (column === undefined) probeShape(reader, shape)
+    else reader.facts.probe(column.origin)
+    return
+  }
+  if ('ColumnRef' in value && value.ColumnRef.fields?.length === 1) {
+    const name = textOf(value.ColumnRef.fields[0])
+    const named = shape.columns.filter((column) => column.name === name)
+    for (const column of named) reader.facts.probe(column.origin)
+    // A result column has its source's name as a rule: both meanings count, unless there is nothing else it can mean.
+    if (
+      named.length > 0 &&
+      !scope.sources.some((source) => source.shape.columns.some((column) => column.name === name))
+    )
+      return
+  }
+  readCondition(reader, value, scope)
+}
+
+function readTail(reader: Reader, select: SelectStmt, scope: Scope, shape: Shape): void {
+  for (const item of select.sortClause ?? []) readKey(reader, item, scope, shape)
+  if (select.limitCount !== undefined) readCondition(reader, select.limitCount, scope)
+  if (select.limitOffset !== undefined) readCondition(reader, select.limitOffset, scope)
+}
+
+/** Marks every column of the shape as used where it leaks. */
+export function probeShape(reader: Reader, shape: Shape): void {
+  const all = origin()
+  mergeShape(all, shape)
+  reader.facts.probe(all)
+}
+
+function readSetOperation(
+  reader: Reader,
+  select: SelectStmt,
+  parent: Scope | null,
+  ctes: Ctes | null,
+): Shape {
+  // A UNION of thousands leans left: walk down that side in a loop.
+  const operands: SelectStmt[] = []
+  let distinct = false
+  let at: SelectStmt = select
+  for (;;) {
+    if (at.op !== 'SETOP_UNION' || at.all !== true) distinct = true
+    if (at.larg === undefined || at.rarg === undefined) throw unreadable('a set operation of one side')
+    operands.unshift(at.rarg)
+    const next: SelectStmt = at.larg
+    if (next.larg === undefined || next.withClause !== undefined || hasTail(next)) {
+      operands.unshift(next)
+      break
+    }
+    at = next
+  }
+  const shapes = operands.map((operand) => readQuery(reader, operand, parent, ctes))
+  const shape = overlay(shapes)
+  for (const column of shape.columns) reader.facts.link(column.origin)
+  if (distinct) probeShape(reader, shape)
+  readTail(reader, select, { sources: [], parent, ctes }, shape)
+  return shape
+}
+
+function hasTail(select: SelectStmt): boolean {
+  return (
+    select.sortClause !== undefined || select.limitCount !== undefined || select.limitOffset !== undefined
+  )
+}
+
+/** Columns of a set operation: by position where positions are certain, named as in the first operand. */
+export function overlay(shapes: readonly Shape[]): Shape {
+  const [first] = shapes
+  const exact = Math.min(
+    ...shapes.map((shape) => (shape.rest === null ? Infinity : shape.exact)),
+    first?.columns.length ?? 0,
+  )
+  const columns = (first?.columns ?? [])
+    .slice(0, exact)
+    .map((column): Offered => ({ name: column.name, origin: origin() }))
+  let rest: Origin | null = null
+  for (const shape of shapes) {
+    shape.columns.forEach((column, index) => {
+      const known = columns[index]
+      if (known !== undefined && index < shape.exact) merge(known.origin, column.origin)
+      else {
+        rest ??= origin()
+        merge(rest, column.origin)
+      }
+    })
+    if (shape.rest !== null) {
+      rest ??= origin()
+      merge(rest, shape.rest)
+    }
+  }
+  if (first !== undefined && rest !== null) {
+    // Names beyond the certain positions still exist for those who refer to them.
+    for (const column of first.columns.slice(exact)) columns.push({ name: column.name, origin: rest })
+  }
+  return { columns, rest, exact }
+}
+
+function readValues(reader: Reader, select: SelectStmt, parent: Scope | null, ctes: Ctes | null): Shape {
+  const scope: Scope = { sources: [], parent, ctes }
+  const columns: Offered[] = []
+  for (const row of select.valuesLists ?? []) {
+    if (!('List' in row)) throw unreadable('a VALUES list')
+    ;(row.List.items ?? []).forEach((value, index) => {
+      const column = columns[index] ?? { name: `column${index + 1}`, origin: origin() }
+      columns[index] = column
+      reader.expression(value, scope, column.origin, false)
+    })
+  }
+  if (columns.length > limits.columns)
+    throw new Refused('too_large', 'a VALUES list has too many columns', 'name fewer columns')
+  const shape: Shape = { columns, rest: null, exact: columns.length }
+  readTail(reader, select, scope, shape)
+  return shape
+}
+
+/** Puts the common table expressions of a WITH in force; each is read even when nothing refers to it. */
+export function readWith(
+  reader: Reader,
+  clause: WithClause | undefined,
+  parent: Scope | null,
+  outer: Ctes | null,
+): Ctes | null {
+  if (clause === undefined) return outer
+  const names = new Map<string, () => Shape>()
+  const all: Ctes = { names, parent: outer }
+  let before = outer
+  for (const node of clause.ctes ?? []) {
+    if (!('CommonTableExpr' in node)) throw unreadable('a WITH list')
+    const cte = node.CommonTableExpr
+    const name = cte.ctename ?? ''
+    if (clause.recursive === true) {
+      // With RECURSIVE each may refer to all, itself included.
+      names.set(name, readOnce(reader, cte, parent, all))
+    } else {
+      const read = readOnce(reader, cte, parent, before)
+      before = { names: new Map([[name, read]]), parent: before }
+    }
+  }
+  const inForce = clause.recursive === true ? all : before
+  for (let at = inForce; at !== null && at !== outer; at = at.parent)
+    for (const read of at.names.values()) read()
+  return inForce
+}
+
+/** Reads a common table expression when it is first referred to; a reference from within itself gets what is known so far. */
+function readOnce(
+  reader: Reader,
+  cte: CommonTableExpr,
+  parent: Scope | null,
+  ctes: Ctes | null,
+): () => Shape {
+  let done: Shape | null = null
+  let soFar: Shape | null = null
+  return () => {
+    if (done !== null) return done
+    if (soFar !== null) return soFar
+    const query = cte.ctequery
+    if (query === undefined) throw unreadable('an empty WITH')
+    const names = textsOf(cte.aliascolnames)
+    soFar = { columns: [], rest: origin(), exact: 0 }
+    if (
+      ctes?.names.has(cte.ctename ?? '') === true &&
+      'SelectStmt' in query &&
+      query.SelectStmt.larg !== undefined
+    ) {
+      // The recursive term is read until nothing is added; each pass adds at least one column's origin or is the last.
+      const first = readQuery(
+        reader,
+        query.SelectStmt.larg,
+        parent,
+        readWith(reader, query.SelectStmt.withClause, parent, ctes),
+      )
+      soFar = withMarks(cte, rename(first, names))
+      for (let size = -1, pass = 0; size !== sizeOf(soFar); pass += 1) {
+        size = sizeOf(soFar)
+        soFar = withMarks(cte, rename(readQuery(reader, query.SelectStmt, parent, ctes), names))
+        if (pass >= 8) soFar = saturated(soFar)
+      }
+      done = soFar
+      return done
+    }
+    const shape = reader.statement(query, parent, ctes) ?? { columns: [], rest: null, exact: 0 }
+    done = withMarks(cte, rename(shape, names))
+    return done
+  }
+}
+
+function sizeOf(shape: Shape): number {
+  let size = shape.rest?.columns.size ?? 0
+  for (const column of shape.columns) size += column.origin.columns.size
+  return size
+}
+
+/** Every column may hold what any holds: where a recursion shifts values through more columns than there were passes. */
+function saturated(shape: Shape): Shape {
+  const all = origin()
+  mergeShape(all, shape)
+  return { ...shape, columns: shape.columns.map((column) => ({ name: column.name, origin: all })) }
+}
+
+/** SEARCH and CYCLE add columns made of the ones they follow, and compare those. */
+function withMarks(cte: CommonTableExpr, shape: Shape): Shape {
+  const { search_clause: search, cycle_clause: cycle } = cte
+  const added = [search?.search_seq_column, cycle?.cycle_mark_column, cycle?.cycle_path_column].filter(
+    (name) => name !== undefined,
+  )
+  if (added.length === 0) return shape
+  const all = origin()
+  mergeShape(all, shape)
+  const columns = [...shape.columns, ...added.map((name): Offered => ({ name, origin: all }))]
+  return { columns, rest: shape.rest, exact: shape.rest === null ? columns.length : shape.exact }
+}
+
+/** FOR UPDATE and the like lock rows: a write on the relations named, or on all of FROM. */
+function readLocking(reader: Reader, clause: Node, select: SelectStmt, scope: Scope): void {
+  if (!('LockingClause' in clause)) throw unreadable('a locking clause')
+  const named = new Set<string>()
+  for (const item of clause.LockingClause.lockedRels ?? []) {
+    if (!('RangeVar' in item)) throw unreadable('a locking clause')
+    reader.facts.seen.add(item.RangeVar)
+    named.add(item.RangeVar.relname ?? '')
+  }
+  const lock = (node: Node): void => {
+    if ('RangeVar' in node) {
+      const { RangeVar: relation } = node
+      if (named.size > 0 && !named.has(relation.alias?.aliasname ?? relation.relname ?? '')) return
+      if (relation.schemaname === undefined && isCte(relation.relname ?? '', scope.ctes)) return
+      for (const candidate of resolve(reader, relation)) noteWrite(reader, ['lock', 'write'], candidate)
+    } else if ('JoinExpr' in node) {
+      eachChild({ left: node.JoinExpr.larg, right: node.JoinExpr.rarg }, lock)
+    } else if ('RangeTableSample' in node) {
+      eachChild({ relation: node.RangeTableSample.relation }, lock)
+    } else if ('RangeSubselect' in node) {
+      // A lock on a sub-select reaches the tables inside it.
+      if (named.size > 0 && !named.has(node.RangeSubselect.alias?.aliasname ?? '')) return
+      const query = node.RangeSubselect.subquery
+      if (query !== undefined && 'SelectStmt' in query) {
+        for (const inner of query.SelectStmt.fromClause ?? []) lockAll(reader, inner, scope)
+      }
+    }
+  }
+  for (const node of select.fromClause ?? []) lock(node)
+}
+
+function lockAll(reader: Reader, node: Node, scope: Scope): void {
+  if ('RangeVar' in node) {
+    if (node.RangeVar.schemaname === undefined && isCte(node.RangeVar.relname ?? '', scope.ctes)) return
+    for (const candidate of resolve(reader, node.RangeVar)) noteWrite(reader, ['lock', 'write'], candidate)
+    return
+  }
+  eachChild(node, (child) => eachChild(child, (inner) => lockAll(reader, inner, scope)))
+}
+
+function isCte(name: string, ctes: Ctes | null): boolean {
+  for (let at = ctes; at !== null; at = at.parent) if (at.names.has(name)) return true
+  return false
+}
+
+/** The operation of making a relation from a query, and the move of the query's columns into it. */
+export function noteInto(
+  reader: Reader,
+  target: { relname?: string; schemaname?: string; relpersistence?: string },
+  kind: string,
+  schema: string,
+  shape: Shape,
+): void {
+  reader.facts.operation([`create-${kind}`, 'create', 'ddl'], qualify(schema, target.relname ?? ''))
+  probeShape(reader, shape)
+}

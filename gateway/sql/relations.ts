@@ -1,0 +1,153 @@
+import type { RangeVar } from '@pgsql/types'
+import type { CatalogRelation } from './analyzer.ts'
+import { qualify } from './identifiers.ts'
+import { merge, type Offered, origin, type Shape } from './origin.ts'
+import type { Reader } from './reader.ts'
+import { describesSchema, isSystemSchema, revealingCatalogs, schemaCatalogs } from './system-catalogs.ts'
+
+/** A relation that a name may mean. */
+export interface Candidate {
+  readonly schema: string
+  readonly name: string
+  readonly known: CatalogRelation | null
+}
+
+/** The schemas to look in, `$user` replaced as PostgreSQL does. */
+function schemas(reader: Reader): string[] {
+  const { around, path } = reader
+  return path
+    .map((schema) => (schema === '$user' && !around.hasSchema('$user') ? (around.user ?? '') : schema))
+    .filter((schema) => schema !== '' && schema !== '*')
+}
+
+/** The first schema of the path, where things are created; `pg_temp` when the path is empty. */
+export function firstSchema(reader: Reader): string {
+  const found = schemas(reader)
+  return (
+    found.find((schema) => reader.around.hasSchema(schema)) ??
+    found[0] ??
+    (reader.path.includes('*') ? '*' : 'pg_temp')
+  )
+}
+
+/** Every schema that an unqualified function of this name may be taken from, of those that have one. */
+export function functionSchemas(reader: Reader, name: string): readonly string[] {
+  const having = reader.around.functionSchemas(name)
+  if (having.length === 0 || reader.path.includes('*')) return having
+  const path = schemas(reader)
+  return having.filter((schema) => path.includes(schema))
+}
+
+/** Every relation that the name may mean, one at least. */
+export function resolve(reader: Reader, relation: RangeVar): readonly Candidate[] {
+  const { around } = reader
+  const name = relation.relname ?? ''
+  const at = (schema: string): Candidate => ({ schema, name, known: around.relation(schema, name) })
+  if (relation.schemaname !== undefined) return [at(relation.schemaname)]
+  const path = schemas(reader)
+  const isCatalog = schemaCatalogs.has(name) || revealingCatalogs.has(name)
+  // pg_catalog is searched first unless the path names it further on (PostgreSQL documentation, 5.10.5).
+  if (isCatalog && !path.includes('pg_catalog') && !reader.path.includes('*')) return [at('pg_catalog')]
+  const searched = reader.path.includes('*') ? [...new Set([...path, ...around.relationSchemas(name)])] : path
+  const found = searched.filter((schema) => schema !== 'pg_catalog').map(at)
+  const known = found.filter(
+    (candidate) => candidate.known !== null || candidate.schema === 'information_schema',
+  )
+  if (isCatalog) known.unshift(at('pg_catalog'))
+  return known.length > 0 ? known : [at(firstSchema(reader))]
+}
+
+/** Notes that the relation is read, and gives its columns. */
+export function readRelation(reader: Reader, relation: RangeVar): Shape {
+  reader.facts.seen.add(relation)
+  const candidates = resolve(reader, relation)
+  for (const { schema, name } of candidates) noteRead(reader, schema, name)
+  return shapeOf(reader, candidates)
+}
+
+/** The operation of reading a relation: none for catalogs that only describe the schema. */
+export function noteRead(reader: Reader, schema: string, name: string): void {
+  if (describesSchema(schema, name)) return
+  // Without `read`: data and secrets of the catalogs are for rules that say `select`.
+  if (isSystemSchema(schema)) reader.facts.operation(['select'], qualify(schema, name), { reads: true })
+  else reader.facts.operation(['select', 'read'], qualify(schema, name), { reads: true })
+}
+
+/** The operation of changing a relation. PostgreSQL's own are never changed by an ordinary write. */
+export function noteWrite(
+  reader: Reader,
+  actions: readonly [string, ...string[]],
+  candidate: Candidate,
+  unbounded = false,
+): void {
+  const [action] = actions
+  const resource = qualify(candidate.schema, candidate.name)
+  if (isSystemSchema(candidate.schema))
+    reader.facts.operation([`${action}-catalog`, 'admin'], resource, { unbounded })
+  else reader.facts.operation(actions, resource, { unbounded })
+}
+
+/** The columns of what the name may mean, together when it may mean several. */
+export function shapeOf(reader: Reader, candidates: readonly Candidate[]): Shape {
+  const shapes = candidates.map((candidate) => shapeOfOne(reader, candidate))
+  const [only] = shapes
+  if (only !== undefined && shapes.length === 1) return only
+  const byName = new Map<string, Offered>()
+  const rest = origin()
+  for (const shape of shapes) {
+    for (const column of shape.columns) {
+      const known = byName.get(column.name)
+      if (known === undefined)
+        byName.set(column.name, { name: column.name, origin: origin(column.origin.columns) })
+      else merge(known.origin, column.origin)
+      merge(rest, column.origin)
+    }
+    if (shape.rest !== null) merge(rest, shape.rest)
+  }
+  return { columns: [...byName.values()], rest, exact: 0 }
+}
+
+function shapeOfOne(reader: Reader, { schema, name, known }: Candidate): Shape {
+  if (describesSchema(schema, name)) return { columns: [], rest: origin(), exact: 0 }
+  reader.facts.relation(schema, name)
+  if (known === null) return { columns: [], rest: origin([`${qualify(schema, name)}.*`]), exact: 0 }
+  for (const column of known.reads) reader.facts.relations.add(column.slice(0, lastDot(column)))
+  const below = known.kind === 'view' || known.kind === 'matview' ? viewShape(reader, known) : null
+  const columns = known.columns.map((column, index): Offered => {
+    const own = origin([qualify(schema, name, column.name)])
+    if (below !== null && index < below.exact) {
+      for (const read of below.columns[index]?.origin.columns ?? []) own.columns.add(read)
+    } else {
+      for (const read of known.reads) own.columns.add(read)
+    }
+    return { name: column.name, origin: own }
+  })
+  return { columns, rest: null, exact: columns.length }
+}
+
+/** Where each column of a view comes from, by its definition; null when that cannot be told. */
+function viewShape(reader: Reader, view: CatalogRelation): Shape | null {
+  const known = reader.views.get(view)
+  if (known !== undefined) return known
+  reader.views.set(view, null)
+  const [node, more] = view.definition === undefined ? [] : (reader.around.definition(view.definition) ?? [])
+  if (node === undefined || more !== undefined || !('SelectStmt' in node)) return null
+  const { path } = reader
+  // pg_get_viewdef was asked under an empty search_path: every name but those of pg_catalog is qualified.
+  reader.path = []
+  try {
+    const shape = reader.facts.muted(() => reader.query(node.SelectStmt, null, null))
+    reader.views.set(view, shape)
+    return shape
+  } finally {
+    reader.path = path
+  }
+}
+
+/** The dot before the last name part, quoted or not. */
+function lastDot(column: string): number {
+  if (!column.endsWith('"')) return column.lastIndexOf('.')
+  let at = column.length - 2
+  while (at > 0 && !(column[at] === '"' && column[at - 1] !== '"')) at -= column[at] === '"' ? 2 : 1
+  return at - 1
+}

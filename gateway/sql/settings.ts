@@ -1,0 +1,48 @@
+import { splitIdentifiers } from './identifiers.ts'
+import type { Reader } from './reader.ts'
+import { harmlessSettings } from './session-settings.ts'
+
+/** The path that a value of search_path means, or `['*']` when it cannot be told. */
+export function pathOf(values: readonly (string | null)[]): readonly string[] {
+  const path: string[] = []
+  for (const value of values) {
+    if (value === null) return ['*']
+    path.push(value)
+  }
+  return path
+}
+
+/**
+ * Notes that a setting is changed, by SET or set_config: nothing for harmless ones. A null name or value is one that
+ * cannot be told from the text. The path found for search_path is in force from here on, together with the one before
+ * (the text may go back by ROLLBACK).
+ */
+export function noteSetting(
+  reader: Reader,
+  name: string | null,
+  value: string | null,
+): readonly string[] | null {
+  const setting = name?.toLowerCase() ?? null
+  if (setting === null) {
+    reader.facts.operation(['set', 'admin'], '')
+    return usePath(reader, ['*'])
+  }
+  if (setting === 'role' || setting === 'session_authorization') {
+    reader.facts.operation(['set-role', 'set', 'admin'], setting)
+    return null
+  }
+  if (setting === 'search_path') {
+    const parts = value === null ? null : splitIdentifiers(value, ',')
+    return usePath(reader, pathOf(parts ?? [null]))
+  }
+  const allowed = harmlessSettings.get(setting)
+  if (allowed === undefined || !allowed.test(value ?? '\0')) reader.facts.operation(['set', 'admin'], setting)
+  return null
+}
+
+/** Puts a path in force for what follows in the text. */
+export function usePath(reader: Reader, path: readonly string[]): readonly string[] {
+  reader.path = [...new Set([...path, ...reader.path])]
+  reader.found.searchPath = path
+  return path
+}

@@ -1,0 +1,309 @@
+import type { CopyStmt, Node, SelectStmt, VariableSetStmt } from '@pgsql/types'
+import type { Meaning } from '../core/operation.ts'
+import { Refused } from '../core/errors.ts'
+import { creationSchema, definitionTags, readDefinition } from './definitions.ts'
+import { type Effect, effect, meaningOf, plainColumns, rows, shapeOfResult } from './effect.ts'
+import { readCondition } from './expressions.ts'
+import { qualify } from './identifiers.ts'
+import { merge, origin, rename, type Shape, source } from './origin.ts'
+import { eachChild, open, textOf, textsOf, unreadable } from './parse-tree.ts'
+import { noteInto, probeShape } from './queries.ts'
+import type { Reader } from './reader.ts'
+import { noteRead, noteWrite, resolve, shapeOf } from './relations.ts'
+import { noteSetting, pathOf, usePath } from './settings.ts'
+
+/** Reads one statement of a text: notes what it does, and gives what it shows and changes in the session. */
+export function readStatement(
+  reader: Reader,
+  node: Node,
+  fork: (node: Node) => { meaning: Meaning; effect: Effect },
+): Effect {
+  const again = (inner: Node): Effect => readStatement(reader, inner, fork)
+  if ('SelectStmt' in node) return readSelect(reader, node.SelectStmt)
+  if ('InsertStmt' in node || 'UpdateStmt' in node || 'DeleteStmt' in node || 'MergeStmt' in node) {
+    return rows(reader.statement(node, null, null))
+  }
+  if ('CopyStmt' in node) return readCopy(reader, node.CopyStmt)
+  if ('TransactionStmt' in node) {
+    const { kind } = node.TransactionStmt
+    if (
+      kind === 'TRANS_STMT_PREPARE' ||
+      kind === 'TRANS_STMT_COMMIT_PREPARED' ||
+      kind === 'TRANS_STMT_ROLLBACK_PREPARED'
+    ) {
+      reader.facts.operation(['two-phase-commit', 'admin'], '')
+    }
+    return effect()
+  }
+  if ('VariableSetStmt' in node) return readSet(reader, node.VariableSetStmt)
+  if ('VariableShowStmt' in node) return rows(plainColumns(node.VariableShowStmt.name === 'all' ? 3 : 1))
+  if ('ExplainStmt' in node) {
+    const { query } = node.ExplainStmt
+    if (query === undefined) throw unreadable('EXPLAIN of nothing')
+    const inner = again(query)
+    // Plans show estimates made from the values of columns, and filters as they are.
+    if (inner.shape !== null) probeGroups(reader, inner.shape)
+    return rows(plainColumns(1), { changesCatalog: inner.changesCatalog })
+  }
+  if ('PrepareStmt' in node) {
+    const { name, query } = node.PrepareStmt
+    if (query === undefined) throw unreadable('PREPARE of nothing')
+    return named(reader, 'prepared', name, fork(query).meaning)
+  }
+  if ('ExecuteStmt' in node) return readExecute(reader, node.ExecuteStmt.name ?? '', node.ExecuteStmt.params)
+  if ('DeclareCursorStmt' in node) {
+    const { portalname, query, options } = node.DeclareCursorStmt
+    if (query === undefined) throw unreadable('a cursor over nothing')
+    const inner = fork(query)
+    // CURSOR_OPT_BINARY is the lowest bit (parsenodes.h).
+    return { ...named(reader, 'cursor', portalname, inner.meaning), binary: ((options ?? 0) & 1) === 1 }
+  }
+  if ('FetchStmt' in node) {
+    const meaning = recall(reader, 'cursor', node.FetchStmt.portalname ?? '')
+    adopt(reader, meaning)
+    return node.FetchStmt.ismove === true
+      ? effect()
+      : rows(shapeOfResult(meaning.results[0]) ?? plainColumns(0))
+  }
+  if ('ClosePortalStmt' in node)
+    return effect({ forgets: { kind: 'cursor', name: node.ClosePortalStmt.portalname ?? null } })
+  if ('DeallocateStmt' in node)
+    return effect({ forgets: { kind: 'prepared', name: node.DeallocateStmt.name ?? null } })
+  if ('DiscardStmt' in node) {
+    if (node.DiscardStmt.target !== 'DISCARD_ALL') return effect()
+    return effect({ forgets: { kind: 'prepared', name: null }, searchPath: usePath(reader, ['*']) })
+  }
+  if ('ListenStmt' in node) {
+    reader.facts.operation(['listen', 'read'], qualify(node.ListenStmt.conditionname ?? ''), { reads: true })
+    return effect()
+  }
+  if ('NotifyStmt' in node) {
+    reader.facts.operation(['notify', 'write'], qualify(node.NotifyStmt.conditionname ?? ''))
+    return effect()
+  }
+  if ('UnlistenStmt' in node || 'ConstraintsSetStmt' in node) {
+    // SET CONSTRAINTS names constraints as relations; it changes only when they are checked.
+    if ('ConstraintsSetStmt' in node) {
+      for (const item of node.ConstraintsSetStmt.constraints ?? [])
+        if ('RangeVar' in item) reader.facts.seen.add(item.RangeVar)
+    }
+    return effect()
+  }
+  if ('LockStmt' in node) return readLock(reader, node.LockStmt.relations, node.LockStmt.mode)
+  if ('CallStmt' in node) {
+    const { funccall } = node.CallStmt
+    if (funccall === undefined) throw unreadable('CALL of nothing')
+    const own = origin()
+    reader.call(funccall, { sources: [], parent: null, ctes: null }, own, true)
+    reader.facts.link(own)
+    // OUT parameters come back as a row.
+    return rows({ columns: [], rest: own, exact: 0 }, { changesCatalog: true })
+  }
+  if ('DoStmt' in node) {
+    let language = 'plpgsql'
+    for (const item of node.DoStmt.args ?? []) {
+      if ('DefElem' in item && item.DefElem.defname === 'language')
+        language = textOf(item.DefElem.arg) ?? language
+    }
+    reader.facts.operation(['do', 'admin'], qualify(language))
+    return effect({ changesCatalog: true })
+  }
+  if ('ViewStmt' in node) {
+    const { view, query, aliases } = node.ViewStmt
+    if (view === undefined || query === undefined) throw unreadable('a view of nothing')
+    reader.facts.seen.add(view)
+    noteInto(
+      reader,
+      view,
+      'view',
+      creationSchema(reader, view),
+      rename(returned(reader.statement(query, null, null)), textsOf(aliases)),
+    )
+    return effect({ changesCatalog: true })
+  }
+  if ('CreateTableAsStmt' in node) {
+    const { into, query, objtype } = node.CreateTableAsStmt
+    if (into?.rel === undefined || query === undefined) throw unreadable('a table of nothing')
+    reader.facts.seen.add(into.rel)
+    const inner = again(query)
+    const kind = objtype === 'OBJECT_MATVIEW' ? 'materialized-view' : 'table'
+    noteInto(reader, into.rel, kind, creationSchema(reader, into.rel), returned(inner.shape))
+    return effect({ changesCatalog: true })
+  }
+  const { tag, fields } = open(node) ?? { tag: 'statement without a tag', fields: {} }
+  if (!definitionTags.has(tag)) throw unreadable(`it has a ${tag}`)
+  if (tag === 'CreateSchemaStmt') eachChild(fields['schemaElts'], again)
+  readDefinition(reader, tag, fields)
+  return effect({
+    changesCatalog: tag !== 'VacuumStmt' && tag !== 'CheckPointStmt' && tag !== 'TruncateStmt',
+  })
+}
+
+function returned(shape: Shape | null): Shape {
+  if (shape === null) throw unreadable('a relation made of what returns nothing')
+  return shape
+}
+
+/** An expression index of EXPLAIN: nothing of a value is shown by a plan but what conditions already probed. */
+function probeGroups(reader: Reader, shape: Shape): void {
+  for (const column of shape.columns) if (column.origin.literals.size > 0) reader.facts.link(column.origin)
+}
+
+function readSelect(reader: Reader, select: SelectStmt): Effect {
+  const shape = reader.query(select, null, null)
+  let first = select
+  while (first.larg !== undefined) first = first.larg
+  const into = first.intoClause?.rel
+  if (into === undefined) return rows(shape)
+  reader.facts.seen.add(into)
+  noteInto(reader, into, 'table', creationSchema(reader, into), shape)
+  return effect({ changesCatalog: true })
+}
+
+function readCopy(reader: Reader, copy: CopyStmt): Effect {
+  const outside = copy.is_program === true ? 'program' : copy.filename === undefined ? null : 'file'
+  if (outside !== null) reader.facts.operation([`copy-${outside}`, 'admin'], '')
+  const format = (copy.options ?? []).find(
+    (option) => 'DefElem' in option && option.DefElem.defname === 'format',
+  )
+  const binary =
+    format !== undefined && 'DefElem' in format && textOf(format.DefElem.arg)?.toLowerCase() === 'binary'
+  const more = { binary }
+  if (copy.query !== undefined) {
+    const shape = reader.statement(copy.query, null, null)
+    if (shape !== null) probeShape(reader, shape)
+    return effect({ ...more, shape, kind: outside === null ? 'copy-out' : 'other' })
+  }
+  if (copy.relation === undefined) throw unreadable('COPY of nothing')
+  reader.facts.seen.add(copy.relation)
+  const candidates = resolve(reader, copy.relation)
+  const whole = shapeOf(reader, candidates)
+  const shape = only(whole, textsOf(copy.attlist))
+  if (copy.is_from === true) {
+    for (const candidate of candidates) noteWrite(reader, ['copy-in', 'insert', 'write'], candidate)
+    const scope = { sources: [source(copy.relation.relname ?? '', whole)], parent: null, ctes: null }
+    if (copy.whereClause !== undefined) readCondition(reader, copy.whereClause, scope)
+    return effect({ ...more, kind: outside === null ? 'copy-in' : 'other' })
+  }
+  for (const { schema, name } of candidates) {
+    noteRead(reader, schema, name)
+    reader.facts.operation(['copy-out', 'select', 'read'], qualify(schema, name), { reads: true })
+  }
+  probeShape(reader, shape)
+  return effect({ ...more, shape, kind: outside === null ? 'copy-out' : 'other' })
+}
+
+/** The named columns of a shape in the order named; all when none is. */
+function only(shape: Shape, names: readonly string[]): Shape {
+  if (names.length === 0) return shape
+  const columns = names.map((name) => {
+    const own = origin()
+    const found = shape.columns.filter((column) => column.name === name)
+    for (const column of found) merge(own, column.origin)
+    if (found.length === 0) {
+      for (const column of shape.columns) merge(own, column.origin)
+      if (shape.rest !== null) merge(own, shape.rest)
+    }
+    return { name, origin: own }
+  })
+  return { columns, rest: null, exact: columns.length }
+}
+
+function readSet(reader: Reader, set: VariableSetStmt): Effect {
+  const name = set.name?.toLowerCase() ?? ''
+  switch (set.kind) {
+    case 'VAR_SET_MULTI': {
+      // SET TRANSACTION, SET SESSION CHARACTERISTICS, SET TRANSACTION SNAPSHOT: how the transaction is isolated, nothing more.
+      if (!/^(transaction|session characteristics|transaction snapshot)$/.test(name)) throw unreadable('SET')
+      return effect()
+    }
+    case 'VAR_RESET_ALL':
+      return effect({ searchPath: usePath(reader, ['*']) })
+    case 'VAR_RESET':
+    case 'VAR_SET_DEFAULT': {
+      if (name === 'search_path') return effect({ searchPath: usePath(reader, ['*']) })
+      // The default is what the session started with, which the gateway chose where it matters.
+      if (name === 'client_encoding' || name === 'standard_conforming_strings') return effect()
+      return effect({ searchPath: noteSetting(reader, name, null) })
+    }
+    case 'VAR_SET_VALUE': {
+      const values = (set.args ?? []).map(valueOf)
+      if (name === 'search_path') return effect({ searchPath: usePath(reader, pathOf(values)) })
+      return effect({
+        searchPath: noteSetting(reader, name, values.includes(null) ? null : values.join(', ')),
+      })
+    }
+    default:
+      // SET … FROM CURRENT exists only inside CREATE FUNCTION.
+      reader.facts.operation(['set', 'admin'], qualify(name))
+      return effect()
+  }
+}
+
+/** The text of a value in SET: strings, numbers, and words such as `on`. */
+function valueOf(node: Node): string | null {
+  const text = textOf(node)
+  if (text !== null) return text
+  if ('A_Const' in node) {
+    if ('ival' in node.A_Const) return String(node.A_Const.ival?.ival ?? 0)
+    if ('fval' in node.A_Const) return node.A_Const.fval?.fval ?? null
+    if ('boolval' in node.A_Const) return node.A_Const.boolval?.boolval === true ? 'true' : 'false'
+  }
+  // SET TIME ZONE INTERVAL '1' HOUR
+  return 'TypeCast' in node && node.TypeCast.arg !== undefined ? valueOf(node.TypeCast.arg) : null
+}
+
+function named(
+  reader: Reader,
+  kind: 'prepared' | 'cursor',
+  name: string | undefined,
+  meaning: Meaning,
+): Effect {
+  adopt(reader, meaning)
+  reader.named.set(`${kind} ${name ?? ''}`, meaning)
+  return effect({ names: { kind, name: name ?? '', meaning } })
+}
+
+/** Takes over what a named statement does: whoever names, runs or fetches from it is judged as if running it. */
+function adopt(reader: Reader, meaning: Meaning): void {
+  for (const { actions, resource, reads, unbounded } of meaning.operations) {
+    reader.facts.operation(actions, resource, { reads, ...(unbounded === undefined ? {} : { unbounded }) })
+  }
+  for (const relation of meaning.relations) reader.facts.relations.add(relation)
+  for (const column of meaning.probes) reader.facts.probes.add(column)
+}
+
+function recall(reader: Reader, kind: 'prepared' | 'cursor', name: string): Meaning {
+  const meaning = reader.named.get(`${kind} ${name}`) ?? reader.around.named(kind, name)
+  if (meaning !== null) return meaning
+  const what = kind === 'prepared' ? 'prepared statement' : 'cursor'
+  throw new Refused(
+    'unparseable',
+    `the session has no ${what} named ${JSON.stringify(name.slice(0, 64))} that the gateway saw being made`,
+    kind === 'prepared' ? 'PREPARE it in this session first' : 'DECLARE it in this session first',
+  )
+}
+
+function readExecute(reader: Reader, name: string, values: readonly Node[] | undefined): Effect {
+  const meaning = recall(reader, 'prepared', name)
+  adopt(reader, meaning)
+  ;(values ?? []).forEach((value, index) => {
+    const own = readCondition(reader, value, { sources: [], parent: null, ctes: null })
+    reader.facts.link(own, meaning.parameters[index] ?? [])
+  })
+  return rows(shapeOfResult(meaning.results[0]))
+}
+
+function readLock(reader: Reader, relations: readonly Node[] | undefined, mode: number | undefined): Effect {
+  for (const node of relations ?? []) {
+    if (!('RangeVar' in node)) throw unreadable('LOCK')
+    reader.facts.seen.add(node.RangeVar)
+    for (const candidate of resolve(reader, node.RangeVar)) {
+      reader.facts.relation(candidate.schema, candidate.name)
+      // ACCESS SHARE (1, lockdefs.h) is what any SELECT takes.
+      if (mode === 1) noteRead(reader, candidate.schema, candidate.name)
+      else noteWrite(reader, ['lock', 'write'], candidate)
+    }
+  }
+  return effect()
+}

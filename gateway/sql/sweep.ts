@@ -1,0 +1,47 @@
+import type { Node, RangeVar } from '@pgsql/types'
+import { origin, type Scope } from './origin.ts'
+import { isFields } from './parse-tree.ts'
+import type { Reader } from './reader.ts'
+import { readRelation } from './relations.ts'
+
+const queries: ReadonlySet<string> = new Set([
+  'SelectStmt',
+  'InsertStmt',
+  'UpdateStmt',
+  'DeleteStmt',
+  'MergeStmt',
+])
+const expressions: ReadonlySet<string> = new Set(['FuncCall', 'SubLink', 'A_Expr'])
+
+/**
+ * Reads whatever a definition holds inside (queries of views and rules, bodies of SQL functions, defaults, conditions,
+ * index expressions): queries as if they ran, every call, and every relation that was not read yet.
+ */
+export function readAnything(reader: Reader, value: unknown): void {
+  if (Array.isArray(value)) {
+    for (const item of value) readAnything(reader, item)
+    return
+  }
+  if (!isFields(value)) return
+  if (isUnreadRelation(reader, value)) {
+    readRelation(reader, value)
+    return
+  }
+  for (const [key, field] of Object.entries(value)) {
+    if (queries.has(key) && isNode(value)) reader.statement(value, null, null)
+    else if (expressions.has(key) && isNode(value)) reader.expression(value, nowhere(), origin(), true)
+    else readAnything(reader, field)
+  }
+}
+
+function nowhere(): Scope {
+  return { sources: [], parent: null, ctes: null }
+}
+
+function isUnreadRelation(reader: Reader, value: object): value is RangeVar {
+  return 'relname' in value && 'relpersistence' in value && !reader.facts.seen.has(value)
+}
+
+function isNode(value: object): value is Node {
+  return Object.keys(value).length === 1
+}

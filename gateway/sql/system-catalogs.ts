@@ -1,0 +1,58 @@
+// What lies in pg_catalog and information_schema. Source: pg_class of PostgreSQL 18.4 (relkind r and v), which contains
+// those of 13 to 17 except the few named at the end. Sorted into what psql's \d commands read and what holds data or secrets.
+
+const words = (text: string): string[] => text.split(/\s+/).filter((word) => word !== '')
+
+/** Relations of pg_catalog that describe the schema: reading them comes with `read` and is no operation. */
+export const schemaCatalogs: ReadonlySet<string> = new Set(
+  words(`
+  pg_aggregate pg_am pg_amop pg_amproc pg_attrdef pg_attribute pg_auth_members pg_available_extension_versions
+  pg_available_extensions pg_cast pg_class pg_collation pg_constraint pg_conversion pg_cursors pg_database
+  pg_default_acl pg_depend pg_description pg_enum pg_event_trigger pg_extension pg_foreign_data_wrapper
+  pg_foreign_table pg_group pg_index pg_indexes pg_inherits pg_init_privs pg_language pg_largeobject_metadata pg_locks
+  pg_matviews pg_namespace pg_opclass pg_operator pg_opfamily pg_parameter_acl pg_partitioned_table pg_policies
+  pg_policy pg_prepared_statements pg_prepared_xacts pg_proc pg_publication pg_publication_namespace
+  pg_publication_rel pg_publication_tables pg_range pg_rewrite pg_roles pg_rules pg_seclabel pg_seclabels
+  pg_sequence pg_sequences pg_settings pg_shdepend pg_shdescription pg_shseclabel pg_stat_all_indexes
+  pg_stat_all_tables pg_stat_archiver pg_stat_bgwriter pg_stat_checkpointer pg_stat_database
+  pg_stat_database_conflicts pg_stat_io pg_stat_progress_analyze pg_stat_progress_basebackup pg_stat_progress_cluster
+  pg_stat_progress_copy pg_stat_progress_create_index pg_stat_progress_vacuum pg_stat_slru pg_stat_sys_indexes
+  pg_stat_sys_tables pg_stat_user_functions pg_stat_user_indexes pg_stat_user_tables pg_stat_wal
+  pg_stat_xact_all_tables pg_stat_xact_sys_tables pg_stat_xact_user_functions pg_stat_xact_user_tables
+  pg_statio_all_indexes pg_statio_all_sequences pg_statio_all_tables pg_statio_sys_indexes pg_statio_sys_sequences
+  pg_statio_sys_tables pg_statio_user_indexes pg_statio_user_sequences pg_statio_user_tables pg_statistic_ext
+  pg_subscription_rel pg_tables pg_tablespace pg_timezone_abbrevs pg_timezone_names pg_transform pg_trigger
+  pg_ts_config pg_ts_config_map pg_ts_dict pg_ts_parser pg_ts_template pg_type pg_user pg_views pg_wait_events
+`),
+)
+
+/** Relations of pg_catalog that hold data of tables, of other sessions, or secrets: reading needs a rule that says `select`. */
+export const revealingCatalogs: ReadonlySet<string> = new Set(
+  words(`
+  pg_aios pg_authid pg_backend_memory_contexts pg_config pg_db_role_setting pg_file_settings pg_foreign_server
+  pg_hba_file_rules pg_ident_file_mappings pg_largeobject pg_replication_origin pg_replication_origin_status
+  pg_replication_slots pg_shadow pg_shmem_allocations pg_shmem_allocations_numa pg_stat_activity pg_stat_gssapi
+  pg_stat_recovery_prefetch pg_stat_replication pg_stat_replication_slots pg_stat_ssl pg_stat_subscription
+  pg_stat_subscription_stats pg_stat_wal_receiver pg_statistic pg_statistic_ext_data pg_stats pg_stats_ext
+  pg_stats_ext_exprs pg_subscription pg_user_mapping pg_user_mappings
+`),
+)
+
+/** Relations of information_schema that show options of foreign servers and users, which may hold passwords. */
+export const revealingInformation: ReadonlySet<string> = new Set(
+  words(`
+  _pg_foreign_data_wrappers _pg_foreign_servers _pg_foreign_table_columns _pg_foreign_tables _pg_user_mappings
+  column_options foreign_data_wrapper_options foreign_server_options foreign_table_options user_mapping_options
+`),
+)
+
+/** True for a schema of PostgreSQL's own, whose relations are not a user's data. */
+export function isSystemSchema(schema: string): boolean {
+  return schema === 'pg_catalog' || schema === 'information_schema' || schema === 'pg_toast'
+}
+
+/** True when reading this relation needs no rule beyond `read`. */
+export function describesSchema(schema: string, name: string): boolean {
+  if (schema === 'pg_catalog') return schemaCatalogs.has(name)
+  return schema === 'information_schema' && !revealingInformation.has(name)
+}
