@@ -63,16 +63,10 @@ export function readExchange(form: ExchangeRequest['form'], gatewayUrl: string):
 }
 
 function readSubjectType(type: string | undefined): ExchangeForm['subject'] {
-  switch (type) {
-    case ACCESS_TOKEN:
-      return 'own'
-    case ID_TOKEN:
-      return 'platform'
-    case JWT:
-      return 'either'
-    default:
-      throw badRequest(`subject_token_type is none of ${ID_TOKEN}, ${ACCESS_TOKEN}, ${JWT}`)
-  }
+  if (type === ACCESS_TOKEN) return 'own'
+  if (type === ID_TOKEN) return 'platform'
+  if (type === JWT) return 'either'
+  throw badRequest(`subject_token_type is none of ${ID_TOKEN}, ${ACCESS_TOKEN}, ${JWT}`)
 }
 
 function readLife(requestedTtl: string | undefined, ttl: string | undefined): number | null {

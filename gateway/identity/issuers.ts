@@ -70,7 +70,7 @@ export class Issuers {
       throw invalid(`its algorithm is ${quote(alg)}, and only ${ALGORITHMS.join(' and ')} are accepted`)
     }
     // RFC 8725 §3.11: another kind of token that the same issuer signs is no ID token.
-    if (typ !== undefined && String(typ).toUpperCase() !== 'JWT')
+    if (typ !== undefined && (typeof typ !== 'string' || typ.toUpperCase() !== 'JWT'))
       throw invalid(`its type is ${quote(typ)}, not JWT`)
     for (const [name, issuer] of Object.entries(this.#config().issuers)) {
       if (issuer.url === iss) return { name, issuer }
