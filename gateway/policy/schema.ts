@@ -1,170 +1,320 @@
 import { z } from 'zod'
+import { durationForm } from './duration.ts'
 
 // The one source of hoop.yaml: the validator, the types and docs/hoop.schema.json all come from here.
 
+/** What names of stages, connections, masks, people and the like look like. */
+export const nameForm = /^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$/
+
 const name = z
   .string()
-  .regex(/^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$/, 'a name is 1 to 63 of a-z, 0-9, "-" and "_", starting and ending with a letter or digit')
-const duration = z
+  .regex(nameForm, 'a name is 1 to 63 of a-z, 0-9, `-` and `_`, starting and ending with a letter or digit')
+const duration = z.string().regex(durationForm, 'a duration is a number and s, m, h or d: 30s, 15m, 2h')
+const address = z
   .string()
-  .regex(/^[1-9][0-9]{0,5}(s|m|h|d)$/, 'a duration is a number and s, m, h or d: 30s, 15m, 2h')
-  .describe('A number and s, m, h or d: 30s, 15m, 2h')
-const address = z.string().regex(/^(\[[0-9a-fA-F:]+\]|[^:\s]*):[0-9]{1,5}$/, 'an address is HOST:PORT: 0.0.0.0:8443')
+  .regex(/^(\[[0-9a-fA-F:]+\]|[^:\s]*):[0-9]{1,5}$/, 'an address is HOST:PORT, such as 0.0.0.0:8443')
 const port = z.int().min(1).max(65_535)
-const url = z.url()
+const text = z.string().min(1)
+const url = z.url({ protocol: /^https?$/, error: 'must be an https: URL (http: on a loopback address only)' })
+/** Bounded, because matching takes time in proportion to it. */
+const pattern = z.string().min(1).max(256)
 
-/** A value from hoop.yaml that may be a secret: text (with `${NAME}` already read), or the file that holds it. */
-const secret = z.union([z.string(), z.strictObject({ file: z.string().describe('A path, relative to hoop.yaml') })])
+/** The form of a secret that names a file: also how secrets are told from other values (see secret.ts). */
+export const secretFile = z.strictObject({
+  file: text.describe('A path, relative to hoop.yaml; read when it is used'),
+})
+const secret = z.union([text, secretFile], { error: 'must be text, `${NAME}` or `{ file: PATH }`' })
+
+const allowPrivate = z
+  .boolean()
+  .optional()
+  .describe('Needed for an issuer on a private or loopback address, which is refused otherwise')
+const issuerUrl = url.describe('The `iss` of its tokens; its discovery document is read from here')
 
 const issuer = z.discriminatedUnion('platform', [
   z.strictObject({
-    platform: z.literal('github'),
-    url,
-    api: url.optional(),
-    app: z.strictObject({ id: z.int(), private_key: secret, webhook_secret: secret.optional() }).optional(),
-    allow_private: z.boolean().optional(),
+    platform: z.literal('github').describe('GitHub Actions'),
+    url: issuerUrl,
+    api: url.optional().describe('The REST API, such as https://api.github.com'),
+    app: z
+      .strictObject({
+        id: z.int().describe("The GitHub App's id"),
+        private_key: secret.describe("The GitHub App's private key, PEM"),
+        webhook_secret: secret.optional().describe('What its webhooks are signed with'),
+      })
+      .optional()
+      .describe('The GitHub App that asks for approvals; only where gates need it'),
+    allow_private: allowPrivate,
   }),
   z.strictObject({
-    platform: z.literal('gitlab'),
-    url,
-    token: secret.optional(),
-    webhook_secret: secret.optional(),
-    allow_private: z.boolean().optional(),
+    platform: z.literal('gitlab').describe('GitLab CI'),
+    url: issuerUrl,
+    token: secret.optional().describe('An access token for the API; only where gates need it'),
+    webhook_secret: secret.optional().describe('What its webhooks carry'),
+    allow_private: allowPrivate,
   }),
   z.strictObject({
-    platform: z.literal('jenkins'),
-    url,
-    user: z.string().optional(),
-    token: secret.optional(),
-    allow_private: z.boolean().optional(),
+    platform: z.literal('jenkins').describe('Jenkins with the oidc-provider plugin'),
+    url: issuerUrl,
+    user: text.optional().describe('The user whose API token is given'),
+    token: secret.optional().describe('An API token; only where gates need it'),
+    allow_private: allowPrivate,
   }),
-  z.strictObject({ platform: z.literal('oidc'), url, allow_private: z.boolean().optional() }),
+  z.strictObject({
+    platform: z.literal('oidc').describe('Any other OIDC issuer'),
+    url: issuerUrl,
+    allow_private: allowPrivate,
+  }),
 ])
+
+const ca = secret.optional().describe("PEM of the authority that signed the target's certificate")
 
 const connection = z.discriminatedUnion('type', [
   z.strictObject({
-    type: z.literal('postgres'),
-    host: z.string(),
+    type: z.literal('postgres').describe('A PostgreSQL database, 13 or newer'),
+    host: text.describe('Its name or address'),
     port: port.default(5432),
-    database: z.string(),
-    databases: z.array(z.string()).optional().describe('Further databases that may be reached'),
-    user: z.string().optional(),
+    database: text.describe('The only one reachable, unless `databases` lists more'),
+    databases: z.array(text).optional().describe('Further databases that may be reached'),
+    user: text.optional().describe('The role that the gateway logs in as, where a grant has no `as`'),
     password: secret.optional(),
-    tls: z.enum(['verify-full', 'require', 'disable']).default('verify-full'),
-    ca: secret.optional(),
+    tls: z
+      .enum(['verify-full', 'require', 'disable'])
+      .default('verify-full')
+      .describe('verify-full checks certificate and name, require encrypts only, disable does neither'),
+    ca,
   }),
   z.strictObject({
-    type: z.literal('kubernetes'),
-    url,
-    token: secret.optional(),
-    client_cert: secret.optional(),
-    client_key: secret.optional(),
-    ca: secret.optional(),
+    type: z.literal('kubernetes').describe('A Kubernetes cluster'),
+    url: url.describe("The API server's URL"),
+    token: secret.optional().describe("A service account's bearer token"),
+    client_cert: secret.optional().describe('PEM of a client certificate'),
+    client_key: secret.optional().describe("PEM of the client certificate's key"),
+    ca,
   }),
   z.strictObject({
-    type: z.literal('ssh'),
-    host: z.string(),
+    type: z.literal('ssh').describe('A host reached by SSH'),
+    host: text.describe('Its name or address'),
     port: port.default(22),
-    user: z.string(),
+    user: text.describe('The user that the gateway logs in as'),
     private_key: secret.optional(),
     password: secret.optional(),
-    certificate: secret.optional(),
-    host_key: z.string(),
+    certificate: secret.optional().describe('An OpenSSH user certificate for the private key'),
+    host_key: text.describe("The host's public key as in known_hosts: ssh-ed25519 AAAA…"),
   }),
-  z.strictObject({ type: z.literal('http'), url, headers: z.record(z.string(), secret).optional(), ca: secret.optional() }),
+  z.strictObject({
+    type: z.literal('http').describe('An HTTP API'),
+    url: url.describe('Its base URL'),
+    headers: z
+      .record(text, secret)
+      .optional()
+      .describe('Set on every request upstream, such as authorization'),
+    ca,
+  }),
 ])
 
 const rule = z.strictObject({
-  operations: z.array(z.string()).min(1),
-  resources: z.array(z.string()).optional(),
-  namespaces: z.array(z.string()).optional(),
-  names: z.array(z.string()).optional(),
-  commands: z.array(z.string()).optional(),
-  unbounded: z.boolean().optional().describe('Only UPDATE and DELETE without WHERE'),
+  operations: z
+    .array(text)
+    .min(1)
+    .describe(
+      'PostgreSQL: read, write, ddl, admin, call, probe or a command by its name; Kubernetes: verbs; SSH: exec, shell, sftp-read, sftp-write, forward; HTTP: methods. `*` is all but probe',
+    ),
+  resources: z
+    .array(pattern)
+    .min(1)
+    .optional()
+    .describe(
+      'PostgreSQL: schema.relation; Kubernetes: group/resource/subresource; HTTP: paths. `*` stays within a part, `**` crosses (paths). Absent: all',
+    ),
+  namespaces: z.array(pattern).min(1).optional().describe('Kubernetes namespaces. Absent: all'),
+  names: z.array(pattern).min(1).optional().describe('Names of Kubernetes objects. Absent: all'),
+  commands: z
+    .array(pattern)
+    .min(1)
+    .optional()
+    .describe('Commands word by word; `*` is one word that does not start with `-`. Absent: all'),
+  unbounded: z
+    .literal(true)
+    .optional()
+    .describe('Only UPDATE and DELETE without WHERE, or with one that is always true'),
 })
 
 const grant = z.strictObject({
-  connection: name,
+  connection: name.describe('The connection that this grant is for'),
   as: z
-    .strictObject({ user: z.string().optional(), password: secret.optional(), token: secret.optional(), private_key: secret.optional() })
+    .strictObject({
+      user: text.optional(),
+      password: secret.optional(),
+      token: secret.optional(),
+      private_key: secret.optional(),
+    })
     .optional()
-    .describe("The stage's own service account"),
-  allow: z.array(rule).optional(),
-  approve: z.array(rule.extend({ by: name.describe('The approver group that is asked') })).optional(),
-  deny: z.array(rule).optional(),
+    .describe("The stage's own service account on the target"),
+  allow: z.array(rule).optional().describe('What may be done at once'),
+  approve: z
+    .array(rule.extend({ by: name.describe('The approver group that is asked') }))
+    .optional()
+    .describe('What may be done once people have agreed; beats allow'),
+  deny: z.array(rule).optional().describe('What may not be done; beats approve and allow'),
   unmask: z.array(name).optional().describe('Masks that do not apply to this grant'),
 })
 
 const subject = z.strictObject({
-  issuer: name,
-  claims: z.record(z.string(), z.string()).describe('All must match; `*` within one segment, `**` across'),
-  reviewed: z.boolean().optional(),
+  issuer: name.describe('The issuer whose tokens are accepted'),
+  claims: z
+    .record(text, text)
+    .refine(
+      (claims) => Object.keys(claims).length > 0,
+      'name at least one claim: without one any token of the issuer would do',
+    )
+    .describe('All must match; `*` within one segment, `**` across'),
+  reviewed: z
+    .boolean()
+    .optional()
+    .describe('The gateway asks GitHub who approved the environment, and that it has required reviewers'),
 })
 
 const stage = z.strictObject({
-  subjects: z.array(subject).optional().describe('Who may become it: any one; absent: reachable by delegation only'),
-  ttl: duration.default('15m'),
+  subjects: z
+    .array(subject)
+    .optional()
+    .describe('Who may become it: any one; absent: reachable by delegation only'),
+  ttl: duration.default('15m').describe('How long an identity of this stage lives'),
   max_ttl: duration.optional().describe('How long it can be renewed, with proof of the key'),
-  binding: z.enum(['required', 'token']).default('required'),
-  delegates: z.array(name).optional().describe('Stages that an identity of this stage may hand to a nested agent'),
-  grants: z.array(grant).optional(),
+  binding: z
+    .enum(['required', 'token'])
+    .default('required')
+    .describe('required: an identity is used only with its key; token: the token alone serves too'),
+  delegates: z
+    .array(name)
+    .optional()
+    .describe('Stages that an identity of this stage may hand to a nested agent'),
+  grants: z.array(grant).optional().describe('What it may do, one entry a connection'),
 })
 
 const mask = z.strictObject({
-  connections: z.array(name).optional(),
-  columns: z.array(z.string().regex(/^[^.]+\.[^.]+\.[^.]+$/, 'a column is schema.table.column, each part a name or with `*`')).min(1),
-  with: z.enum(['partial', 'redact', 'hash', 'empty']).default('redact'),
+  connections: z.array(name).min(1).optional().describe('Absent: all'),
+  columns: z
+    .array(
+      pattern.regex(
+        /^[^.]+\.[^.]+\.[^.]+$/,
+        'a column is schema.table.column, each part a name, possibly with `*`',
+      ),
+    )
+    .min(1)
+    .describe('schema.table.column; `*` stays within a part'),
+  with: z
+    .enum(['partial', 'redact', 'hash', 'empty'])
+    .default('redact')
+    .describe('partial shows a little, redact a fixed text, hash a keyed digest, empty nothing'),
 })
 
 const person = z.strictObject({
-  email: z.email().optional(),
-  github: z.int().optional(),
-  gitlab: z.int().optional(),
-  slack: z.string().optional(),
-  jenkins: z.string().optional(),
+  email: z.email('must be an email address').optional(),
+  github: z.int().optional().describe('The numeric id of the GitHub account'),
+  gitlab: z.int().optional().describe('The numeric id of the GitLab account'),
+  slack: text.optional().describe('The Slack member id'),
+  jenkins: text.optional().describe('The Jenkins user id'),
 })
 
-const gate = z.union([
-  z.strictObject({ 'github-environment': z.strictObject({ environment: z.string(), repository: z.string(), workflow: z.string() }) }),
-  z.strictObject({ slack: z.strictObject({ channel: z.string() }) }),
-  z.strictObject({ console: z.strictObject({}) }),
-])
+const gate = z.union(
+  [
+    z.strictObject({
+      'github-environment': z
+        .strictObject({
+          environment: text.describe('A protected environment with required reviewers'),
+          repository: text.describe('OWNER/NAME'),
+          workflow: text.describe('The file name of the approval workflow'),
+        })
+        .describe('A workflow whose one job waits in a protected environment'),
+    }),
+    z.strictObject({
+      slack: z.strictObject({ channel: text }).describe('A message with buttons'),
+    }),
+    z.strictObject({ console: z.strictObject({}).describe('The console and the command line') }),
+  ],
+  { error: 'a gate is one of `github-environment: {…}`, `slack: { channel: … }` and `console: {}`' },
+)
 
 const group = z.strictObject({
-  members: z.array(z.string()).min(1),
-  gates: z.array(gate).min(1),
-  required: z.int().min(1).default(1).describe('How many distinct people'),
-  timeout: duration.default('30m'),
-  reuse: z.union([z.enum(['once', 'identity']), duration]).default('once'),
+  members: z.array(text).min(1).describe('Names from `people`, or `operator`'),
+  gates: z.array(gate).min(1).describe('Where they are asked'),
+  required: z.int().min(1).default(1).describe('How many distinct people; never the one who asked'),
+  timeout: duration.default('30m').describe('How long a request waits for them'),
+  reuse: z
+    .union([z.enum(['once', 'identity']), duration], {
+      error: 'must be `once`, `identity` or a duration such as 30m',
+    })
+    .default('once')
+    .describe('How far one approval reaches: this request once, the identity, or a time'),
 })
+
+const claims = z.record(text, text).describe('All must match')
+const role = z.array(z.strictObject({ claims }))
 
 /** hoop.yaml as its reader writes it. */
 export const configSchema = z.strictObject({
-  gateway: z.strictObject({
-    url: url.describe('How clients reach it; the token issuer, and the audience that CI tokens must carry'),
-    listen: address.default('0.0.0.0:8443'),
-    ports: z.strictObject({ postgres: port.optional(), ssh: port.optional() }).optional(),
-    data: z.string().default('./.hoop').describe('Keys, embedded database, recordings; relative to hoop.yaml'),
-    database: secret.optional(),
-    recordings: z.string().optional(),
-    trust_domain: z.string().default('hoop.internal'),
-    tls: z.strictObject({ cert: secret, key: secret }).optional(),
-  }),
-  issuers: z.record(name, issuer).default({}),
-  connections: z.record(name, connection).default({}),
-  stages: z.record(name, stage).default({}),
-  masks: z.record(name, mask).default({}),
-  detectors: z.strictObject({ default: z.boolean().default(true) }).default({ default: true }),
-  people: z.record(name, person).default({}),
-  approvers: z.record(name, group).default({}),
-  slack: z.strictObject({ token: secret.optional(), signing_secret: secret.optional(), app_token: secret.optional() }).optional(),
-  smtp: z.strictObject({ url: secret, from: z.string() }).optional(),
+  $schema: z.string().optional().describe('Where editors find this schema'),
+  gateway: z
+    .strictObject({
+      url: url.describe('How clients reach it; the token issuer, and the audience that CI tokens must carry'),
+      listen: address
+        .default('0.0.0.0:8443')
+        .describe('One port: HTTPS, PostgreSQL and SSH are told apart by how they start'),
+      ports: z
+        .strictObject({ postgres: port.optional(), ssh: port.optional() })
+        .optional()
+        .describe('Extra ports, one protocol each'),
+      data: text.default('./.hoop').describe('Keys, embedded database, recordings; relative to hoop.yaml'),
+      database: secret
+        .optional()
+        .describe('URL of a PostgreSQL database for the state of several gateways; embedded when absent'),
+      recordings: text.optional().describe('s3://BUCKET/PREFIX or a folder; data/recordings when absent'),
+      trust_domain: text.default('hoop.internal').describe('For SPIFFE IDs'),
+      tls: z
+        .strictObject({ cert: secret, key: secret })
+        .optional()
+        .describe("The server's certificate and key, PEM; the gateway's own CA signs one when absent"),
+    })
+    .describe('The gateway itself'),
+  issuers: z.record(name, issuer).default({}).describe('OIDC issuers whose tokens are accepted'),
+  connections: z.record(name, connection).default({}).describe('The protected targets'),
+  stages: z.record(name, stage).default({}).describe('Who may become what, and what it may do'),
+  masks: z.record(name, mask).default({}).describe('Columns whose values are not shown'),
+  detectors: z
+    .strictObject({
+      default: z.boolean().default(true).describe('Keys, tokens, private keys, passwords in URLs, cards'),
+    })
+    .default({ default: true })
+    .describe('Secrets found in any response'),
+  people: z.record(name, person).default({}).describe('Who is who'),
+  approvers: z.record(name, group).default({}).describe('Groups that are asked'),
+  slack: z
+    .strictObject({
+      token: secret.optional(),
+      signing_secret: secret.optional(),
+      app_token: secret.optional().describe('For a gateway that Slack cannot reach'),
+    })
+    .optional()
+    .describe('The Slack app'),
+  smtp: z
+    .strictObject({ url: secret.describe('smtps://USER:PASSWORD@HOST'), from: text })
+    .optional()
+    .describe('The mail server'),
   console: z
     .strictObject({
-      login: z.strictObject({ issuer: url, client_id: z.string(), client_secret: secret }).optional(),
-      roles: z.record(z.enum(['admin', 'auditor']), z.array(z.strictObject({ claims: z.record(z.string(), z.string()) }))).optional(),
+      login: z
+        .strictObject({ issuer: url, client_id: text, client_secret: secret })
+        .optional()
+        .describe('The OIDC client with which people log in'),
+      roles: z
+        .strictObject({ admin: role.optional(), auditor: role.optional() })
+        .optional()
+        .describe('Who may see and change what: any one entry'),
     })
-    .optional(),
+    .optional()
+    .describe('The web pages'),
 })
 
 /** hoop.yaml after validation: defaults filled in, `${NAME}` read, files named by absolute path. */

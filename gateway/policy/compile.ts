@@ -1,0 +1,77 @@
+import { createHash } from 'node:crypto'
+import { GatewayError } from '../core/errors.ts'
+import { type CompiledLevel, decideAll } from './decide.ts'
+import { compileMasks, masksInForce } from './masks.ts'
+import type { Level, Policy } from './policy.ts'
+import { type CompiledGrant, compileGrant, compileOperations } from './rules.ts'
+import type { Config, GrantConfig } from './schema.ts'
+import { mapSecrets } from './secret.ts'
+
+/** Compiles a configuration into the policy that it states; everything that can be worked out once is worked out here. */
+export function compilePolicy(config: Config): Policy {
+  const connections = new Map(Object.entries(config.connections))
+  const masks = compileMasks(config.masks)
+  // By stage, then by connection: Maps, because a name like `constructor` is no key of theirs.
+  const grants = new Map<string, Map<string, { config: GrantConfig; compiled: CompiledGrant }>>()
+  for (const [stage, { grants: list = [] }] of Object.entries(config.stages)) {
+    const ofStage = new Map<string, { config: GrantConfig; compiled: CompiledGrant }>()
+    for (const grant of list) {
+      const connection = connections.get(grant.connection)
+      if (connection === undefined || ofStage.has(grant.connection)) {
+        throw new GatewayError(
+          'invalid_config',
+          `stage ${stage} has a grant for ${grant.connection}, which is unknown or granted already`,
+        )
+      }
+      ofStage.set(grant.connection, { config: grant, compiled: compileGrant(stage, grant, connection.type) })
+    }
+    grants.set(stage, ofStage)
+  }
+  // Only levels that this policy made decide: those of another version would bring its rules along.
+  const own = new WeakMap<Level, CompiledLevel>()
+  const compiled = (levels: readonly Level[]): CompiledLevel[] =>
+    levels.map((level) => {
+      const known = own.get(level)
+      if (known === undefined) throw new GatewayError('internal', 'a level of another policy was given')
+      return known
+    })
+
+  return {
+    version: versionOf(config),
+    connection: (name) => connections.get(name) ?? null,
+    levels: (chain, connection) =>
+      chain.map(({ stage, narrowed }) => {
+        const grant = grants.get(stage)?.get(connection) ?? null
+        const level: Level = { stage, grant: grant?.config ?? null, narrowed }
+        own.set(level, {
+          stage,
+          connection,
+          grant: grant?.compiled ?? null,
+          narrowed,
+          narrowedTo: narrowed === null ? null : compileOperations(narrowed),
+        })
+        return level
+      }),
+    decide: (levels, operations) => decideAll(compiled(levels), operations),
+    masks: (levels, connection) => {
+      compiled(levels)
+      return masksInForce(masks, levels, connection)
+    },
+  }
+}
+
+/** SHA-256, hex, of everything but the secrets: a low-entropy secret could be guessed from a hash that holds it. */
+function versionOf(config: Config): string {
+  const bare = mapSecrets(config, () => undefined)
+  return createHash('sha256').update(canonical(bare)).digest('hex')
+}
+
+/** JSON with sorted keys and nothing that is absent; the order of lists stays, for it numbers the rules. */
+function canonical(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonical).join(',')}]`
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'null'
+  const entries = Object.entries(value)
+    .filter(([, item]) => item !== undefined)
+    .toSorted(([a], [b]) => (a < b ? -1 : 1))
+  return `{${entries.map(([key, item]) => `${JSON.stringify(key)}:${canonical(item)}`).join(',')}}`
+}

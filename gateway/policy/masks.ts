@@ -1,0 +1,71 @@
+import { compilePattern, type Matcher } from './pattern.ts'
+import type { ColumnMasks, Level, Mask } from './policy.ts'
+import type { MaskConfig } from './schema.ts'
+
+/** One column pattern of one mask, ready to be matched. */
+interface Pattern {
+  readonly mask: Mask
+  readonly column: Matcher
+  readonly relation: Matcher
+}
+
+/** One mask of hoop.yaml, compiled. */
+export interface CompiledMask {
+  readonly mask: Mask
+  /** Null for all. */
+  readonly connections: ReadonlySet<string> | null
+  readonly patterns: readonly Pattern[]
+}
+
+const strength = { partial: 1, hash: 2, redact: 3, empty: 4 } as const
+
+/** Compiles the masks, the strictest first, so that the first match is the answer. */
+export function compileMasks(masks: Readonly<Record<string, MaskConfig>>): readonly CompiledMask[] {
+  return Object.entries(masks)
+    .map(([name, config]) => {
+      const mask: Mask = { name, with: config.with }
+      return {
+        mask,
+        connections: config.connections === undefined ? null : new Set(config.connections),
+        patterns: config.columns.map((column) => ({
+          mask,
+          column: compilePattern(column, '.'),
+          relation: compilePattern(column.slice(0, column.lastIndexOf('.')), '.'),
+        })),
+      }
+    })
+    .toSorted((a, b) => strength[b.mask.with] - strength[a.mask.with])
+}
+
+/** The masks of a connection that some level of the chain does not lift: what one level unmasks, another still masks. */
+export function masksInForce(
+  masks: readonly CompiledMask[],
+  levels: readonly Level[],
+  connection: string,
+): ColumnMasks {
+  const patterns = masks
+    .filter(({ connections }) => connections === null || connections.has(connection))
+    .filter(({ mask }) => levels.length === 0 || !levels.every((level) => unmasks(level, mask.name)))
+    .flatMap((mask) => mask.patterns)
+  if (patterns.length === 0) return none
+  return {
+    of(column) {
+      // What is not known to be one column may be any of its relation, or any at all.
+      if (column.endsWith('.*')) return first(patterns, column.slice(0, -2), 'relation')
+      return first(patterns, column, 'column')
+    },
+    touches: (relation) => first(patterns, relation, 'relation') !== null,
+  }
+}
+
+const none: ColumnMasks = { of: () => null, touches: () => false }
+
+function first(patterns: readonly Pattern[], text: string, of: 'column' | 'relation'): Mask | null {
+  const anything = text === '*' || text === '*.*'
+  for (const pattern of patterns) if (anything || pattern[of](text)) return pattern.mask
+  return null
+}
+
+function unmasks(level: Level, mask: string): boolean {
+  return level.grant?.unmask?.includes(mask) === true
+}

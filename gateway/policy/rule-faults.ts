@@ -1,0 +1,99 @@
+import { type Findings, type Path, suggest } from './fault.ts'
+import { knownOperations } from './operations.ts'
+import { splitCommand } from './pattern.ts'
+import type { ConnectionConfig, RuleConfig } from './schema.ts'
+
+type ConnectionType = ConnectionConfig['type']
+
+/** A rule that can never match looks like a rule that protects: every such rule is a fault. */
+export function findRuleFaults(rule: RuleConfig, type: ConnectionType, path: Path, findings: Findings): void {
+  const known = knownOperations[type]
+  for (const [index, operation] of rule.operations.entries()) {
+    if (operation === '*' || known.includes(operation)) continue
+    const hint = suggest(operation, known)
+    findings.fault([...path, 'operations', index], `${type} has no operation \`${operation}\`${hint}`)
+  }
+  for (const [index, resource] of (rule.resources ?? []).entries()) {
+    const wrong = resource === '*' ? null : resourceFault(resource, type)
+    if (wrong !== null) findings.fault([...path, 'resources', index], wrong)
+  }
+  if (type === 'postgres') findColumnFaults(rule, path, findings)
+  for (const key of ['namespaces', 'names'] as const) {
+    if (rule[key] === undefined) continue
+    if (type !== 'kubernetes') findings.fault([...path, key], `\`${key}\` is for kubernetes connections only`)
+    for (const [index, name] of rule[key].entries()) {
+      if (/[\s/]/.test(name) || name.includes('**')) {
+        findings.fault([...path, key, index], 'a name, possibly with `*`')
+      }
+    }
+  }
+  if (rule.commands !== undefined && type !== 'ssh' && type !== 'kubernetes') {
+    findings.fault([...path, 'commands'], '`commands` is for ssh and kubernetes connections only')
+  }
+  for (const [index, command] of (rule.commands ?? []).entries()) {
+    if (splitCommand(command) === null) {
+      findings.fault(
+        [...path, 'commands', index],
+        'a command is words with spaces between; `*` stands for one whole word, and quotes must end',
+      )
+    }
+  }
+  if (rule.unbounded === true) {
+    if (type !== 'postgres') {
+      findings.fault([...path, 'unbounded'], '`unbounded` is for postgres connections only')
+    } else if (!rule.operations.some((operation) => ['*', 'write', 'update', 'delete'].includes(operation))) {
+      findings.fault(
+        [...path, 'unbounded'],
+        '`unbounded` goes with update, delete or write: nothing else can be',
+      )
+    }
+  }
+}
+
+/** `probe` is of columns, and everything else is of what holds them. */
+function findColumnFaults(rule: RuleConfig, path: Path, findings: Findings): void {
+  const { operations, resources } = rule
+  if (resources === undefined) return
+  const probes = operations.includes('probe')
+  const isColumn = (resource: string): boolean => columnForm.test(resource)
+  if (probes && !resources.some((resource) => resource === '*' || isColumn(resource))) {
+    findings.fault([...path, 'resources'], '`probe` is of a column: name schema.table.column')
+  }
+  for (const [index, resource] of resources.entries()) {
+    if (!probes && isColumn(resource)) {
+      findings.fault(
+        [...path, 'resources', index],
+        'only `probe` is of a column: the others are of schema.relation (columns are hidden by masks)',
+      )
+    }
+  }
+}
+
+const columnForm = /^(?:(?:"(?:[^"]|"")+"|[^".])+\.){2}/
+
+/** What is wrong with the shape of a resource pattern, or null. */
+function resourceFault(resource: string, type: ConnectionType): string | null {
+  if (/[\p{Cc}]/u.test(resource)) return 'a resource has no control characters'
+  switch (type) {
+    case 'postgres': {
+      const parts = /^(?:"(?:[^"]|"")+"|[^".\s/]+)(?:\.(?:"(?:[^"]|"")+"|[^".\s/]+)){0,2}$/
+      if (resource.includes('**')) return '`**` is for paths: `*` matches within a part, as in `public.*`'
+      return parts.test(resource)
+        ? null
+        : 'a resource is schema.relation (schema.relation.column for probe), such as `public.*`'
+    }
+    case 'kubernetes':
+      if (resource.startsWith('/')) return null
+      if (resource.includes('**')) return '`**` is for paths: use `*` for one part, or `*` alone for all'
+      return /^[^\s/]+(\/[^\s/]+){0,2}$/.test(resource)
+        ? null
+        : 'a resource is group/resource/subresource, such as `pods`, `pods/log` or `apps/deployments`'
+    case 'http':
+      if (resource === '**') return null
+      return /^\/[^\s?#]*$/.test(resource)
+        ? null
+        : 'a resource is a path that starts with `/`, without `?` and `#`'
+    case 'ssh':
+      return /\s/.test(resource) ? 'a resource is a path or HOST:PORT' : null
+  }
+}

@@ -1,0 +1,140 @@
+import type { Operation } from '../core/operation.ts'
+import { readings } from './operations.ts'
+import { compilePattern, type Matcher, matchCommand, type Separator, splitCommand } from './pattern.ts'
+import type { ConnectionConfig, GrantConfig, RuleConfig } from './schema.ts'
+
+export type Effect = 'allow' | 'approve' | 'deny'
+
+/** The operations that a list of names stands for. */
+export interface OperationSet {
+  /** `*` is among them: all but probe. */
+  readonly all: boolean
+  readonly names: ReadonlySet<string>
+}
+
+/** One rule, ready to be matched. Null fields match everything. */
+export interface Rule {
+  /** `STAGE/CONNECTION allow[0]`. */
+  readonly name: string
+  readonly effect: Effect
+  /** The approver group, for `approve`. */
+  readonly by: string | null
+  readonly written: RuleConfig
+  readonly operations: OperationSet
+  readonly resources: readonly Matcher[] | null
+  readonly namespaces: readonly Matcher[] | null
+  readonly names: readonly Matcher[] | null
+  readonly commands: readonly (readonly (string | null)[])[] | null
+  readonly unbounded: boolean
+  /** True for deny and approve: what may be meant counts as meant. */
+  readonly strict: boolean
+}
+
+export interface CompiledGrant {
+  readonly deny: readonly Rule[]
+  readonly approve: readonly Rule[]
+  readonly allow: readonly Rule[]
+}
+
+/** Compiles the rules of one stage for one connection. */
+export function compileGrant(
+  stage: string,
+  grant: GrantConfig,
+  type: ConnectionConfig['type'],
+): CompiledGrant {
+  const name = `${stage}/${grant.connection}`
+  const compile = (effect: Effect) => (rule: RuleConfig, index: number) =>
+    compileRule(`${name} ${effect}[${index}]`, effect, rule, type)
+  return {
+    deny: (grant.deny ?? []).map(compile('deny')),
+    approve: (grant.approve ?? []).map(compile('approve')),
+    allow: (grant.allow ?? []).map(compile('allow')),
+  }
+}
+
+function compileRule(name: string, effect: Effect, rule: RuleConfig, type: ConnectionConfig['type']): Rule {
+  const separator: Separator = type === 'postgres' ? '.' : '/'
+  const compileAll = (patterns: readonly string[] | undefined): Matcher[] | null =>
+    patterns?.map((pattern) => compilePattern(pattern, separator)) ?? null
+  const strict = effect !== 'allow'
+  const resources = compileAll(rule.resources)
+  return {
+    name,
+    effect,
+    by: 'by' in rule ? String(rule.by) : null,
+    written: rule,
+    operations: compileOperations(rule.operations),
+    resources:
+      strict && type === 'postgres' && resources !== null
+        ? resources.map((match, index) => orWhatHoldsIt(match, rule.resources?.[index] ?? '*'))
+        : resources,
+    namespaces: compileAll(rule.namespaces),
+    names: compileAll(rule.names),
+    commands: rule.commands?.map((command) => splitCommand(command) ?? []) ?? null,
+    unbounded: rule.unbounded === true,
+    strict,
+  }
+}
+
+/**
+ * `public.customers.*` as a resource is a column that cannot be told, `public.*` a whole schema: it may be, or holds,
+ * what a deny or approve rule names, so such a rule matches it.
+ */
+function orWhatHoldsIt(match: Matcher, pattern: string): Matcher {
+  const holder = /^(.*)\.(?:"(?:[^"]|"")*"|[^".])+$/.exec(pattern)?.[1]
+  if (holder === undefined) return match
+  const matchHolder = compilePattern(holder, '.')
+  return (text) => match(text) || (text.endsWith('.*') && matchHolder(text.slice(0, -2)))
+}
+
+/** What a list of operation names stands for: `read` is also what other protocols call reading. */
+export function compileOperations(names: readonly string[]): OperationSet {
+  return {
+    all: names.includes('*'),
+    names: new Set(names.includes('read') ? [...names, ...readings] : names),
+  }
+}
+
+/** True when the operation is one of the set. */
+export function includesOperation({ all, names }: OperationSet, actions: readonly string[]): boolean {
+  if (all && !actions.includes('probe')) return true
+  for (const action of actions) if (names.has(action)) return true
+  return false
+}
+
+/** The field of a rule that keeps it from matching an operation; null when it matches. */
+export function mismatch(rule: Rule, operation: Operation): keyof RuleConfig | null {
+  if (!includesOperation(rule.operations, operation.actions)) return 'operations'
+  if (rule.unbounded && operation.unbounded !== true) return 'unbounded'
+  if (rule.resources !== null && !some(rule.resources, operation.resource)) return 'resources'
+  if (rule.namespaces !== null && !covers(rule.namespaces, operation.namespace, rule.strict))
+    return 'namespaces'
+  if (rule.names !== null && !covers(rule.names, operation.name, rule.strict)) return 'names'
+  if (rule.commands !== null && !someCommand(rule.commands, operation.command)) return 'commands'
+  return null
+}
+
+/** The first rule that matches, or null. */
+export function firstMatch(rules: readonly Rule[], operation: Operation): Rule | null {
+  for (const rule of rules) if (mismatch(rule, operation) === null) return rule
+  return null
+}
+
+function some(matchers: readonly Matcher[], text: string): boolean {
+  for (const match of matchers) if (match(text)) return true
+  return false
+}
+
+/** A request that names none (a list over all namespaces, a collection) covers what a deny or approve rule protects. */
+function covers(matchers: readonly Matcher[], text: string | undefined, strict: boolean): boolean {
+  return text === undefined ? strict : some(matchers, text)
+}
+
+function someCommand(
+  patterns: readonly (readonly (string | null)[])[],
+  words: readonly string[] | undefined,
+): boolean {
+  if (words === undefined) return false
+  for (const pattern of patterns) if (matchCommand(pattern, words)) return true
+  return false
+}
