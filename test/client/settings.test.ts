@@ -1,0 +1,186 @@
+import { execFileSync } from 'node:child_process'
+import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { decodeProtectedHeader, EmbeddedJWK, jwtVerify } from 'jose'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { connectGateway } from '../../client/connect.ts'
+import { makeHome, readHome, removeHome, writePrivate } from '../../client/home.ts'
+import { makeKey } from '../../client/key.ts'
+import { openIdentity, type Opened } from '../../client/open.ts'
+import { opensshKey } from '../../client/openssh.ts'
+import { choosePlatform } from '../../client/platform.ts'
+import { environmentOf } from '../../client/settings.ts'
+import { type GatewayApi, ordersDb, startGatewayApi } from '../fakes/gateway-api.ts'
+
+let folder: string
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'settings-test-'))
+})
+afterEach(() => rm(folder, { recursive: true, force: true }))
+
+const platform = choosePlatform('token', { HOOP_ID_TOKEN: 'a.b.c' })
+
+async function open(api: GatewayApi, home: string, rewrites: Record<string, string> = {}): Promise<Opened> {
+  const connected = await connectGateway(api.url, api.pin)
+  return openIdentity(connected, home, {
+    source: { kind: 'platform', platform },
+    wish: { scope: 'stage:test', ttl: undefined },
+    rewrites: () => rewrites,
+  })
+}
+
+describe('the private folder', () => {
+  test('holds what client programs need, and only its owner can read it', async () => {
+    const api = await startGatewayApi()
+    const home = await makeHome({ RUNNER_TEMP: folder })
+    const { held } = await open(api, home)
+    expect((await stat(home)).mode & 0o777).toBe(0o700)
+    const names = (await readdir(home)).toSorted()
+    expect(names).toEqual([
+      'ca.pem',
+      'client.crt',
+      'client.key',
+      'client.pk8',
+      'id_ecdsa',
+      'identity.json',
+      'pg_service.conf',
+      'token',
+    ])
+    for (const name of names) expect((await stat(join(home, name))).mode & 0o777, name).toBe(0o600)
+    const text = (name: string): Promise<string> => readFile(join(home, name), 'utf8')
+    const key = createPrivateKey(await text('client.key'))
+    expect(new X509Certificate(await text('client.crt')).checkPrivateKey(key)).toBe(true)
+    expect(
+      createPrivateKey({
+        key: await readFile(join(home, 'client.pk8')),
+        format: 'der',
+        type: 'pkcs8',
+      }).equals(key),
+    ).toBe(true)
+    expect(await text('pg_service.conf')).toContain(
+      `[orders-db]\nhost=127.0.0.1\nport=5432\ndbname=shop\nuser=orders-db\nsslmode=verify-full\n`,
+    )
+    const card = await text('identity.json')
+    expect(card).not.toContain(held.token)
+    expect(card).not.toContain('PRIVATE')
+    expect((await readHome(home)).held.token).toBe(held.token)
+    await removeHome(home)
+    expect(await readdir(folder)).toEqual([])
+    expect(api.violations).toEqual([])
+    await api.close()
+  })
+
+  test('a link that waits under a name is replaced, not written through', async () => {
+    const victim = join(folder, 'victim')
+    await writeFile(victim, 'untouched')
+    await symlink(victim, join(folder, 'token'))
+    await writePrivate(folder, 'token', 'secret')
+    expect(await readFile(victim, 'utf8')).toBe('untouched')
+    expect(await readFile(join(folder, 'token'), 'utf8')).toBe('secret')
+  })
+
+  test('removing it follows no link', async () => {
+    const elsewhere = join(folder, 'elsewhere')
+    await mkdir(elsewhere)
+    await writeFile(join(elsewhere, 'file'), 'kept')
+    const home = await makeHome({ RUNNER_TEMP: folder })
+    await symlink(elsewhere, join(home, 'link'))
+    await removeHome(home)
+    expect(await readFile(join(elsewhere, 'file'), 'utf8')).toBe('kept')
+  })
+
+  test.skipIf(process.platform === 'win32')('one that others can read is refused', async () => {
+    const api = await startGatewayApi()
+    const home = await makeHome({ RUNNER_TEMP: folder })
+    await open(api, home)
+    await chmod(home, 0o755)
+    await expect(readHome(home)).rejects.toThrow(/others can read/)
+    await api.close()
+  })
+
+  test.for([undefined, '', 'relative', '/no/such/folder'])(
+    'HOOP_HOME=%j is told apart from a fault',
+    async (path) => {
+      await expect(readHome(path)).rejects.toThrow(/HOOP_HOME/)
+    },
+  )
+
+  test('what cannot be written down ends the identity again', async () => {
+    const api = await startGatewayApi()
+    await expect(open(api, join(folder, 'missing'))).rejects.toThrow()
+    expect(api.identities.map(({ revoked }) => revoked)).toEqual([true])
+    await api.close()
+  })
+})
+
+describe('the variables', () => {
+  test('with one database, libpq is led to it; with two, only by service', async () => {
+    const one = await startGatewayApi()
+    const { card } = await open(one, await makeHome({ RUNNER_TEMP: folder }))
+    expect(environmentOf('/h', card, { current: {} })).toMatchObject({
+      HOOP_HOME: '/h',
+      HOOP_GATEWAY: one.url,
+      HOOP_STAGE: 'test',
+      PGHOST: '127.0.0.1',
+      PGPORT: '5432',
+      PGUSER: 'orders-db',
+      PGDATABASE: 'shop',
+      PGSSLMODE: 'verify-full',
+      PGSERVICEFILE: '/h/pg_service.conf',
+      PGGSSENCMODE: 'disable',
+    })
+    await one.close()
+    const two = await startGatewayApi({ connections: [ordersDb, { ...ordersDb, name: 'reports' }] })
+    const opened = await open(two, await makeHome({ RUNNER_TEMP: folder }))
+    const variables = environmentOf('/h', opened.card, { current: {} })
+    expect(variables.PGHOST).toBeUndefined()
+    expect(variables.PGSERVICEFILE).toBe('/h/pg_service.conf')
+    await two.close()
+  })
+
+  test('hold no secret unless asked for, and a PGHOSTADDR around the gateway is blanked', async () => {
+    const api = await startGatewayApi()
+    const { card, held } = await open(api, await makeHome({ RUNNER_TEMP: folder }))
+    const without = environmentOf('/h', card, { current: { PGHOSTADDR: '10.0.0.1' } })
+    expect(JSON.stringify(without)).not.toContain(held.token)
+    expect(without.PGHOSTADDR).toBe('')
+    const given = environmentOf('/h', card, { current: {}, token: held.token })
+    expect([given.HOOP_TOKEN, given.PGPASSWORD]).toEqual([held.token, held.token])
+    await api.close()
+  })
+})
+
+describe('the key', () => {
+  test('as OpenSSH reads it', async (context) => {
+    try {
+      execFileSync('ssh-keygen', ['-?'], { stdio: 'ignore' })
+    } catch (error) {
+      if (error instanceof Error && 'code' in error && error.code === 'ENOENT')
+        context.skip('ssh-keygen is not here')
+    }
+    // Some of many: numbers with leading zeros and with the top bit set are written differently.
+    for (let round = 0; round < 20; round++) {
+      const key = makeKey()
+      const path = join(folder, `id-${round}`)
+      await writeFile(path, opensshKey(key, 'idn_test'), { mode: 0o600 })
+      const shown = execFileSync('ssh-keygen', ['-y', '-f', path], { encoding: 'utf8' })
+      const blob = Buffer.from(shown.split(' ')[1] ?? '', 'base64')
+      const point = Buffer.concat([Buffer.from(key.jwk.x, 'base64url'), Buffer.from(key.jwk.y, 'base64url')])
+      expect(blob.subarray(-64).equals(point)).toBe(true)
+    }
+  })
+
+  test('makes proofs that verify, each of them new', async () => {
+    const key = makeKey()
+    const url = new URL('https://hoop.example:8443/oauth/token?x=1')
+    const [one, two] = [key.prove('POST', url), key.prove('POST', url, 'token')]
+    const { payload } = await jwtVerify(one, EmbeddedJWK, { typ: 'dpop+jwt', algorithms: ['ES256'] })
+    expect(payload).toMatchObject({ htm: 'POST', htu: 'https://hoop.example:8443/oauth/token' })
+    const other = await jwtVerify(two, EmbeddedJWK)
+    expect(other.payload.jti).not.toBe(payload.jti)
+    expect(other.payload.ath).toBeTypeOf('string')
+    expect(decodeProtectedHeader(one).jwk).toEqual(key.jwk)
+  })
+})
