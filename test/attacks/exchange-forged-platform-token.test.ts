@@ -52,7 +52,10 @@ describe('an ID token is refused', () => {
         .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
         .join('.')
       const token = `${input}.${createHmac('sha256', secret).update(input).digest('base64url')}`
-      expect(await refusal(token)).toMatchObject({ code: 'invalid_token', why: expect.stringContaining('HS256') })
+      expect(await refusal(token)).toMatchObject({
+        code: 'invalid_token',
+        why: expect.stringContaining('HS256'),
+      })
     }
   })
 
@@ -94,9 +97,18 @@ describe('an ID token is refused', () => {
   })
 
   test('of an issuer that is not configured, or one whose name only looks like it', async () => {
-    expect(await refusal(await stranger.issue({}, { aud: gatewayUrl }))).toMatchObject({ code: 'invalid_token' })
-    for (const iss of [`${gateway.github.url}/`, `${gateway.github.url}/acme`, [gateway.github.url], undefined]) {
-      expect((await refusal(await gateway.github.issue({ iss }, { aud: gatewayUrl }))).code).toBe('invalid_token')
+    expect(await refusal(await stranger.issue({}, { aud: gatewayUrl }))).toMatchObject({
+      code: 'invalid_token',
+    })
+    for (const iss of [
+      `${gateway.github.url}/`,
+      `${gateway.github.url}/acme`,
+      [gateway.github.url],
+      undefined,
+    ]) {
+      expect((await refusal(await gateway.github.issue({ iss }, { aud: gatewayUrl }))).code).toBe(
+        'invalid_token',
+      )
     }
     expect(stranger.requests).toEqual([])
   })
@@ -140,7 +152,10 @@ describe('an ID token is refused', () => {
 
   test('when it is another kind of token of the same issuer', async () => {
     const token = await gateway.github.issue({}, { aud: gatewayUrl, header: { typ: 'at+jwt' } })
-    expect(await refusal(token)).toMatchObject({ code: 'invalid_token', why: expect.stringContaining('type') })
+    expect(await refusal(token)).toMatchObject({
+      code: 'invalid_token',
+      why: expect.stringContaining('type'),
+    })
   })
 
   test('when it is garbage', async () => {
@@ -151,7 +166,11 @@ describe('an ID token is refused', () => {
 
   test('when it says that it is of the gateway, which signed nothing like it', async () => {
     const key = strangersKey()
-    const token = await new SignJWT({ ...decodeJwt(await gateway.github.issue()), iss: gatewayUrl, aud: gatewayUrl })
+    const token = await new SignJWT({
+      ...decodeJwt(await gateway.github.issue()),
+      iss: gatewayUrl,
+      aud: gatewayUrl,
+    })
       .setProtectedHeader({ alg: 'RS256', typ: 'at+jwt' })
       .sign(key)
     expect((await refusal(token)).code).toBe('invalid_request')
@@ -161,7 +180,9 @@ describe('an ID token is refused', () => {
 test('a token changed in one claim is refused', async () => {
   const token = await gateway.github.issue({ repository_id: '666' }, { aud: gatewayUrl })
   const [header, , signature] = token.split('.')
-  const payload = Buffer.from(JSON.stringify({ ...decodeJwt(token), repository_id: '1296269' })).toString('base64url')
+  const payload = Buffer.from(JSON.stringify({ ...decodeJwt(token), repository_id: '1296269' })).toString(
+    'base64url',
+  )
   expect(await refusal(`${header}.${payload}.${signature}`)).toMatchObject({
     code: 'invalid_token',
     why: expect.stringContaining('signature'),

@@ -20,14 +20,17 @@ beforeEach(async () => {
 })
 afterEach(() => gateway.close())
 
-const issue = (claims: object = {}): Promise<string> => gateway.github.issue({ ...claims }, { aud: gatewayUrl })
+const issue = (claims: object = {}): Promise<string> =>
+  gateway.github.issue({ ...claims }, { aud: gatewayUrl })
 
 describe('a platform token', () => {
   test('is good for one key: with another it is refused and reported, also after a restart', async () => {
     const token = await issue()
     const { identity } = await exchangeToken(gateway, { token, key: makeKey() })
     await gateway.restart()
-    await expect(exchangeToken(gateway, { token, key: makeKey() })).rejects.toMatchObject({ code: 'token_reused' })
+    await expect(exchangeToken(gateway, { token, key: makeKey() })).rejects.toMatchObject({
+      code: 'token_reused',
+    })
     expect(gateway.events.at(-1)).toMatchObject({ kind: 'refused', code: 'token_reused', identity })
   })
 
@@ -53,7 +56,9 @@ describe('a platform token', () => {
     const answer = await exchangeToken(gateway, { token, key })
     await gateway.identities.revoke(answer.access_token)
     for (const again of [token, await issue()]) {
-      await expect(exchangeToken(gateway, { token: again, key })).rejects.toMatchObject({ code: 'identity_ended' })
+      await expect(exchangeToken(gateway, { token: again, key })).rejects.toMatchObject({
+        code: 'identity_ended',
+      })
     }
   })
 
@@ -64,7 +69,9 @@ describe('a platform token', () => {
   })
 
   test('exchanged at once by twenty keys makes one root, for one of them', async () => {
-    const tokens = await Promise.all(Array.from({ length: 20 }, (_, index) => issue(index % 2 ? {} : { jti: 'one' })))
+    const tokens = await Promise.all(
+      Array.from({ length: 20 }, (_, index) => issue(index % 2 ? {} : { jti: 'one' })),
+    )
     const outcomes = await Promise.allSettled(
       tokens.map((token) => exchangeToken(gateway, { token, key: makeKey() })),
     )
@@ -87,7 +94,9 @@ describe('a proof of a key', () => {
     const [token, key] = [await issue(), makeKey()]
     const request = { dpop: await key.prove() }
     await exchangeToken(gateway, { token, key, request })
-    await expect(exchangeToken(gateway, { token, key, request })).rejects.toMatchObject({ code: 'invalid_proof' })
+    await expect(exchangeToken(gateway, { token, key, request })).rejects.toMatchObject({
+      code: 'invalid_proof',
+    })
   })
 
   test.each([
@@ -108,7 +117,9 @@ describe('a proof of a key', () => {
   ])('%s is refused', async (_, bent) => {
     const [token, key] = [await issue(), makeKey()]
     const request = { dpop: await key.prove(bent) }
-    await expect(exchangeToken(gateway, { token, key, request })).rejects.toMatchObject({ code: 'invalid_proof' })
+    await expect(exchangeToken(gateway, { token, key, request })).rejects.toMatchObject({
+      code: 'invalid_proof',
+    })
   })
 
   test('may write the URL with a query, as RFC 9449 has it', async () => {
@@ -122,7 +133,9 @@ describe('a proof of a key', () => {
     const thief = makeKey()
     const parent = { answer: job.answer, key: thief }
     await expect(exchangeOwn(gateway, { parent })).rejects.toMatchObject({ code: 'invalid_proof' })
-    await expect(exchangeOwn(gateway, { parent, child: thief })).rejects.toMatchObject({ code: 'invalid_proof' })
+    await expect(exchangeOwn(gateway, { parent, child: thief })).rejects.toMatchObject({
+      code: 'invalid_proof',
+    })
     await expect(exchangeOwn(gateway, { parent: job, request: { dpop: null } })).rejects.toMatchObject({
       code: 'invalid_proof',
     })
@@ -161,14 +174,24 @@ test('a request to the API is as strict: ath is wanted, and each proof is used o
   const token = job.answer.access_token
   const url = `${gatewayUrl}/api/v1/identity`
   const ask = (dpop: string | null, authorization: string | null = `DPoP ${token}`): Promise<unknown> =>
-    gateway.identities.identifyRequest({ authorization, dpop, method: 'GET', url, clientCertificateDer: null })
+    gateway.identities.identifyRequest({
+      authorization,
+      dpop,
+      method: 'GET',
+      url,
+      clientCertificateDer: null,
+    })
   const claims = { htm: 'GET', htu: url, ...proofTime(gateway).claims }
   const proof = await job.key.prove({ claims, token })
   expect(await ask(proof)).toMatchObject({ id: job.answer.identity })
   await expect(ask(proof)).rejects.toMatchObject({ code: 'invalid_proof' })
   await expect(ask(await job.key.prove({ claims }))).rejects.toMatchObject({ code: 'invalid_proof' })
-  await expect(ask(await job.key.prove({ claims, token: 'other' }))).rejects.toMatchObject({ code: 'invalid_proof' })
-  await expect(ask(await makeKey().prove({ claims, token }))).rejects.toMatchObject({ code: 'unauthenticated' })
+  await expect(ask(await job.key.prove({ claims, token: 'other' }))).rejects.toMatchObject({
+    code: 'invalid_proof',
+  })
+  await expect(ask(await makeKey().prove({ claims, token }))).rejects.toMatchObject({
+    code: 'unauthenticated',
+  })
   await expect(ask(null)).rejects.toMatchObject({ code: 'unauthenticated' })
   await expect(ask(null, `Bearer ${token}`)).rejects.toMatchObject({ code: 'unauthenticated' })
   await expect(ask(null, null)).rejects.toMatchObject({ code: 'unauthenticated' })
