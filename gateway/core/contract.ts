@@ -18,6 +18,8 @@ export interface TokenAnswer {
 export interface OAuthError {
   error: string
   error_description: string
+  /** The gateway's own code (`Code`), which tells more than RFC 8693 lets `error` say. */
+  code?: string
   next?: string
 }
 

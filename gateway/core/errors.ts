@@ -1,5 +1,6 @@
 /** Every reason for which the gateway says no; stable, part of the public interface. */
 export type Code =
+  | 'already_decided'
   | 'approval_denied'
   | 'approval_expired'
   | 'approval_withdrawn'

@@ -22,7 +22,7 @@ export interface Desk {
   readonly approvals: LiveApprovals
   readonly store: Store
   /** Changes what the configuration is from now on. */
-  configure(next: object): void
+  readonly configure: (next: object) => void
 }
 
 export async function makeDesk(
@@ -90,6 +90,7 @@ export async function keep(store: Store, ...nodes: Identity[]): Promise<void> {
         binding: node.binding,
         thumbprint: node.thumbprint,
         public_jwk: '{}',
+        statement: '',
         created_at: Date.now(),
         expires_at: node.expiresAt,
         renewable_until: node.expiresAt,

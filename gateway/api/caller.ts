@@ -1,0 +1,108 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { TLSSocket } from 'node:tls'
+import type { FastifyRequest } from 'fastify'
+import { Refused } from '../core/errors.ts'
+import type { Identity } from '../core/identity.ts'
+import type { Credentials } from '../identity/identities.ts'
+import { networkOf } from '../listener/admission.ts'
+import type { Failures } from './failures.ts'
+
+/** Who sends a request. */
+export type Caller =
+  | { readonly kind: 'operator' }
+  | { readonly kind: 'identity'; readonly identity: Identity }
+  | { readonly kind: 'nobody' }
+
+/** What recognises callers. */
+export interface Recogniser {
+  readonly operatorToken: string
+  readonly identities: { identifyRequest(credentials: Credentials): Promise<Identity> }
+  /** `gateway.url`: what clients sign in their proofs, whatever Host they were made to send. */
+  readonly url: string
+  readonly failures: Failures
+}
+
+/** The caller of a request: `nobody` only when it offers no proof at all. Rejects with `Refused` when a proof does not hold. */
+export async function callerOf(request: FastifyRequest, tools: Recogniser): Promise<Caller> {
+  const authorization = request.headers.authorization ?? null
+  const clientCertificateDer = certificateOf(request)
+  if (authorization === null && clientCertificateDer === null) return { kind: 'nobody' }
+  const network = networkOf(request.socket.remoteAddress ?? '')
+  tools.failures.check(network)
+  const bearer = /^Bearer ([\w-]{43,128})$/i.exec(authorization ?? '')?.[1]
+  if (bearer !== undefined && same(bearer, tools.operatorToken)) return { kind: 'operator' }
+  try {
+    const identity = await tools.identities.identifyRequest({
+      authorization,
+      dpop: singleHeader(request, 'dpop'),
+      method: request.method,
+      url: urlOf(request, tools.url),
+      clientCertificateDer,
+    })
+    return { kind: 'identity', identity }
+  } catch (error) {
+    if (error instanceof Refused && isFailedProof(error)) tools.failures.note(network)
+    throw error
+  }
+}
+
+/** True for refusals that mean "this is not who it says". */
+export function isFailedProof({ code }: Refused): boolean {
+  return code === 'unauthenticated' || code === 'invalid_token' || code === 'invalid_proof'
+}
+
+/** DER of the client certificate, where TLS verified it against the client CA. */
+export function certificateOf(request: FastifyRequest): Uint8Array | null {
+  const { socket } = request
+  if (!(socket instanceof TLSSocket) || !socket.authorized) return null
+  return socket.getPeerX509Certificate()?.raw ?? null
+}
+
+/** The URL of a request as its client wrote it. */
+export function urlOf(request: FastifyRequest, gatewayUrl: string): string {
+  return `${gatewayUrl.replace(/\/+$/, '')}${request.url}`
+}
+
+/** A header that may come once at most (RFC 9449 §4.3 of DPoP); node joins repetitions with a comma. */
+export function singleHeader(request: FastifyRequest, name: string): string | null {
+  const values = request.raw.headersDistinct[name] ?? []
+  if (values.length > 1) throw new Refused('invalid_request', `${name} came more than once`, 'send it once')
+  return values[0] ?? null
+}
+
+/** In constant time, whatever the lengths. */
+function same(given: string, expected: string): boolean {
+  const digest = (text: string): Buffer => createHash('sha256').update(text).digest()
+  return timingSafeEqual(digest(given), digest(expected))
+}
+
+/** The operator, or `Refused`. */
+export function requireOperator(caller: Caller): void {
+  if (caller.kind === 'operator') return
+  if (caller.kind === 'nobody') throw nobody()
+  throw new Refused('denied', 'this is for the operator only', 'use the operator token')
+}
+
+/** The calling identity, or `Refused`. */
+export function requireIdentity(caller: Caller): Identity {
+  if (caller.kind === 'identity') return caller.identity
+  if (caller.kind === 'nobody') throw nobody()
+  throw new Refused(
+    'denied',
+    'this describes a calling identity, and the operator is none',
+    'call it as an identity',
+  )
+}
+
+/** What the caller may see: undefined for everything, or the identity to whose tree it is limited. */
+export function scopeOf(caller: Caller): string | undefined {
+  return caller.kind === 'operator' ? undefined : requireIdentity(caller).id
+}
+
+function nobody(): Refused {
+  return new Refused(
+    'unauthenticated',
+    'the request says nothing of who sends it',
+    'send a client certificate, a DPoP-bound token or the operator token',
+  )
+}

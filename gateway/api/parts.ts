@@ -1,0 +1,56 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { LiveApprovals } from '../approvals/approvals.ts'
+import type { TokenAnswer } from '../core/contract.ts'
+import type { Identity } from '../core/identity.ts'
+import type { LiveSessions } from '../core/live-sessions.ts'
+import type { Credentials } from '../identity/identities.ts'
+import type { ExchangeRequest } from '../identity/exchange-request.ts'
+import type { Keys } from '../identity/keys.ts'
+import type { Config } from '../policy/schema.ts'
+import type { Recordings } from '../recording/event.ts'
+import type { Store } from '../store/open.ts'
+import type { Caller } from './caller.ts'
+import type { Failures } from './failures.ts'
+import type { Metrics } from './metrics.ts'
+
+/** What the HTTP interface asks of the identities. */
+export interface IdentityDesk {
+  exchange(request: ExchangeRequest): Promise<TokenAnswer>
+  revoke(token: string): Promise<void>
+  identifyRequest(credentials: Credentials): Promise<Identity>
+  /** Milliseconds since the epoch. */
+  renewableUntil(identity: Identity): number
+}
+
+/** What the HTTP interface is made of. */
+export interface ApiOptions {
+  readonly config: Config
+  readonly identities: IdentityDesk
+  readonly approvals: LiveApprovals
+  readonly store: Store
+  readonly keys: Pick<Keys, 'jwks' | 'caPem' | 'operatorToken'>
+  readonly recordings: Pick<Recordings, 'note'>
+  /** The folder of the recordings. */
+  readonly recordingsFolder: string
+  readonly sessions: Pick<LiveSessions, 'get' | 'draining'>
+  readonly log: {
+    debug(fields: object, message: string): void
+    error(fields: object, message: string): void
+  }
+  readonly metrics?: Metrics
+  /** Told of connections whose client proved who it is. */
+  readonly settled?: (socket: FastifyRequest['socket']) => void
+}
+
+/** What routes share. */
+export interface ApiParts extends ApiOptions {
+  /** `gateway.url` without a slash at its end. */
+  readonly url: string
+  readonly metrics: Metrics
+  readonly failures: Failures
+  /** Who sends a request; the answer is kept for the request. Rejects with `Refused`. */
+  readonly caller: (request: FastifyRequest, reply: FastifyReply) => Promise<Caller>
+}
+
+/** Adds some routes to the interface. */
+export type Routes = (app: FastifyInstance, parts: ApiParts) => void

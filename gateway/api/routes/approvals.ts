@@ -1,0 +1,134 @@
+import { z } from 'zod'
+import { Refused } from '../../core/errors.ts'
+import { scopeOf } from '../caller.ts'
+import { approvalPage, html, signIn } from '../pages.ts'
+import type { Routes } from '../parts.ts'
+import { answerBody, approvalId, approvalQuery, approvalView, limitOf, problem, schemaOf } from '../shapes.ts'
+
+const byId = schemaOf(z.object({ id: approvalId }))
+const idOf = (params: unknown): string => z.object({ id: approvalId }).parse(params).id
+const refusals = { '4xx': schemaOf(problem, 'output'), '5xx': schemaOf(problem, 'output') }
+
+/** What is held, and people's answers to it. */
+export const approvalRoutes: Routes = (app, parts) => {
+  const { approvals } = parts
+
+  app.get(
+    '/api/v1/approvals',
+    {
+      schema: {
+        summary: 'Approvals, newest first: all, or those of the caller and below',
+        tags: ['approvals'],
+        querystring: schemaOf(approvalQuery),
+        response: { 200: schemaOf(z.array(approvalView), 'output'), ...refusals },
+      },
+    },
+    async (request, reply) => {
+      const within = scopeOf(await parts.caller(request, reply))
+      const query = approvalQuery.parse(request.query)
+      const states = query.state === undefined ? undefined : [query.state]
+      return approvals.list({ within, states, before: query.before, limit: limitOf(query) })
+    },
+  )
+
+  app.get(
+    '/api/v1/approvals/:id',
+    {
+      schema: {
+        summary: 'One approval',
+        tags: ['approvals'],
+        params: byId,
+        response: { 200: schemaOf(approvalView, 'output'), ...refusals },
+      },
+    },
+    async (request, reply) => {
+      const within = scopeOf(await parts.caller(request, reply))
+      const found = await approvals.show(idOf(request.params), within)
+      if (found === null) throw noApproval()
+      return found
+    },
+  )
+
+  for (const answer of ['approve', 'deny'] as const) {
+    app.post(
+      `/api/v1/approvals/:id/${answer}`,
+      {
+        schema: {
+          summary: answer === 'approve' ? 'Let a held request go on' : 'Refuse a held request',
+          tags: ['approvals'],
+          params: byId,
+          body: schemaOf(answerBody),
+          response: { 200: schemaOf(approvalView, 'output'), ...refusals },
+        },
+      },
+      async (request, reply) => {
+        const caller = await parts.caller(request, reply)
+        scopeOf(caller)
+        if (caller.kind !== 'operator') {
+          throw new Refused(
+            'denied',
+            'an identity of a job cannot answer approvals, whoever runs the job',
+            'have a person of the approver group answer it',
+          )
+        }
+        const id = idOf(request.params)
+        const { reason } = answerBody.parse(request.body)
+        const outcome = await approvals.answer(id, { person: 'operator', gate: 'console', answer, reason })
+        const view = await approvals.show(id)
+        if (view === null) throw noApproval()
+        if (outcome.kind !== 'late') return view
+        throw new Refused(
+          'already_decided',
+          `the answer came too late: the approval is ${outcome.state}`,
+          'hoop-access approvals show tells what happened',
+        )
+      },
+    )
+  }
+
+  // The link that people get: what is asked is shown only to those who may see it, and to others not even whether it exists.
+  app.get(
+    '/approvals/:id',
+    {
+      schema: {
+        summary: 'The page of an approval',
+        tags: ['approvals'],
+        params: byId,
+        produces: ['text/html'],
+      },
+    },
+    async (request, reply) => {
+      const id = idOf(request.params)
+      const caller = await parts.caller(request, reply)
+      if (caller.kind === 'nobody')
+        return html(reply, signIn(`hoop-access approvals show ${id}`, `hoop-access approvals approve ${id}`))
+      const view = await approvals.show(id, scopeOf(caller))
+      if (view === null) throw noApproval()
+      return html(reply, approvalPage(view))
+    },
+  )
+
+  app.get(
+    '/sessions/:id',
+    {
+      schema: {
+        summary: 'The page of a session',
+        tags: ['sessions'],
+        params: schemaOf(z.object({ id: z.string().regex(/^ses_[a-z2-7]{26}$/) })),
+        produces: ['text/html'],
+      },
+    },
+    (request, reply) => {
+      const { id } = z.object({ id: z.string() }).parse(request.params)
+      return html(reply, signIn(`hoop-access sessions show ${id}`, `hoop-access sessions replay ${id}`))
+    },
+  )
+}
+
+function noApproval(): Refused {
+  return new Refused(
+    'not_found',
+    'there is no such approval, or it is not yours to see',
+    'hoop-access approvals list shows those there are',
+  )
+}

@@ -1,0 +1,96 @@
+import { createReadStream } from 'node:fs'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { z } from 'zod'
+import { Refused } from '../../core/errors.ts'
+import { findRecording, listLedgers } from '../../recording/files.ts'
+import { requireOperator, scopeOf } from '../caller.ts'
+import type { Routes } from '../parts.ts'
+import { findSession, listSessions } from '../session-rows.ts'
+import { limitOf, schemaOf, sessionId, sessionQuery, sessionView } from '../shapes.ts'
+
+const byId = schemaOf(z.object({ id: sessionId }))
+const idOf = (params: unknown): string => z.object({ id: sessionId }).parse(params).id
+const NDJSON = 'application/x-ndjson; charset=utf-8'
+
+/** What happened: sessions, their recordings, the ledger. */
+export const sessionRoutes: Routes = (app, parts) => {
+  app.get(
+    '/api/v1/sessions',
+    {
+      schema: {
+        summary: 'Sessions, newest first: all, or those of the caller and below',
+        tags: ['sessions'],
+        querystring: schemaOf(sessionQuery),
+        response: { 200: schemaOf(z.array(sessionView), 'output') },
+      },
+    },
+    async (request, reply) => {
+      const within = scopeOf(await parts.caller(request, reply))
+      const query = sessionQuery.parse(request.query)
+      return listSessions(parts, { within, state: query.state, before: query.before, limit: limitOf(query) })
+    },
+  )
+
+  app.get(
+    '/api/v1/sessions/:id',
+    {
+      schema: {
+        summary: 'One session',
+        tags: ['sessions'],
+        params: byId,
+        response: { 200: schemaOf(sessionView, 'output') },
+      },
+    },
+    async (request, reply) => {
+      const within = scopeOf(await parts.caller(request, reply))
+      const found = await findSession(parts, idOf(request.params), within)
+      if (found === null) throw noSession()
+      return found.view
+    },
+  )
+
+  app.get(
+    '/api/v1/recordings/:id',
+    {
+      schema: {
+        summary: 'The recording of a session, a record a line',
+        tags: ['sessions'],
+        params: byId,
+        produces: [NDJSON],
+      },
+    },
+    async (request, reply) => {
+      const within = scopeOf(await parts.caller(request, reply))
+      const id = idOf(request.params)
+      const found = await findSession(parts, id, within)
+      // A child sees that its sessions were; what was said in them is for the job's root and for people.
+      if (found === null || (within !== undefined && found.root !== within)) throw noSession()
+      const path = await findRecording(parts.recordingsFolder, id)
+      if (path === null) throw noSession()
+      return reply.type(NDJSON).send(createReadStream(path))
+    },
+  )
+
+  app.get(
+    '/api/v1/audit/ledger',
+    { schema: { summary: "The gateway's own chain, oldest first", tags: ['audit'], produces: [NDJSON] } },
+    async (request, reply) => {
+      requireOperator(await parts.caller(request, reply))
+      const files = await listLedgers(parts.recordingsFolder)
+      return reply.type(NDJSON).send(Readable.from(concatenate(parts.recordingsFolder, files)))
+    },
+  )
+}
+
+async function* concatenate(folder: string, files: readonly string[]): AsyncGenerator<Buffer> {
+  for (const file of files) yield* createReadStream(join(folder, file))
+}
+
+function noSession(): Refused {
+  return new Refused(
+    'not_found',
+    'there is no such session, or it is not yours to see',
+    'list sessions to see those that are',
+  )
+}

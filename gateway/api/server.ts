@@ -1,0 +1,188 @@
+import { STATUS_CODES, type Server, createServer } from 'node:http'
+import type { Socket } from 'node:net'
+import type { TLSSocket } from 'node:tls'
+import swagger from '@fastify/swagger'
+import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify'
+import { Refused } from '../core/errors.ts'
+import { type Caller, callerOf } from './caller.ts'
+import { Failures } from './failures.ts'
+import { createMetrics } from './metrics.ts'
+import type { ApiOptions, ApiParts } from './parts.ts'
+import { problemOf } from './problem.ts'
+import { approvalRoutes } from './routes/approvals.ts'
+import { discovery } from './routes/discovery.ts'
+import { identityRoutes } from './routes/identity.ts'
+import { oauth } from './routes/oauth.ts'
+import { probes } from './routes/probes.ts'
+import { sessionRoutes } from './routes/sessions.ts'
+
+/** The gateway's HTTP interface. */
+export interface Api {
+  /** Serves a client that the listener did TLS with. */
+  take(socket: TLSSocket): void
+  /** For tests that need no socket. */
+  readonly inject: FastifyInstance['inject']
+  /** Answers what runs, and lets no connection live on. */
+  drain(): void
+  close(): Promise<void>
+}
+
+const BODY_CAP = 65_536
+const HEADER_CAP = 16_384
+const HEADERS_MS = 10_000
+const REQUEST_MS = 30_000
+const IDLE_MS = 30_000
+
+/** Makes the interface; it listens nowhere by itself. */
+export async function createApi(options: ApiOptions): Promise<Api> {
+  const url = options.config.gateway.url.replace(/\/+$/, '')
+  const failures = new Failures()
+  const known = new WeakMap<FastifyRequest, Promise<Caller>>()
+  const { identities, keys } = options
+  const parts: ApiParts = {
+    ...options,
+    url,
+    failures,
+    metrics: options.metrics ?? createMetrics(),
+    caller: async (request, reply) => {
+      let found = known.get(request)
+      if (found === undefined) {
+        found = callerOf(request, { identities, operatorToken: keys.operatorToken, url, failures })
+        known.set(request, found)
+      }
+      const caller = await found
+      if (caller.kind !== 'nobody') {
+        options.settled?.(request.socket)
+        reply.header('connection', 'keep-alive')
+      }
+      return caller
+    },
+  }
+  let draining = false
+  const { app, server } = await build(parts, () => draining)
+  return {
+    take: (socket) => void server.emit('connection', socket),
+    inject: app.inject.bind(app),
+    drain: () => {
+      draining = true
+      server.closeIdleConnections()
+    },
+    close: async () => {
+      draining = true
+      server.closeAllConnections()
+      // Ends the timer that looks for slow clients; node says that a server which never listened is not running.
+      server.close(() => undefined)
+      await app.close()
+    },
+  }
+}
+
+async function build(
+  parts: ApiParts,
+  draining: () => boolean,
+): Promise<{ app: FastifyInstance; server: Server }> {
+  const server = createServer({
+    maxHeaderSize: HEADER_CAP,
+    headersTimeout: HEADERS_MS,
+    requestTimeout: REQUEST_MS,
+    keepAliveTimeout: IDLE_MS,
+    connectionsCheckingInterval: 2000,
+  })
+  // Node starts the watch over slow clients when a server listens; this one is given its sockets.
+  server.emit('listening')
+  const app = fastify({
+    serverFactory: (handler) => server.on('request', handler),
+    bodyLimit: BODY_CAP,
+    routerOptions: { maxParamLength: 64, caseSensitive: true, ignoreTrailingSlash: false },
+    // What the schema does not have is refused, not changed.
+    ajv: {
+      customOptions: { coerceTypes: false, removeAdditional: false, useDefaults: true, allErrors: false },
+    },
+    clientErrorHandler,
+    forceCloseConnections: true,
+  })
+  hooks(app, parts, draining)
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Hoop Access',
+        version: '1',
+        description:
+          'The HTTP interface of a Hoop Access gateway. An identity may also show its client certificate in the TLS handshake, and nothing else.',
+      },
+      servers: [{ url: parts.url }],
+      components: {
+        securitySchemes: {
+          operator: { type: 'http', scheme: 'bearer' },
+          dpop: { type: 'http', scheme: 'DPoP' },
+        },
+      },
+      security: [{ operator: [] }, { dpop: [] }],
+    },
+  })
+  await app.register((scope) => oauth(scope, parts))
+  await app.register((scope, _, done) => {
+    for (const routes of [discovery, identityRoutes, approvalRoutes, sessionRoutes, probes])
+      routes(scope, parts)
+    done()
+  })
+  await app.ready()
+  return { app, server }
+}
+
+const headers = {
+  'cache-control': 'no-store',
+  'content-security-policy':
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+  'referrer-policy': 'no-referrer',
+  'strict-transport-security': 'max-age=31536000',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+}
+
+function hooks(app: FastifyInstance, parts: ApiParts, draining: () => boolean): void {
+  const { log } = parts
+  app.addHook('onRequest', async (_, reply) => {
+    // Until the client says who it is, its connection is good for one request; who proved it changes this.
+    reply.headers({ ...headers, connection: 'close' })
+  })
+  app.addHook('onSend', async (_, reply) => {
+    if (draining()) reply.header('connection', 'close')
+  })
+  app.addHook('onResponse', async (request, reply) => {
+    // The route, never the URL: what clients put into it is theirs.
+    const { url: route, method } = request.routeOptions
+    const client = request.socket.remoteAddress
+    log.debug(
+      { method, route, status: reply.statusCode, ms: Math.round(reply.elapsedTime), client },
+      'request',
+    )
+  })
+  app.setErrorHandler((error, request, reply) => {
+    const { status, headers: extra, body } = problemOf(error)
+    if (status === 500) log.error({ err: error, route: request.routeOptions.url }, 'request failed')
+    return reply.code(status).headers(extra).send(body)
+  })
+  app.setNotFoundHandler(() => {
+    throw new Refused('not_found', 'there is nothing at this path', 'see /openapi.json')
+  })
+}
+
+/** Answers what node could not parse as HTTP, and closes. */
+function clientErrorHandler(error: Error & { code?: string }, socket: Socket): void {
+  if (!socket.writable || error.code === 'ECONNRESET') return void socket.destroy()
+  const status =
+    error.code === 'HPE_HEADER_OVERFLOW' ? 431 : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400
+  const body = JSON.stringify({
+    type: 'about:blank',
+    title: STATUS_CODES[status],
+    status,
+    code: status === 431 ? 'too_large' : status === 408 ? 'timed_out' : 'invalid_request',
+    detail: 'this is not a request that the gateway reads',
+    next: 'send HTTP/1.1 as RFC 9112 has it',
+  })
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  )
+}

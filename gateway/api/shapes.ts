@@ -1,0 +1,140 @@
+import { z } from 'zod'
+
+// The shapes of core/contract.ts as schemas: what is answered is exactly this, and /openapi.json says so.
+
+const time = z.string().describe('ISO 8601 in UTC')
+export const approvalId = z.string().regex(/^apr_[a-z2-7]{26}$/)
+export const sessionId = z.string().regex(/^ses_[a-z2-7]{26}$/)
+export const identityId = z.string().regex(/^idn_[a-z2-7]{26}$/)
+const approvalState = z.enum(['pending', 'approved', 'denied', 'expired', 'withdrawn', 'used'])
+
+export const problem = z.object({
+  type: z.string(),
+  title: z.string(),
+  status: z.int(),
+  code: z.string(),
+  detail: z.string(),
+  next: z.string(),
+  rule: z.string().optional(),
+})
+
+export const oauthError = z.object({
+  error: z.string(),
+  error_description: z.string(),
+  code: z.string().optional(),
+  next: z.string().optional(),
+})
+
+export const tokenAnswer = z.object({
+  access_token: z.string(),
+  issued_token_type: z.string(),
+  token_type: z.enum(['DPoP', 'Bearer']),
+  expires_in: z.int(),
+  scope: z.string(),
+  client_certificate: z.string(),
+  identity: z.string(),
+})
+
+const connection = z.object({
+  name: z.string(),
+  type: z.enum(['postgres', 'kubernetes', 'ssh', 'http']),
+  host: z.string(),
+  port: z.int(),
+  databases: z.array(z.string()).optional(),
+  url: z.string().optional(),
+  operations: z.array(z.string()).optional(),
+})
+
+export const identityView = z.object({
+  id: z.string(),
+  stage: z.string(),
+  chain: z.array(z.object({ id: z.string(), stage: z.string() })),
+  binding: z.enum(['required', 'token']),
+  expires_at: time,
+  renewable_until: time,
+  connections: z.array(connection),
+})
+
+export const approvalView = z.object({
+  id: z.string(),
+  state: approvalState,
+  connection: z.string(),
+  identity: z.string(),
+  operations: z.array(z.object({ action: z.string(), resource: z.string() })),
+  statement: z.string(),
+  requested_at: time,
+  expires_at: time,
+  by: z.array(z.string()),
+  rule: z.string(),
+  url: z.string(),
+  answers: z.array(
+    z.object({
+      person: z.string(),
+      group: z.string(),
+      gate: z.string(),
+      answer: z.enum(['approve', 'deny']),
+      reason: z.string(),
+      at: time,
+    }),
+  ),
+})
+
+export const sessionView = z.object({
+  id: z.string(),
+  identity: z.string(),
+  stage: z.string(),
+  connection: z.string(),
+  protocol: z.string(),
+  started_at: time,
+  ended_at: time.nullable(),
+  end: z.string().nullable(),
+  allowed: z.int(),
+  held: z.int(),
+  denied: z.int(),
+  masked: z.int(),
+  url: z.string(),
+})
+
+export const activityView = z.object({ sessions: z.array(sessionView), approvals: z.array(approvalView) })
+
+export const identityRow = z.object({
+  id: z.string(),
+  parent: z.string().nullable(),
+  stage: z.string(),
+  created_at: time,
+  expires_at: time,
+  revoked_at: time.nullable(),
+  revoked_why: z.string().nullable(),
+  issuer: z.string(),
+  claims: z.record(z.string(), z.string()),
+})
+
+const limit = z
+  .string()
+  .regex(/^([1-9][0-9]{0,2})$/)
+  .optional()
+  .describe('1 to 999; 200 when absent')
+
+export const approvalQuery = z.strictObject({
+  state: approvalState.optional(),
+  limit,
+  before: approvalId.optional(),
+})
+export const sessionQuery = z.strictObject({
+  state: z.enum(['running', 'ended']).optional(),
+  limit,
+  before: sessionId.optional(),
+})
+export const identityQuery = z.strictObject({ limit, before: identityId.optional() })
+export const answerBody = z.strictObject({ reason: z.string().max(1000).default('') })
+
+/** JSON Schema as fastify's validator and serialiser, and OpenAPI, understand it. */
+export function schemaOf(shape: z.ZodType, io: 'input' | 'output' = 'input'): object {
+  const { $schema: _, ...schema } = z.toJSONSchema(shape, { target: 'draft-7', io })
+  return schema
+}
+
+/** How many rows a query asks for. */
+export function limitOf(query: { limit?: string | undefined }): number {
+  return query.limit === undefined ? 200 : Number(query.limit)
+}
