@@ -1,8 +1,11 @@
 import './reflect.ts'
 import { type KeyObject, X509Certificate, createHash, createPublicKey, randomBytes } from 'node:crypto'
 import { isIP } from 'node:net'
-import * as x509 from '@peculiar/x509'
+import type { ExtendedKeyUsage, Extension, JsonGeneralName } from '@peculiar/x509'
 import { subtreesOf } from './name-constraints.ts'
+
+// Not a static import: in a bundle those of packages run before all that is ours, and this one needs reflect.ts first.
+const x509 = await import('@peculiar/x509')
 
 const P256 = { name: 'ECDSA', namedCurve: 'P-256' } as const
 const DAY_MS = 86_400_000
@@ -27,7 +30,7 @@ export async function makeAuthority(options: {
   now: number
 }): Promise<string> {
   const publicKey = createPublicKey(options.key)
-  const extensions: x509.Extension[] = [
+  const extensions: Extension[] = [
     new x509.BasicConstraintsExtension(true, 0, true),
     new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
     new x509.ExtendedKeyUsageExtension([purpose(options.use)]),
@@ -63,9 +66,7 @@ export async function signCertificate(options: {
 }): Promise<string> {
   const issuer = new x509.X509Certificate(options.authority.pem)
   const publicKey = options.publicKey.toCryptoKey(P256, true, ['verify'])
-  const names = options.names.map(
-    (value): x509.JsonGeneralName => ({ type: nameType(options.use, value), value }),
-  )
+  const names = options.names.map((value): JsonGeneralName => ({ type: nameType(options.use, value), value }))
   const certificate = await x509.X509CertificateGenerator.create({
     serialNumber: serial(),
     subject: new x509.Name([{ CN: [options.subject] }]).toString(),
@@ -93,7 +94,7 @@ export function spkiPin(certificatePem: string): string {
   return `sha256:${createHash('sha256').update(spki).digest('base64')}`
 }
 
-function purpose(use: 'server' | 'client'): x509.ExtendedKeyUsage {
+function purpose(use: 'server' | 'client'): ExtendedKeyUsage {
   return use === 'server' ? x509.ExtendedKeyUsage.serverAuth : x509.ExtendedKeyUsage.clientAuth
 }
 

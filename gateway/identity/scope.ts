@@ -1,5 +1,6 @@
 import { Refused } from '../core/errors.ts'
 import type { Identity } from '../core/identity.ts'
+import { readings } from '../policy/operations.ts'
 import type { Config, StageConfig } from '../policy/schema.ts'
 
 const MAX_SCOPE_CHARS = 8192
@@ -128,17 +129,20 @@ function grantedBy(stage: StageConfig): Set<string> {
   return new Set((stage.grants ?? []).map((grant) => grant.connection))
 }
 
-// What the groups of the contract hold. A narrowing that is refused here though a rule would know better only asks for
-// another word; every level's narrowing is applied again when an operation is decided.
+// What the groups of the contract hold. Only for an early answer: every level's narrowing is applied again when an
+// operation is decided.
 const groups: Readonly<Record<string, readonly string[]>> = {
-  read: ['select', 'get', 'list', 'watch', 'GET', 'HEAD', 'sftp-read', 'copy-out', 'show', 'explain'],
+  read: ['select', 'copy-out', 'currval', 'listen', ...readings],
   write: ['insert', 'update', 'delete', 'merge', 'copy-in'],
-  ddl: ['create', 'alter', 'drop', 'truncate', 'comment', 'reindex'],
 }
+const definition = /^(create|alter|drop|comment)(-[a-z-]+)?$/
 
 function covers(held: readonly string[], operation: string): boolean {
   return held.some(
-    (one) => one === operation || (Object.hasOwn(groups, one) && groups[one]?.includes(operation) === true),
+    (one) =>
+      one === operation ||
+      (one === 'ddl' && definition.test(operation)) ||
+      (Object.hasOwn(groups, one) && groups[one]?.includes(operation) === true),
   )
 }
 
