@@ -22,8 +22,9 @@ interface Anchor {
  * chain of dependent loads as in an automaton, and nothing is allocated.
  */
 export class Keywords {
-  readonly #flags = new Uint8Array(65_536)
-  readonly #anchors = new Map<number, Anchor[]>()
+  /** For each pair the index of its anchors; 0 for none. */
+  readonly #pairs = new Uint16Array(65_536)
+  readonly #anchors: Anchor[][] = [[]]
   readonly #keywords: readonly Keyword[]
 
   constructor(keywords: readonly Keyword[]) {
@@ -37,11 +38,12 @@ export class Keywords {
   /** Calls the verifier of every keyword in the scan's bytes that no found span covers. */
   find(scan: Scan): void {
     const bytes = scan.bytes
-    const flags = this.#flags
+    const pairs = this.#pairs
     const last = bytes.length - 1
     for (let i = 0; i < last; i += 2) {
       // In bounds: i and i+1 are below the length, and a pair is below 65,536.
-      if (flags[((bytes[i] as number) << 8) | (bytes[i + 1] as number)] !== 0) this.#check(scan, i)
+      const index = pairs[((bytes[i] as number) << 8) | (bytes[i + 1] as number)] as number
+      if (index !== 0) this.#check(scan, i, index)
     }
   }
 
@@ -56,11 +58,9 @@ export class Keywords {
     return open
   }
 
-  #check(scan: Scan, position: number): void {
+  #check(scan: Scan, position: number, index: number): void {
     const bytes = scan.bytes
-    const anchors = this.#anchors.get(((bytes[position] ?? 0) << 8) | (bytes[position + 1] ?? 0))
-    if (anchors === undefined) return
-    for (const { keyword, offset } of anchors) {
+    for (const { keyword, offset } of this.#anchors[index] ?? []) {
       const start = position - offset
       const end = start + keyword.bytes.length
       if (start < 0 || end > bytes.length || scan.covers(start)) continue
@@ -77,19 +77,22 @@ export class Keywords {
     let least = Number.POSITIVE_INFINITY
     for (let offset = parity; offset + 1 < bytes.length; offset += 2) {
       const pair = ((bytes[offset] ?? 0) << 8) | (bytes[offset + 1] ?? 0)
-      const cost =
-        weight(bytes[offset] ?? 0) * weight(bytes[offset + 1] ?? 0) + (this.#anchors.get(pair)?.length ?? 0)
+      const cost = weight(bytes[offset] ?? 0) * weight(bytes[offset + 1] ?? 0) + (this.#at(pair)?.length ?? 0)
       if (cost < least) [best, least] = [offset, cost]
     }
     for (const first of cases(bytes[best] ?? 0, fold)) {
       for (const second of cases(bytes[best + 1] ?? 0, fold)) {
         const pair = (first << 8) | second
-        this.#flags[pair] = 1
-        const anchors = this.#anchors.get(pair)
-        if (anchors === undefined) this.#anchors.set(pair, [{ keyword, offset: best }])
+        const anchors = this.#at(pair)
+        if (anchors === undefined) this.#pairs[pair] = this.#anchors.push([{ keyword, offset: best }]) - 1
         else anchors.push({ keyword, offset: best })
       }
     }
+  }
+
+  #at(pair: number): Anchor[] | undefined {
+    const index = this.#pairs[pair] ?? 0
+    return index === 0 ? undefined : this.#anchors[index]
   }
 }
 

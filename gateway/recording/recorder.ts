@@ -5,7 +5,7 @@ import type { AppendFile } from './disk.ts'
 import type { RecordEvent, Recorder } from './event.ts'
 
 /** What is kept of the answers to one request, in bytes. */
-export const answerCap = 65_536
+const answerCap = 65_536
 /** A block is sealed and written when it has grown this large, asked or not. */
 const largestBlock = 1 << 18
 const signEveryBlocks = 1024

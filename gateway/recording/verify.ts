@@ -1,8 +1,17 @@
 import type { JsonWebKey } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.ts'
-import { isFile, keyFinder, ledgerChain, listDays, listLedgers, listSessions, readKeys } from './files.ts'
+import {
+  findRecording,
+  keyFinder,
+  ledgerChain,
+  listDays,
+  listLedgers,
+  listSessions,
+  readKeys,
+} from './files.ts'
 import { type Fault, type KeyFinder, type ReadEvent, readChain } from './read-chain.ts'
 import { StatementChecker } from './statements.ts'
 import { Witness } from './witness.ts'
@@ -38,6 +47,7 @@ export interface Report {
 const mostFaults = 1000
 /** The ledger notes an end right after it; a verification at just that moment must not cry wolf. */
 const noteWithin = 10_000
+const settleMs = 500
 
 /**
  * Checks a recording, a ledger, or a folder of recordings with its ledger: chains, signatures, and (a folder) that
@@ -114,13 +124,13 @@ class Verification {
       for (const session of await listSessions(dir, day))
         files.push({ session, path: join(dir, day, `${session}.jsonl`) })
     }
-    const ledgers = await listLedgers(dir)
-    const witness = new Witness()
-    if (ledgers[0] !== 'ledger.jsonl') this.#missing(join(dir, 'ledger.jsonl'), 'the ledger is missing')
-    for (const [index, file] of ledgers.entries()) {
-      if (index > 0) witness.expectSegment(ledgers[index - 1] ?? '')
-      await this.ledger(join(dir, file), witness)
-      for (const why of await witness.checkSegment(dir)) this.#missing(join(dir, file), why)
+    let witness = await this.#ledgers(dir)
+    if (this.#faults.length > 0 || files.some(({ session }) => witness.session(session) === null)) {
+      // A gateway at work may have been in the middle of a note, or between making a file and noting it: look again.
+      await sleep(settleMs)
+      this.#faults.length = 0
+      this.#records = this.#blocks = this.#signatures = 0
+      witness = await this.#ledgers(dir)
     }
     const seen = new Set<string>()
     for (const { session, path } of files) {
@@ -129,7 +139,24 @@ class Verification {
       if (twice) this.#missing(path, `session ${session} has two recordings`)
       else await this.#recorded(path, session, witness)
     }
-    for (const [session, why] of witness.absent(seen)) this.#missing(join(dir, '*', `${session}.jsonl`), why)
+    for (const [session, why] of witness.absent(seen)) {
+      // One that began after the files were listed is there by now.
+      const path = await findRecording(dir, session)
+      if (path === null) this.#missing(join(dir, '*', `${session}.jsonl`), why)
+      else await this.#recorded(path, session, witness)
+    }
+  }
+
+  async #ledgers(dir: string): Promise<Witness> {
+    const witness = new Witness()
+    const ledgers = await listLedgers(dir)
+    if (ledgers[0] !== 'ledger.jsonl') this.#missing(join(dir, 'ledger.jsonl'), 'the ledger is missing')
+    for (const [index, file] of ledgers.entries()) {
+      if (index > 0) witness.expectSegment(ledgers[index - 1] ?? '')
+      await this.ledger(join(dir, file), witness)
+      for (const why of await witness.checkSegment(dir)) this.#missing(join(dir, file), why)
+    }
+    return witness
   }
 
   async ledger(path: string, witness: Witness): Promise<void> {
@@ -306,9 +333,4 @@ function keysNear(path: string): JsonWebKey[] {
     }
   }
   return []
-}
-
-/** True when there is a ledger at a path: it is a folder of recordings. */
-export function isRecordings(path: string): Promise<boolean> {
-  return isFile(join(path, 'ledger.jsonl'))
 }

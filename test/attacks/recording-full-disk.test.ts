@@ -38,7 +38,7 @@ test('a recorder that could not write once never works again', async () => {
 function mountSmall(at: string): boolean {
   mkdirSync(at, { recursive: true })
   try {
-    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', at], { stdio: 'ignore' })
+    execFileSync('/usr/bin/mount', ['-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', at], { stdio: 'ignore' })
     return true
   } catch {
     // Not root, or a container without the right to mount.
@@ -67,7 +67,7 @@ test('on a file system that fills up: the session fails for good, and once there
     await expect(recordings.open(startOf('ses_2'))).rejects.toEqual(failed)
 
     // The operator makes room (here: more of it) and starts the gateway again.
-    execFileSync('mount', ['-o', 'remount,size=8m', dir])
+    execFileSync('/usr/bin/mount', ['-o', 'remount,size=8m', dir])
     const next = await open(dir)
     await next.close('done')
     const { ok, faults } = await verify(dir, { publicKey: publicJwk })
@@ -76,6 +76,6 @@ test('on a file system that fills up: the session fails for good, and once there
     writeFileSync(join(dirname(path), 'room'), 'x')
     rmSync(join(dirname(path), 'room'))
   } finally {
-    execFileSync('umount', ['-l', dir])
+    execFileSync('/usr/bin/umount', ['-l', dir])
   }
 })

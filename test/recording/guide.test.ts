@@ -7,7 +7,9 @@ import { findRecording } from '../../gateway/recording/files.ts'
 import { makeFolder, open, publicJwk, recordSession } from './folder.ts'
 
 const tools = ['openssl', 'xxd', 'sha256sum', 'base64', 'sed'].every((tool) =>
-  ['/usr/bin', '/bin', '/usr/local/bin', '/opt/homebrew/bin'].some((folder) => existsSync(join(folder, tool))),
+  ['/usr/bin', '/bin', '/usr/local/bin', '/opt/homebrew/bin'].some((folder) =>
+    existsSync(join(folder, tool)),
+  ),
 )
 
 test('the commands of the guide verify a recording without the gateway', async ({ skip }) => {
@@ -21,7 +23,10 @@ test('the commands of the guide verify a recording without the gateway', async (
     const guide = readFileSync(join(import.meta.dirname, '../../docs/guide/recordings.md'), 'utf8')
     const script = /```sh\n(prev=[\s\S]*?)```/.exec(guide)?.[1] ?? ''
     const pem = join(dir, 'KEY.pem')
-    writeFileSync(pem, createPublicKey({ key: publicJwk, format: 'jwk' }).export({ type: 'spki', format: 'pem' }))
+    writeFileSync(
+      pem,
+      createPublicKey({ key: publicJwk, format: 'jwk' }).export({ type: 'spki', format: 'pem' }),
+    )
     const commands = script.replaceAll('SESSION', 'ses_1').replaceAll('FILE', path).replaceAll('KEY.pem', pem)
     const shown = execFileSync('sh', ['-eu', '-c', commands], { cwd: dir, encoding: 'utf8' })
     const seal: { hash: string } = JSON.parse(readFileSync(path, 'utf8').split('\n')[1] ?? '')

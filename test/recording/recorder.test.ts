@@ -194,3 +194,41 @@ test('the ledger goes on over restarts', async () => {
   const report = await verify(dir, { publicKey: publicJwk })
   expect(report).toMatchObject({ ok: true, recordings: 3, running: [] })
 })
+
+test('a folder can be verified while sessions write, come and go', async () => {
+  const recordings = await open(dir)
+  let busy = true
+  let sessions = 0
+  const work = async (name: string): Promise<void> => {
+    while (busy) {
+      const recorder = await recordings.open(startOf(`ses_${name}_${sessions++}`))
+      for (let i = 0; i < 40; i++) {
+        recorder.record(request(`select ${i}`))
+        recorder.answer([Buffer.from('x'.repeat(i * 50))])
+        if (i % 4 === 0) await recorder.sync()
+        else recorder.flush()
+      }
+      await recorder.close(end)
+    }
+  }
+  const working = Promise.all([work('a'), work('b'), work('c')])
+  for (let i = 0; i < 15; i++) expect((await verify(dir, { publicKey: publicJwk })).faults).toEqual([])
+  busy = false
+  await working
+  await recordings.close('test over')
+  expect(await verify(dir)).toMatchObject({ ok: true, recordings: sessions, running: [] })
+})
+
+test('five thousand blocks are signed on the way', async () => {
+  const recordings = await open(dir)
+  const recorder = await recordings.open(startOf('ses_1'))
+  for (let i = 0; i < 5000; i++) {
+    recorder.record(request('select 1'))
+    recorder.flush()
+  }
+  await recorder.close(end)
+  await recordings.close('test over')
+  const signatures = (await linesOf('ses_1')).filter((line) => 'sign' in line)
+  expect(signatures.length).toBeGreaterThanOrEqual(6)
+  expect(await verify(dir)).toMatchObject({ ok: true })
+})

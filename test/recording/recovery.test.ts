@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { appendFileSync, readFileSync, readdirSync, truncateSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { AppendFile } from '../../gateway/recording/disk.ts'
 import { findRecording } from '../../gateway/recording/files.ts'
@@ -36,7 +37,7 @@ test('killed while it writes, a gateway loses nothing that it had synced, and th
     const child = spawn(
       process.execPath,
       [
-        join(import.meta.dirname, 'write-until-killed.ts'),
+        fileURLToPath(new URL('./write-until-killed.ts', import.meta.url)),
         dir,
         `ses_${round}`,
         Buffer.from(privatePem).toString('base64'),
