@@ -110,16 +110,21 @@ function serial(): string {
   return bytes.toString('hex')
 }
 
-/** What an identity's certificate says, when the gateway's client authority signed it and it is in date; null otherwise. */
-export function readIdentityId(
+/** What an identity's certificate says. */
+export interface CertificateClaims {
+  readonly id: string
+  /** The SPIFFE ID. */
+  readonly uri: string
+  readonly point: { readonly x: string; readonly y: string }
+  readonly expired: boolean
+}
+
+/** Reads a certificate that the gateway's client authority signed, after its time too; null for any other. */
+export function readCertificate(
   der: Uint8Array,
   authority: X509Certificate,
   now: number,
-): {
-  readonly id: string
-  readonly uri: string
-  readonly point: { readonly x: string; readonly y: string }
-} | null {
+): CertificateClaims | null {
   let certificate: X509Certificate
   try {
     certificate = new X509Certificate(der)
@@ -128,7 +133,7 @@ export function readIdentityId(
     // Not a certificate: it identifies nobody.
     return null
   }
-  if (now < certificate.validFromDate.getTime() || now > certificate.validToDate.getTime()) return null
+  if (now < certificate.validFromDate.getTime()) return null
   if (certificate.ca || certificate.keyUsage?.includes(CLIENT_AUTH) !== true) return null
   // The whole of the names: with a second name in it, it would not be one that this gateway makes.
   const [, uri, id] =
@@ -138,5 +143,5 @@ export function readIdentityId(
   const { x, y } = certificate.publicKey.export({ format: 'jwk' })
   return id === undefined || uri === undefined || x === undefined || y === undefined
     ? null
-    : { id, uri, point: { x, y } }
+    : { id, uri, point: { x, y }, expired: now > certificate.validToDate.getTime() }
 }

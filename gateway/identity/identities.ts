@@ -5,7 +5,7 @@ import type { Identity, Proof } from '../core/identity.ts'
 import type { Config } from '../policy/schema.ts'
 import type { LedgerEvent } from '../recording/event.ts'
 import type { Store } from '../store/open.ts'
-import { readIdentityId } from './certificates.ts'
+import { readCertificate } from './certificates.ts'
 import { sameText, thumbprintOf } from './client-key.ts'
 import { cleanStore } from './clean.ts'
 import { Proofs } from './dpop.ts'
@@ -167,13 +167,18 @@ export class Identities {
   }
 
   async #byCertificate(der: Uint8Array): Promise<LiveIdentity> {
-    const id = readIdentityId(der, this.#clientCa, this.#tools.now())
-    const identity = id === null ? null : await this.#tools.tree.load(id.id)
-    if (id === null || identity === null)
-      throw unauthenticated('the client certificate is not one that this gateway issued, or not in date')
+    const claims = readCertificate(der, this.#clientCa, this.#tools.now())
+    const identity = claims === null ? null : await this.#tools.tree.load(claims.id)
+    if (claims === null || identity === null) {
+      throw unauthenticated('the client certificate is not one that this gateway issued')
+    }
     const name = spiffeId(this.#tools.keys.trustDomain, identity.stage, identity.id)
-    if (id.uri !== name || !sameText(thumbprintOf(id.point), identity.thumbprint)) {
+    if (claims.uri !== name || !sameText(thumbprintOf(claims.point), identity.thumbprint)) {
       throw unauthenticated('the client certificate does not fit the identity that it names')
+    }
+    if (claims.expired) {
+      identity.assertAlive(this.#tools.now())
+      throw unauthenticated('the client certificate has expired, and its identity was renewed since')
     }
     return identity
   }

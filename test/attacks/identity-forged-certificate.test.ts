@@ -5,7 +5,15 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { makeAuthority, signCertificate } from '../../gateway/identity/certificates.ts'
 import { openKeys } from '../../gateway/identity/keys.ts'
-import { type Job, type TestGateway, derOf, makeKey, startGateway, startJob } from '../identity/gateway.ts'
+import {
+  type Job,
+  type TestGateway,
+  derOf,
+  exchangeOwn,
+  makeKey,
+  startGateway,
+  startJob,
+} from '../identity/gateway.ts'
 
 // A certificate is worth what the gateway's client authority signed, for the key that the identity has, now.
 
@@ -97,8 +105,18 @@ describe('a certificate is refused', () => {
     }
     gateway.ahead += 901_000
     await expect(identify(victim.answer.client_certificate)).rejects.toMatchObject({
+      code: 'identity_expired',
+    })
+  })
+
+  test('after its time, though its identity was renewed: the new one is wanted', async () => {
+    gateway.ahead += 600_000
+    const renewed = await exchangeOwn(gateway, { parent: victim })
+    gateway.ahead += 400_000
+    await expect(identify(victim.answer.client_certificate)).rejects.toMatchObject({
       code: 'unauthenticated',
     })
+    expect((await identify(renewed.client_certificate)).id).toBe(victim.answer.identity)
   })
 })
 

@@ -97,7 +97,7 @@ test('an expired token still ends its identity, which a platform token could ren
   const token = await gateway.github.issue({ environment: 'production' }, { aud: gatewayUrl })
   const answer = await exchangeToken(gateway, { token, key, scope: 'stage:deploy' })
   gateway.ahead += 16 * 60_000
-  await expect(identify({ answer, key })).rejects.toMatchObject({ code: 'unauthenticated' })
+  await expect(identify({ answer, key })).rejects.toMatchObject({ code: 'identity_expired' })
   await gateway.identities.revoke(answer.access_token)
   expect((await gateway.identities.find(answer.identity))?.ended.aborted).toBe(true)
 })
