@@ -71,6 +71,7 @@ function createReader(
     facts,
     around,
     path,
+    making: null,
     found: { searchPath: null },
     named,
     views: new Map(),
@@ -90,8 +91,9 @@ function createReader(
   return reader
 }
 
-function statementOf({ shape: _, ...statement }: Effect): Statement {
-  return statement
+function statementOf(effect: Effect): Statement {
+  const { kind, searchPath, changesCatalog, names, forgets, binary } = effect
+  return { kind, searchPath, changesCatalog, names, forgets, binary }
 }
 
 const holdsSecrets: ReadonlySet<string> = new Set([

@@ -2,7 +2,7 @@ import type { Node, RangeVar } from '@pgsql/types'
 import { qualify } from './identifiers.ts'
 import { type Fields, isFields, open, textOf, unreadable } from './parse-tree.ts'
 import type { Reader } from './reader.ts'
-import { firstSchema, noteWrite, resolve } from './relations.ts'
+import { creationSchemas, noteWrite, resolve } from './relations.ts'
 import { readAnything } from './sweep.ts'
 
 type Group = 'ddl' | 'admin'
@@ -145,7 +145,12 @@ export function readDefinition(reader: Reader, tag: string, fields: Fields): voi
     const [action, group, field, how] = row
     const specific = tag === 'DefineStmt' ? `create-${kindWord(fields['kind'])}` : action
     const admin = group === 'admin' || (tag === 'DefineStmt' && isRisky(fields))
-    note(reader, specific, admin ? 'admin' : 'ddl', resources(reader, fields[field], how))
+    note(
+      reader,
+      specific,
+      admin ? 'admin' : 'ddl',
+      resources(reader, fields[field] ?? fields['authrole'], how),
+    )
     if (tag === 'CreateFunctionStmt' || tag === 'AlterFunctionStmt') noteFunctionRisk(reader, tag, fields)
     // Parents and neighbours of a new table change with it.
     if (tag === 'CreateStmt') noteAltered(reader, fields['inhRelations'])
@@ -218,7 +223,8 @@ function readObjectStatement(reader: Reader, tag: string, fields: Fields): void 
   )
   const verb = { DropStmt: 'drop', CommentStmt: 'comment', SecLabelStmt: 'security-label' }[tag] ?? 'alter'
   const admin = adminKinds.has(kind) || tag === 'AlterOwnerStmt' || tag === 'SecLabelStmt'
-  const object = fields['objects'] ?? fields['object']
+  // RENAME of what has no schema (schemas, roles, databases) keeps the old name in `subname`.
+  const object = fields['objects'] ?? fields['object'] ?? fields['subname']
   const objects: readonly unknown[] = Array.isArray(object) ? object : [object]
   const named = fields['relation'] === undefined ? objects : [fields['relation']]
   for (const each of named) {
@@ -243,9 +249,10 @@ function howOf(kind: unknown): 'relation' | 'named' | 'global' | 'schema' {
 }
 
 function note(reader: Reader, action: string, group: Group, targets: readonly string[]): void {
-  const [verb] = action.split('-')
+  const verb = action.split('-')[0] ?? action
+  // `create`, `alter` and `drop` alone do not stretch to roles, extensions and the like.
   const actions: readonly [string, ...string[]] =
-    verb === undefined || verb === action ? [action, group] : [action, verb, group]
+    group === 'admin' || verb === action ? [action, group] : [action, verb, group]
   for (const resource of targets) reader.facts.operation(actions, resource)
 }
 
@@ -260,9 +267,11 @@ function resources(
   value: unknown,
   how: 'new' | 'relation' | 'named' | 'global' | 'schema',
 ): readonly string[] {
+  const wrapped = isFields(value) ? value['RangeVar'] : undefined
+  if (isRelation(wrapped)) return resources(reader, wrapped, how)
   if (isRelation(value)) {
     reader.facts.seen.add(value)
-    if (how === 'new') return [qualify(creationSchema(reader, value), value.relname ?? '')]
+    if (how === 'new') return creationNames(reader, value)
     return resolve(reader, value).map((candidate) => {
       reader.facts.relation(candidate.schema, candidate.name)
       return qualify(candidate.schema, candidate.name)
@@ -272,13 +281,16 @@ function resources(
   if (how === 'schema') return names.length === 0 ? [''] : names.map((name) => `${qualify(name)}.*`)
   if (how === 'global') return names.length === 0 ? [''] : names.map((name) => qualify(name))
   if (names.length === 0) return ['']
-  return [names.length === 1 ? qualify(firstSchema(reader), ...names) : qualify(...names)]
+  return names.length > 1
+    ? [qualify(...names)]
+    : creationSchemas(reader).map((schema) => qualify(schema, ...names))
 }
 
-/** Where a new relation is made. */
-export function creationSchema(reader: Reader, relation: RangeVar): string {
-  if (relation.relpersistence === 't') return 'pg_temp'
-  return relation.schemaname ?? firstSchema(reader)
+/** The names that a new relation may get. */
+export function creationNames(reader: Reader, relation: RangeVar): readonly string[] {
+  const schemas =
+    relation.relpersistence === 't' ? ['pg_temp'] : [relation.schemaname ?? creationSchemas(reader)].flat()
+  return schemas.map((schema) => qualify(schema, relation.relname ?? ''))
 }
 
 function isRelation(value: unknown): value is RangeVar {

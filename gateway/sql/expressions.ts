@@ -150,7 +150,8 @@ export function readExpression(
 export function readCondition(reader: Reader, node: Node | undefined, scope: Scope): Origin {
   const own = origin()
   reader.expression(node, scope, own, true)
-  reader.facts.link(own)
+  // The sides of AND, OR and NOT were noted each on its own.
+  if (node === undefined || !('BoolExpr' in node)) reader.facts.link(own)
   return own
 }
 

@@ -106,7 +106,7 @@ export class Parser {
   async close(): Promise<void> {
     this.#closed = true
     const stopping = new Refused('shutting_down', 'the gateway is stopping', 'connect again later')
-    for (const line of this.#waiting.values()) for (const job of [...line]) this.#fail(job, stopping)
+    for (const line of this.#waiting.values()) for (const job of line.slice()) this.#fail(job, stopping)
     for (const seat of this.#seats) this.#release(seat)?.reject(stopping)
     await Promise.all(this.#seats.map((seat) => seat.worker.terminate()))
   }
@@ -239,7 +239,7 @@ export class Parser {
     // Workers that cannot even start are not started over and over: who waits is told.
     if (this.#failures > 10) {
       for (const line of this.#waiting.values())
-        for (const waiting of [...line]) this.#fail(waiting, overloaded())
+        for (const waiting of line.slice()) this.#fail(waiting, overloaded())
     }
     const begin = (): void => {
       if (this.#closed) return
@@ -266,7 +266,8 @@ export class Parser {
   }
 }
 
-function answer(question: Question, { catalog, named }: SqlContext): Answer {
+function answer(question: Question, context: SqlContext): Answer {
+  const { catalog } = context
   switch (question.kind) {
     case 'relation':
       return catalog.relation(question.schema, question.name)
@@ -278,6 +279,6 @@ function answer(question: Question, { catalog, named }: SqlContext): Answer {
       return catalog.hasSchema(question.name)
     case 'prepared':
     case 'cursor':
-      return named(question.kind, question.name)
+      return context.named(question.kind, question.name)
   }
 }

@@ -4,7 +4,6 @@ import { expandStar } from './columns.ts'
 import { readCondition } from './expressions.ts'
 import { limits } from './facts.ts'
 import { readFromItem } from './from.ts'
-import { qualify } from './identifiers.ts'
 import {
   concat,
   type Ctes,
@@ -414,14 +413,8 @@ function isCte(name: string, ctes: Ctes | null): boolean {
   return false
 }
 
-/** The operation of making a relation from a query, and the move of the query's columns into it. */
-export function noteInto(
-  reader: Reader,
-  target: { relname?: string; schemaname?: string; relpersistence?: string },
-  kind: string,
-  schema: string,
-  shape: Shape,
-): void {
-  reader.facts.operation([`create-${kind}`, 'create', 'ddl'], qualify(schema, target.relname ?? ''))
+/** The operation of making a relation from a query, under each name it may get, and the move of the query's columns into it. */
+export function noteInto(reader: Reader, names: readonly string[], kind: string, shape: Shape): void {
+  for (const name of names) reader.facts.operation([`create-${kind}`, 'create', 'ddl'], name)
   probeShape(reader, shape)
 }

@@ -30,6 +30,8 @@ export interface Reader {
   readonly around: Surroundings
   /** Schemas that an unqualified name may mean from here on. */
   path: readonly string[]
+  /** The schema that CREATE SCHEMA makes along with what is in it. */
+  making: string | null
   /** What the statement being read does to the session. */
   readonly found: Found
   /** Names that earlier statements of the same text made. */

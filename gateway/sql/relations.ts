@@ -20,7 +20,7 @@ function schemas(reader: Reader): string[] {
     .filter((schema) => schema !== '' && schema !== '*')
 }
 
-/** The first schema of the path, where things are created; `pg_temp` when the path is empty. */
+/** The first schema of the path that is known to exist, where what is unknown would be looked for; `pg_temp` when the path is empty. */
 export function firstSchema(reader: Reader): string {
   const found = schemas(reader)
   return (
@@ -28,6 +28,20 @@ export function firstSchema(reader: Reader): string {
     found[0] ??
     (reader.path.includes('*') ? '*' : 'pg_temp')
   )
+}
+
+/**
+ * The schemas where an unqualified name may be made: the first of the path that is known, and those before it, which
+ * may have been made since the catalog was read.
+ */
+export function creationSchemas(reader: Reader): readonly string[] {
+  if (reader.making !== null) return [reader.making]
+  const path = schemas(reader).filter(
+    (schema) => schema !== 'pg_catalog' && (schema !== reader.around.user || reader.around.hasSchema(schema)),
+  )
+  const known = path.findIndex((schema) => reader.around.hasSchema(schema))
+  const found = known < 0 ? path : path.slice(0, known + 1)
+  return found.length > 0 ? found : [firstSchema(reader)]
 }
 
 /** Every schema that an unqualified function of this name may be taken from, of those that have one. */
@@ -65,12 +79,13 @@ export function readRelation(reader: Reader, relation: RangeVar): Shape {
   return shapeOf(reader, candidates)
 }
 
-/** The operation of reading a relation: none for catalogs that only describe the schema. */
-export function noteRead(reader: Reader, schema: string, name: string): void {
+/** The operation of reading a relation, `by` more specific means: none for catalogs that only describe the schema. */
+export function noteRead(reader: Reader, schema: string, name: string, by: readonly string[] = []): void {
   if (describesSchema(schema, name)) return
   // Without `read`: data and secrets of the catalogs are for rules that say `select`.
-  if (isSystemSchema(schema)) reader.facts.operation(['select'], qualify(schema, name), { reads: true })
-  else reader.facts.operation(['select', 'read'], qualify(schema, name), { reads: true })
+  const actions = isSystemSchema(schema) ? [...by, 'select'] : [...by, 'select', 'read']
+  const [first = 'select', ...more] = actions
+  reader.facts.operation([first, ...more], qualify(schema, name), { reads: true })
 }
 
 /** The operation of changing a relation. PostgreSQL's own are never changed by an ordinary write. */

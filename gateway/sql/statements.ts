@@ -1,8 +1,8 @@
 import type { CopyStmt, Node, SelectStmt, VariableSetStmt } from '@pgsql/types'
 import type { Meaning } from '../core/operation.ts'
 import { Refused } from '../core/errors.ts'
-import { creationSchema, definitionTags, readDefinition } from './definitions.ts'
-import { type Effect, effect, meaningOf, plainColumns, rows, shapeOfResult } from './effect.ts'
+import { creationNames, definitionTags, readDefinition } from './definitions.ts'
+import { type Effect, effect, plainColumns, rows, shapeOfResult } from './effect.ts'
 import { readCondition } from './expressions.ts'
 import { qualify } from './identifiers.ts'
 import { merge, origin, rename, type Shape, source } from './origin.ts'
@@ -41,8 +41,6 @@ export function readStatement(
     const { query } = node.ExplainStmt
     if (query === undefined) throw unreadable('EXPLAIN of nothing')
     const inner = again(query)
-    // Plans show estimates made from the values of columns, and filters as they are.
-    if (inner.shape !== null) probeGroups(reader, inner.shape)
     return rows(plainColumns(1), { changesCatalog: inner.changesCatalog })
   }
   if ('PrepareStmt' in node) {
@@ -114,9 +112,8 @@ export function readStatement(
     reader.facts.seen.add(view)
     noteInto(
       reader,
-      view,
+      creationNames(reader, view),
       'view',
-      creationSchema(reader, view),
       rename(returned(reader.statement(query, null, null)), textsOf(aliases)),
     )
     return effect({ changesCatalog: true })
@@ -127,12 +124,21 @@ export function readStatement(
     reader.facts.seen.add(into.rel)
     const inner = again(query)
     const kind = objtype === 'OBJECT_MATVIEW' ? 'materialized-view' : 'table'
-    noteInto(reader, into.rel, kind, creationSchema(reader, into.rel), returned(inner.shape))
+    noteInto(reader, creationNames(reader, into.rel), kind, returned(inner.shape))
     return effect({ changesCatalog: true })
   }
   const { tag, fields } = open(node) ?? { tag: 'statement without a tag', fields: {} }
   if (!definitionTags.has(tag)) throw unreadable(`it has a ${tag}`)
-  if (tag === 'CreateSchemaStmt') eachChild(fields['schemaElts'], again)
+  if (tag === 'CreateSchemaStmt') {
+    // What is made along with a schema is made in it, and found there first.
+    const { path } = reader
+    const name = fields['schemaname']
+    reader.making = typeof name === 'string' ? name : '*'
+    reader.path = [reader.making, ...path]
+    eachChild(fields['schemaElts'], again)
+    reader.making = null
+    reader.path = path
+  }
   readDefinition(reader, tag, fields)
   return effect({
     changesCatalog: tag !== 'VacuumStmt' && tag !== 'CheckPointStmt' && tag !== 'TruncateStmt',
@@ -144,11 +150,6 @@ function returned(shape: Shape | null): Shape {
   return shape
 }
 
-/** An expression index of EXPLAIN: nothing of a value is shown by a plan but what conditions already probed. */
-function probeGroups(reader: Reader, shape: Shape): void {
-  for (const column of shape.columns) if (column.origin.literals.size > 0) reader.facts.link(column.origin)
-}
-
 function readSelect(reader: Reader, select: SelectStmt): Effect {
   const shape = reader.query(select, null, null)
   let first = select
@@ -156,7 +157,7 @@ function readSelect(reader: Reader, select: SelectStmt): Effect {
   const into = first.intoClause?.rel
   if (into === undefined) return rows(shape)
   reader.facts.seen.add(into)
-  noteInto(reader, into, 'table', creationSchema(reader, into), shape)
+  noteInto(reader, creationNames(reader, into), 'table', shape)
   return effect({ changesCatalog: true })
 }
 
@@ -172,7 +173,7 @@ function readCopy(reader: Reader, copy: CopyStmt): Effect {
   if (copy.query !== undefined) {
     const shape = reader.statement(copy.query, null, null)
     if (shape !== null) probeShape(reader, shape)
-    return effect({ ...more, shape, kind: outside === null ? 'copy-out' : 'other' })
+    return outside === null ? effect({ ...more, shape, kind: 'copy-out' }) : effect(more)
   }
   if (copy.relation === undefined) throw unreadable('COPY of nothing')
   reader.facts.seen.add(copy.relation)
@@ -186,11 +187,10 @@ function readCopy(reader: Reader, copy: CopyStmt): Effect {
     return effect({ ...more, kind: outside === null ? 'copy-in' : 'other' })
   }
   for (const { schema, name } of candidates) {
-    noteRead(reader, schema, name)
-    reader.facts.operation(['copy-out', 'select', 'read'], qualify(schema, name), { reads: true })
+    noteRead(reader, schema, name, ['copy-out'])
   }
   probeShape(reader, shape)
-  return effect({ ...more, shape, kind: outside === null ? 'copy-out' : 'other' })
+  return outside === null ? effect({ ...more, shape, kind: 'copy-out' }) : effect(more)
 }
 
 /** The named columns of a shape in the order named; all when none is. */
@@ -211,7 +211,7 @@ function only(shape: Shape, names: readonly string[]): Shape {
 
 function readSet(reader: Reader, set: VariableSetStmt): Effect {
   const name = set.name?.toLowerCase() ?? ''
-  switch (set.kind) {
+  switch (set.kind ?? 'VAR_SET_CURRENT') {
     case 'VAR_SET_MULTI': {
       // SET TRANSACTION, SET SESSION CHARACTERISTICS, SET TRANSACTION SNAPSHOT: how the transaction is isolated, nothing more.
       if (!/^(transaction|session characteristics|transaction snapshot)$/.test(name)) throw unreadable('SET')
@@ -233,7 +233,7 @@ function readSet(reader: Reader, set: VariableSetStmt): Effect {
         searchPath: noteSetting(reader, name, values.includes(null) ? null : values.join(', ')),
       })
     }
-    default:
+    case 'VAR_SET_CURRENT':
       // SET … FROM CURRENT exists only inside CREATE FUNCTION.
       reader.facts.operation(['set', 'admin'], qualify(name))
       return effect()

@@ -1,0 +1,176 @@
+import { GatewayError } from '../core/errors.ts'
+import type { Catalog, CatalogRelation } from './analyzer.ts'
+import { qualify } from './identifiers.ts'
+
+/** Runs one query over the gateway's own connection: rows of text values. */
+export type CatalogQuery = (sql: string) => Promise<readonly (readonly (string | null)[])[]>
+
+/** More relations, or columns, than this are not read: the memory would be gone before the answer. */
+const maxRelations = 200_000
+const maxColumns = 4_000_000
+
+/** Knows nothing: every relation is unknown, so every result column is of unknown origin. */
+export const emptyCatalog: Catalog = catalogOf({ version: 0, relations: [], schemas: [], functions: [] })
+
+// PostgreSQL 13 to 18. The search_path is empty, so that every operator and function here is PostgreSQL's own.
+const own = `nspname <> 'information_schema' and nspname !~ '^pg_'`
+
+const queries = {
+  schemas: `select nspname from pg_catalog.pg_namespace where nspname !~ '^pg_(toast|temp)'`,
+  count: `select count(*) from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where ${own} and relkind in ('r','p','v','m','f','S')`,
+  relations: `select c.oid, nspname, relname, relkind,
+      case when relkind in ('v','m') then pg_catalog.pg_get_viewdef(c.oid) end
+    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where ${own} and relkind in ('r','p','v','m','f','S')`,
+  columns: `select attrelid, attnum, attname, pg_catalog.format_type(atttypid, null)
+    from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = attrelid
+      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where ${own} and relkind in ('r','p','v','m','f','S') and attnum > 0 and not attisdropped
+    order by attrelid, attnum`,
+  // A view's rule depends on the columns it reads; on column 0 when it reads a whole row.
+  views: `select distinct r.ev_class, d.refobjid, d.refobjsubid
+    from pg_catalog.pg_rewrite r
+      join pg_catalog.pg_depend d on d.objid = r.oid and d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
+      join pg_catalog.pg_class c on c.oid = r.ev_class
+    where r.rulename = '_RETURN' and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+      and d.refobjid <> r.ev_class and c.relkind in ('v','m')`,
+  functions: `select distinct nspname, proname from pg_catalog.pg_proc p
+    join pg_catalog.pg_namespace n on n.oid = p.pronamespace where ${own}`,
+  // Operators of extensions are made in C; one that SQL or a procedural language implements is a user's function.
+  operators: `select distinct nspname, oprname from pg_catalog.pg_operator o
+    join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
+    join pg_catalog.pg_proc p on p.oid = o.oprcode join pg_catalog.pg_language l on l.oid = p.prolang
+    where ${own} and lanname not in ('c', 'internal')`,
+}
+
+/**
+ * Reads what a database holds: relations with their columns, what each view reads, users' functions. `query` runs on a
+ * connection of the gateway's own, whose search_path is emptied first, so that view definitions name everything in full.
+ * Rejects with `GatewayError` `too_large` for a database of more than 200,000 relations.
+ */
+export async function readCatalog(query: CatalogQuery, version: number): Promise<Catalog> {
+  await query(`select pg_catalog.set_config('search_path', '', false)`)
+  const count = Number((await query(queries.count))[0]?.[0] ?? 0)
+  if (count > maxRelations) {
+    throw new GatewayError(
+      'too_large',
+      `the database has ${count} relations, more than the ${maxRelations} that are read`,
+    )
+  }
+  const schemas = (await query(queries.schemas)).map(([name]) => name ?? '')
+  const found = await query(queries.relations)
+  const attributes = await query(queries.columns)
+  if (attributes.length > maxColumns) {
+    throw new GatewayError(
+      'too_large',
+      `the database has ${attributes.length} columns, more than the ${maxColumns} that are read`,
+    )
+  }
+  const depends = await query(queries.views)
+  const functions = [...(await query(queries.functions)), ...(await query(queries.operators))]
+
+  const columns = new Map<string, { name: string; type: string; attnum: number }[]>()
+  for (const [relation, attnum, name, type] of attributes) {
+    const list = columns.get(relation ?? '') ?? []
+    list.push({ name: name ?? '', type: type ?? '', attnum: Number(attnum) })
+    columns.set(relation ?? '', list)
+  }
+  const names = new Map(
+    found.map(([oid, schema, name]) => [oid ?? '', { schema: schema ?? '', name: name ?? '' }]),
+  )
+  const reads = resolveViews(depends, names, columns)
+  const relations = found.map(([oid, schema, name, kind, definition]) => ({
+    oid: Number(oid),
+    relation: {
+      schema: schema ?? '',
+      name: name ?? '',
+      kind: kindOf(kind ?? ''),
+      columns: columns.get(oid ?? '') ?? [],
+      reads: reads(oid ?? ''),
+      ...(definition === null || definition === undefined ? {} : { definition }),
+    },
+  }))
+  return catalogOf({
+    version,
+    relations,
+    schemas,
+    functions: functions.map(([schema, name]) => ({ schema: schema ?? '', name: name ?? '' })),
+  })
+}
+
+/** A catalog of what is given; also for tests. */
+export function catalogOf(content: {
+  readonly version: number
+  readonly relations: readonly { readonly oid: number; readonly relation: CatalogRelation }[]
+  readonly schemas: readonly string[]
+  readonly functions: readonly { readonly schema: string; readonly name: string }[]
+}): Catalog {
+  const byName = new Map<string, Map<string, CatalogRelation>>()
+  const byOid = new Map<number, CatalogRelation>()
+  for (const { oid, relation } of content.relations) {
+    const bySchema = byName.get(relation.name) ?? new Map<string, CatalogRelation>()
+    bySchema.set(relation.schema, relation)
+    byName.set(relation.name, bySchema)
+    byOid.set(oid, relation)
+  }
+  const functions = new Map<string, string[]>()
+  for (const { schema, name } of content.functions) {
+    const having = functions.get(name) ?? []
+    having.push(schema)
+    functions.set(name, having)
+  }
+  const schemas = new Set(content.schemas)
+  return {
+    version: content.version,
+    relation: (schema, name) => byName.get(name)?.get(schema) ?? null,
+    byOid: (oid) => byOid.get(oid) ?? null,
+    hasSchema: (name) => schemas.has(name),
+    relationSchemas: (name) => [...(byName.get(name)?.keys() ?? [])],
+    functionSchemas: (name) => functions.get(name) ?? [],
+  }
+}
+
+function kindOf(relkind: string): CatalogRelation['kind'] {
+  const kinds: Readonly<Record<string, CatalogRelation['kind']>> = {
+    v: 'view',
+    m: 'matview',
+    f: 'foreign',
+    S: 'sequence',
+  }
+  return kinds[relkind] ?? 'table'
+}
+
+/** Gives, for a view, the columns that lie below it, views among them resolved to what they read, and they themselves. */
+function resolveViews(
+  depends: readonly (readonly (string | null)[])[],
+  names: ReadonlyMap<string, { readonly schema: string; readonly name: string }>,
+  columns: ReadonlyMap<string, readonly { readonly name: string; readonly attnum: number }[]>,
+): (oid: string) => readonly string[] {
+  const direct = new Map<string, { oid: string; attnum: number }[]>()
+  for (const [view, oid, attnum] of depends) {
+    const list = direct.get(view ?? '') ?? []
+    list.push({ oid: oid ?? '', attnum: Number(attnum) })
+    direct.set(view ?? '', list)
+  }
+  return (start) => {
+    const below = new Set<string>()
+    const visited = new Set([start])
+    const open = [start]
+    for (let view = open.pop(); view !== undefined; view = open.pop()) {
+      for (const { oid, attnum } of direct.get(view) ?? []) {
+        const relation = names.get(oid)
+        // What lies in pg_catalog is not a user's data.
+        if (relation === undefined) continue
+        const column = columns.get(oid)?.find((candidate) => candidate.attnum === attnum)?.name
+        const { schema, name } = relation
+        below.add(column === undefined ? `${qualify(schema, name)}.*` : qualify(schema, name, column))
+        if (direct.has(oid) && !visited.has(oid)) {
+          visited.add(oid)
+          open.push(oid)
+        }
+      }
+    }
+    return [...below]
+  }
+}
