@@ -38,7 +38,9 @@ function findNode() {
   const executable = process.platform === 'win32' ? 'bin/node.exe' : 'bin/node'
   for (const prefix of ['node', 'node-bin']) {
     try {
-      return require.resolve(`${prefix}-${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}/${executable}`)
+      return require.resolve(
+        `${prefix}-${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}/${executable}`,
+      )
     } catch {
       continue // not the package of this platform
     }

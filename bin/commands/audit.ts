@@ -34,11 +34,8 @@ async function verifyRecordings(target: string | undefined, options: Options): P
   const data = config === undefined ? undefined : (await readGatewaySection(config)).data
   const path = target ?? (data === undefined ? undefined : join(data, 'recordings'))
   if (path === undefined) throw wrongUsage('nothing was named', 'give a path, a URL, or --config hoop.yaml')
-  const keys = options.jwks === undefined ? await ownKeys(data) : splitKeys(await readJwks(options.jwks))
-  const report = await verify(path, {
-    ...keys,
-    ...(options.head === undefined ? {} : { ledgerHead: options.head }),
-  })
+  const keys = options.jwks !== undefined ? await readKeyFile(options.jwks) : data === undefined ? undefined : await ownKeySet(data)
+  const report = await verify(path, verifyOptions(keys, options.head))
   if (!report.ok) process.exitCode = 1
   if (options.json === true) return printJson(report)
   for (const fault of report.faults) {
@@ -57,48 +54,11 @@ async function verifyRecordings(target: string | undefined, options: Options): P
   }
 }
 
-interface Keys {
-  readonly publicKey?: readonly JsonWebKey[]
-  readonly tokenKeys?: readonly JsonWebKey[]
-}
-
-/** On the gateway's own machine, its own keys say more than those beside the recordings. */
-async function ownKeys(data: string | undefined): Promise<Keys> {
-  if (data === undefined) return {}
-  const [recording, token] = await Promise.all(
-    ['recording.key', 'token.key'].map((name) => publicKeyIn(join(data, name))),
-  )
+function verifyOptions(keys: KeySet | undefined, head: string | undefined) {
   return {
-    ...(recording === undefined ? {} : { publicKey: [recording] }),
-    ...(token === undefined ? {} : { tokenKeys: [token] }),
-  }
-}
-
-async function publicKeyIn(path: string): Promise<JsonWebKey | undefined> {
-  if (!existsSync(path)) return undefined
-  return createPublicKey(await readFile(path)).export({ format: 'jwk' })
-}
-
-async function readJwks(path: string): Promise<JsonWebKey[]> {
-  try {
-    const value: unknown = JSON.parse(await readFile(path, 'utf8'))
-    if (typeof value !== 'object' || value === null || !('keys' in value) || !Array.isArray(value.keys))
-      throw new Error('no keys')
-    return value.keys.filter((key: unknown): key is JsonWebKey => typeof key === 'object' && key !== null)
-  } catch (cause) {
-    const reason = systemCode(cause) ?? 'not a JWK set'
-    throw wrongUsage(
-      `${path} cannot be read (${reason})`,
-      'give the file that /.well-known/jwks.json answered',
-    )
-  }
-}
-
-/** Recordings are signed with Ed25519, statements of identity with ES256. */
-function splitKeys(keys: readonly JsonWebKey[]): Keys {
-  return {
-    publicKey: keys.filter(({ kty }) => kty === 'OKP'),
-    tokenKeys: keys.filter(({ kty }) => kty === 'EC'),
+    ...(keys === undefined || keys.recording.length === 0 ? {} : { publicKey: keys.recording }),
+    ...(keys === undefined || keys.token.length === 0 ? {} : { tokenKeys: keys.token }),
+    ...(head === undefined ? {} : { ledgerHead: head }),
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { version } from './version.ts'
 
 /** `hoop-access gateway`: runs the gateway until SIGTERM. */
 export function addGateway(program: Command): void {
@@ -9,6 +10,6 @@ export function addGateway(program: Command): void {
     .action(async ({ config }: { config: string }) => {
       // Only here: the client's commands must start fast, and need none of it.
       const { runGateway } = await import('../../gateway/main.ts')
-      await runGateway({ config })
+      await runGateway({ config, version })
     })
 }

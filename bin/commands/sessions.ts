@@ -1,9 +1,13 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import type { Command } from 'commander'
 import { wrongUsage } from '../../client/error.ts'
 import type { SessionView } from '../../gateway/core/contract.ts'
+import { readKeySet } from './key-set.ts'
 import { connectOperator } from './operator.ts'
 import { type ClientOptions, withOperatorOptions } from './options.ts'
-import { printFields, printJson, printTable, tell } from './terminal.ts'
+import { print, printFields, printJson, printTable, tell } from './terminal.ts'
 
 type Options = ClientOptions & { config?: string; speed?: string }
 
@@ -12,6 +16,11 @@ export function addSessions(program: Command): void {
   const sessions = program.command('sessions').description('see what happened')
   withOperatorOptions(sessions.command('list')).description('the sessions, newest first').action(list)
   withOperatorOptions(sessions.command('show')).description('one session').argument('<id>').action(show)
+  withOperatorOptions(sessions.command('replay'))
+    .description('play a recording: requests, decisions, approvals and answers, as far as they verify')
+    .argument('<id>')
+    .option('--speed <times>', 'times as fast as it happened; 0 does not wait', '0')
+    .action(play)
 }
 
 async function list(options: Options): Promise<void> {
@@ -39,6 +48,30 @@ async function show(id: string, options: Options): Promise<void> {
   operator.transport.close()
   if (options.json === true) return printJson(row)
   printFields(Object.entries(row).map(([name, value]) => [name.replaceAll('_', ' '), String(value ?? '')]))
+}
+
+async function play(id: string, options: Options): Promise<void> {
+  const speed = Number(options.speed)
+  if (!(speed >= 0)) throw wrongUsage('--speed is not a number', 'give 1 for as it happened, 10 for faster, 0 for at once')
+  const { replay } = await import('../../gateway/recording/replay.ts')
+  const { describeAnswer } = await import('../../gateway/protocols/postgres/replay.ts')
+  const operator = await connectOperator(options)
+  const folder = await mkdtemp(join(tmpdir(), 'hoop-replay-'))
+  try {
+    const keys = readKeySet(await operator.get('/.well-known/jwks.json')).recording
+    const { body } = await operator.fetch(`/api/v1/recordings/${checkId(id)}`)
+    const path = join(folder, `${id}.jsonl`)
+    await writeFile(path, body, { mode: 0o600 })
+    await replay(path, {
+      keys,
+      describe: (protocol, bytes) => (protocol === 'postgres' ? describeAnswer(bytes) : []),
+      speed: speed === 0 ? Infinity : speed,
+      write: print,
+    })
+  } finally {
+    operator.transport.close()
+    await rm(folder, { recursive: true, force: true })
+  }
 }
 
 /** Ends up in a path. */
