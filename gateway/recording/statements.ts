@@ -1,13 +1,17 @@
 import type { JsonWebKey } from 'node:crypto'
-import { compactVerify, createLocalJWKSet } from 'jose'
+import { compactVerify, createLocalJWKSet, importJWK } from 'jose'
 
 /** Checks, with the gateway's token keys, the signed statements (compact JWS, RFC 7515) of whom a session was for. */
 export class StatementChecker {
-  readonly #keys: ReturnType<typeof createLocalJWKSet>
+  readonly #named: ReturnType<typeof createLocalJWKSet>
+  /** The key that serves for every statement: the only one given, without a name. */
+  readonly #nameless: JsonWebKey | null
   checked = 0
 
   constructor(keys: readonly JsonWebKey[]) {
-    this.#keys = createLocalJWKSet({ keys: keys.map((key) => ({ ...key, kty: key.kty ?? '' })) })
+    const [only] = keys
+    this.#nameless = keys.length === 1 && only !== undefined && only.kid === undefined ? only : null
+    this.#named = createLocalJWKSet({ keys: keys.map(withType) })
   }
 
   /** What is wrong with the chain of identities in a start, or null: each level signed, and handed down by the one above it. */
@@ -37,9 +41,11 @@ export class StatementChecker {
 
   async #read(statement: string): Promise<Record<string, unknown> | null> {
     try {
-      const { payload, protectedHeader } = await compactVerify(statement, this.#keys, {
-        algorithms: ['ES256'],
-      })
+      const algorithms = ['ES256']
+      const { payload, protectedHeader } =
+        this.#nameless === null
+          ? await compactVerify(statement, this.#named, { algorithms })
+          : await compactVerify(statement, await importJWK(withType(this.#nameless), 'ES256'), { algorithms })
       // An access token is signed by the same key, and says something else.
       if (protectedHeader.typ !== 'hoop-statement+jwt') return null
       const said: unknown = JSON.parse(Buffer.from(payload).toString())
@@ -49,6 +55,10 @@ export class StatementChecker {
       return null
     }
   }
+}
+
+function withType(key: JsonWebKey): JsonWebKey & { kty: string } {
+  return { ...key, kty: key.kty ?? '' }
 }
 
 /** `connections` are pairs of a name and the operations it is narrowed to. */

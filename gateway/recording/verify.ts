@@ -1,19 +1,12 @@
 import type { JsonWebKey } from 'node:crypto'
 import { stat } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.ts'
-import {
-  findRecording,
-  keyFinder,
-  ledgerChain,
-  listDays,
-  listLedgers,
-  listSessions,
-  readKeys,
-} from './files.ts'
+import { findRecording, ledgerChain, listDays, listLedgers, listSessions } from './files.ts'
 import { type Fault, type KeyFinder, type ReadEvent, readChain } from './read-chain.ts'
 import { StatementChecker } from './statements.ts'
+import { trustKeys } from './trust.ts'
 import { Witness } from './witness.ts'
 
 export interface VerifyOptions {
@@ -85,14 +78,9 @@ class Verification {
 
   constructor(path: string, { publicKey, tokenKeys, ledgerHead }: VerifyOptions) {
     this.#wanted = ledgerHead ?? null
-    this.#given = publicKey !== undefined
-    const given: readonly JsonWebKey[] =
-      publicKey === undefined ? [] : isList(publicKey) ? publicKey : [publicKey]
-    // A key given without a name serves for every signature.
-    const nameless = given.length === 1 && given[0]?.kid === undefined ? given[0] : undefined
-    const known = this.#given ? given : keysNear(path)
-    const named = keyFinder(known)
-    this.#find = nameless === undefined ? named : (kid) => keyFinder([{ ...nameless, kid }])(kid)
+    const { find, given } = trustKeys(path, publicKey)
+    this.#find = find
+    this.#given = given
     this.#statements = tokenKeys === undefined ? null : new StatementChecker(tokenKeys)
   }
 
@@ -315,22 +303,4 @@ interface Found {
   offset: number
   seq: number
   at: number
-}
-
-function isList(keys: JsonWebKey | readonly JsonWebKey[]): keys is readonly JsonWebKey[] {
-  return Array.isArray(keys)
-}
-
-/** The keys beside what is verified: in the folder itself, beside a ledger, or two levels above a recording. */
-function keysNear(path: string): JsonWebKey[] {
-  for (const dir of [path, dirname(path), dirname(dirname(path))]) {
-    try {
-      const keys = readKeys(dir)
-      if (keys.length > 0) return keys
-    } catch (error) {
-      // `path` itself is a file, not a folder: look beside it. Damaged keys are no keys, and every signature says so.
-      if (!(error instanceof GatewayError)) throw error
-    }
-  }
-  return []
 }

@@ -83,3 +83,19 @@ test.each<[string, RegExp, () => Promise<Level[]>]>([
   expect(found.ok).toBe(false)
   expect(found.why).toMatch(why)
 })
+
+test('a token key without a name serves too', async () => {
+  const recordings = await open(dir)
+  const recorder = await recordings.open({ ...startOf('ses_1'), chain: [level(root, await state(root))] })
+  await recorder.close(end)
+  await recordings.close('done')
+  const nameless = tokenKeys.map(({ kid: _kid, ...key }) => key)
+  const { kid: _kid, ...publicKey } = publicJwk
+  expect(await verify(dir, { publicKey, tokenKeys: nameless })).toMatchObject({
+    ok: true,
+    statements: 1,
+    keys: 'given',
+  })
+  const strange = await exportJWK(stranger.publicKey)
+  expect(await verify(dir, { publicKey, tokenKeys: [strange] })).toMatchObject({ ok: false })
+})
