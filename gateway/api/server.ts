@@ -53,7 +53,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
       const caller = await found
       if (caller.kind !== 'nobody') {
         options.settled?.(request.socket)
-        reply.header('connection', 'keep-alive')
+        reply.removeHeader('connection')
       }
       return caller
     },
@@ -143,9 +143,13 @@ const headers = {
 
 function hooks(app: FastifyInstance, parts: ApiParts, draining: () => boolean): void {
   const { log } = parts
-  app.addHook('onRequest', async (_, reply) => {
+  app.addHook('onRequest', async (request, reply) => {
     // Until the client says who it is, its connection is good for one request; who proved it changes this.
     reply.headers({ ...headers, connection: 'close' })
+    // A proxy's absolute form (RFC 9112 §3.2.2) names a host beside Host; two names for one thing are one too many.
+    if (!/^\/(?!\/)/.test(request.url)) {
+      throw new Refused('invalid_request', 'the request target is not a path', 'begin it with one slash')
+    }
   })
   app.addHook('onSend', async (_, reply) => {
     if (draining()) reply.header('connection', 'close')
@@ -180,7 +184,7 @@ function clientErrorHandler(error: Error & { code?: string }, socket: Socket): v
     status,
     code: status === 431 ? 'too_large' : status === 408 ? 'timed_out' : 'invalid_request',
     detail: 'this is not a request that the gateway reads',
-    next: 'send HTTP/1.1 as RFC 9112 has it',
+    next: 'send a request as RFC 9112 has it',
   })
   socket.end(
     `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,

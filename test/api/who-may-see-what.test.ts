@@ -48,14 +48,8 @@ type Who = 'nobody' | 'other' | 'child' | 'root' | 'operator'
 const callers: readonly Who[] = ['nobody', 'other', 'child', 'root', 'operator']
 
 function as(who: Who): { as?: Job | 'operator' } {
-  switch (who) {
-    case 'nobody':
-      return {}
-    case 'operator':
-      return { as: 'operator' }
-    default:
-      return { as: { root, child, other }[who] }
-  }
+  if (who === 'nobody') return {}
+  return { as: who === 'operator' ? who : { root, child, other }[who] }
 }
 
 /** What each caller gets for the child's things: nobody, another job, the child, its parent, the operator. */

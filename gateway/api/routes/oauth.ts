@@ -50,7 +50,7 @@ export async function oauth(app: FastifyInstance, parts: ApiParts): Promise<void
         parts.metrics.exchange('issued')
         // The same connection goes on to ask for the settings of the new identity.
         parts.settled?.(request.socket)
-        reply.header('connection', 'keep-alive')
+        reply.removeHeader('connection')
         return answer
       } catch (error) {
         const refused = asRefused(error)
