@@ -30,8 +30,8 @@ export function addApprovals(program: Command): void {
 async function list(options: Options): Promise<void> {
   const operator = await connectOperator(options)
   const query = options.state === undefined ? '' : `?state=${encodeURIComponent(options.state)}`
-  const rows = (await operator.get(`/api/v1/approvals${query}`)) as ApprovalView[]
-  operator.transport.close()
+  const rows = await operator.list<ApprovalView>(`/api/v1/approvals${query}`)
+  operator.close()
   if (options.json === true) return printJson(rows)
   if (rows.length === 0) return tell('nothing is held')
   printTable(
@@ -51,7 +51,7 @@ async function list(options: Options): Promise<void> {
 async function show(id: string, options: Options): Promise<void> {
   const operator = await connectOperator(options)
   const row = (await operator.get(`/api/v1/approvals/${checkId(id)}`)) as ApprovalView
-  operator.transport.close()
+  operator.close()
   if (options.json === true) return printJson(row)
   printFields([
     ['id', row.id],
@@ -77,7 +77,7 @@ async function decide(answer: 'approve' | 'deny', id: string, options: Options):
   const row = (await operator.post(`/api/v1/approvals/${checkId(id)}/${answer}`, {
     reason: options.reason ?? '',
   })) as ApprovalView
-  operator.transport.close()
+  operator.close()
   if (options.json === true) return printJson(row)
   print(`${row.id} ${row.state}`)
 }

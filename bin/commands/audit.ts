@@ -1,9 +1,12 @@
-import { createPublicKey, type JsonWebKey } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
-import { systemCode, wrongUsage } from '../../client/error.ts'
+import { wrongUsage } from '../../client/error.ts'
+import type { Report } from '../../gateway/recording/verify.ts'
+import { downloadRecording, downloadRecordings, sessionIn } from './download.ts'
+import { type KeySet, ownKeySet, readKeyFile, readKeySet } from './key-set.ts'
 import { connectOperator, readGatewaySection } from './operator.ts'
 import { type ClientOptions, withOperatorOptions } from './options.ts'
 import { print, printJson } from './terminal.ts'
@@ -21,21 +24,18 @@ export function addAudit(program: Command): void {
     .description(
       'check chains and signatures; the first bad record of each file, and exit code 1, on any change, gap or cut',
     )
-    .argument('[path|url]', 'a recording, a ledger or the folder of them, or a gateway that checks its own')
+    .argument(
+      '[path|url]',
+      'a recording, a ledger or the folder of them, or the URL of a gateway or of a session',
+    )
     .option('--jwks <file>', 'the gateway’s public keys (its /.well-known/jwks.json), kept from before')
     .option('--head <hash>', 'a head of the ledger that was kept elsewhere, and must come up in it')
     .action(verifyRecordings)
 }
 
 async function verifyRecordings(target: string | undefined, options: Options): Promise<void> {
-  if (target !== undefined && /^https?:/.test(target)) return verifyRemote(target, options)
-  const { verify } = await import('../../gateway/recording/verify.ts')
-  const config = options.config ?? (target === undefined && existsSync('hoop.yaml') ? 'hoop.yaml' : undefined)
-  const data = config === undefined ? undefined : (await readGatewaySection(config)).data
-  const path = target ?? (data === undefined ? undefined : join(data, 'recordings'))
-  if (path === undefined) throw wrongUsage('nothing was named', 'give a path, a URL, or --config hoop.yaml')
-  const keys = options.jwks !== undefined ? await readKeyFile(options.jwks) : data === undefined ? undefined : await ownKeySet(data)
-  const report = await verify(path, verifyOptions(keys, options.head))
+  const remote = target !== undefined && /^https?:/.test(target) ? URL.parse(target) : null
+  const report = remote === null ? await verifyLocal(target, options) : await verifyRemote(remote, options)
   if (!report.ok) process.exitCode = 1
   if (options.json === true) return printJson(report)
   for (const fault of report.faults) {
@@ -54,20 +54,40 @@ async function verifyRecordings(target: string | undefined, options: Options): P
   }
 }
 
-function verifyOptions(keys: KeySet | undefined, head: string | undefined) {
-  return {
-    ...(keys === undefined || keys.recording.length === 0 ? {} : { publicKey: keys.recording }),
-    ...(keys === undefined || keys.token.length === 0 ? {} : { tokenKeys: keys.token }),
-    ...(head === undefined ? {} : { ledgerHead: head }),
+async function verifyLocal(target: string | undefined, options: Options): Promise<Report> {
+  const config = options.config ?? (target === undefined && existsSync('hoop.yaml') ? 'hoop.yaml' : undefined)
+  const data = config === undefined ? undefined : (await readGatewaySection(config)).data
+  const path = target ?? (data === undefined ? undefined : join(data, 'recordings'))
+  if (path === undefined) throw wrongUsage('nothing was named', 'give a path, a URL, or --config hoop.yaml')
+  const own = data === undefined ? undefined : await ownKeySet(data)
+  return verifyAt(path, options.jwks === undefined ? own : await readKeyFile(options.jwks), options.head)
+}
+
+/** Fetches recordings and checks them here, by keys that the gateway names over verified TLS, or those kept from before. */
+async function verifyRemote(url: URL, options: Options): Promise<Report> {
+  const operator = await connectOperator({ ...options, gateway: url.origin })
+  const folder = await mkdtemp(join(tmpdir(), 'hoop-audit-'))
+  try {
+    const keys =
+      options.jwks === undefined
+        ? readKeySet(await operator.get('/.well-known/jwks.json'))
+        : await readKeyFile(options.jwks)
+    const session = sessionIn(url)
+    if (session !== null)
+      return await verifyAt(await downloadRecording(operator, folder, session), keys, options.head)
+    await downloadRecordings(operator, folder)
+    return await verifyAt(folder, keys, options.head)
+  } finally {
+    operator.close()
+    await rm(folder, { recursive: true, force: true })
   }
 }
 
-async function verifyRemote(gateway: string, options: Options): Promise<void> {
-  const operator = await connectOperator({ ...options, gateway })
-  const report = await operator.get('/api/v1/audit/verify')
-  operator.transport.close()
-  const ok = typeof report === 'object' && report !== null && 'ok' in report && report.ok === true
-  if (!ok) process.exitCode = 1
-  if (options.json === true) return printJson(report)
-  print(ok ? '✓ whole, as the gateway itself says' : `✗ not whole: ${JSON.stringify(report)}`)
+async function verifyAt(path: string, keys: KeySet | undefined, head: string | undefined): Promise<Report> {
+  const { verify } = await import('../../gateway/recording/verify.ts')
+  return verify(path, {
+    ...(keys === undefined || keys.recording.length === 0 ? {} : { publicKey: keys.recording }),
+    ...(keys === undefined || keys.token.length === 0 ? {} : { tokenKeys: keys.token }),
+    ...(head === undefined ? {} : { ledgerHead: head }),
+  })
 }

@@ -24,7 +24,10 @@ export function readKeySet(value: unknown): KeySet {
 /** The JWK set in a file, kept from before. */
 export async function readKeyFile(path: string): Promise<KeySet> {
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
-    throw wrongUsage(`${path} cannot be read (${systemCode(cause) ?? 'unknown error'})`, 'give a file with a JWK set')
+    throw wrongUsage(
+      `${path} cannot be read (${systemCode(cause) ?? 'unknown error'})`,
+      'give a file with a JWK set',
+    )
   })
   try {
     return readKeySet(JSON.parse(text))
@@ -35,7 +38,9 @@ export async function readKeyFile(path: string): Promise<KeySet> {
 
 /** On the gateway's own machine: the public part of its own keys, which says more than those beside the recordings. */
 export async function ownKeySet(data: string): Promise<KeySet> {
-  const [recording, token] = await Promise.all(['recording.key', 'token.key'].map((name) => publicKeyIn(join(data, name))))
+  const [recording, token] = await Promise.all(
+    ['recording.key', 'token.key'].map((name) => publicKeyIn(join(data, name))),
+  )
   return { recording: recording ?? [], token: token ?? [] }
 }
 

@@ -5,16 +5,18 @@ import { parse } from 'yaml'
 import { connectGateway } from '../../client/connect.ts'
 import { ClientError, systemCode, wrongUsage } from '../../client/error.ts'
 import { retrying } from '../../client/retry.ts'
-import type { Incoming, Transport } from '../../client/transport.ts'
+import { badAnswer, type Incoming, openTransport } from '../../client/transport.ts'
 import type { ClientOptions } from './options.ts'
 
 /** The gateway's HTTP interface, as its operator. */
 export interface Operator {
-  readonly transport: Transport
   get(path: string): Promise<unknown>
+  /** An array of rows; their shape is the contract's. */
+  list<Row>(path: string): Promise<Row[]>
   /** The body as it stands. */
   fetch(path: string): Promise<Incoming>
   post(path: string, body: object): Promise<unknown>
+  close(): void
 }
 
 interface Access {
@@ -27,11 +29,23 @@ interface Access {
 export async function connectOperator(options: ClientOptions & { config?: string }): Promise<Operator> {
   const access = await findAccess(options)
   const { transport } = await connectGateway(access.gateway, access.ca)
+  // Recordings are large; everything else is not.
+  const wide = openTransport(transport.gateway, transport.trust, { bytes: 1024 ** 3, timeout: 600_000 })
   const headers = { authorization: `Bearer ${access.token}` }
+  const get = (path: string): Promise<unknown> =>
+    retrying(() => transport.json({ method: 'GET', path, headers }))
   return {
-    transport,
-    get: (path) => retrying(() => transport.json({ method: 'GET', path, headers })),
-    fetch: (path) => retrying(() => transport.send({ method: 'GET', path, headers })),
+    get,
+    list: async <Row>(path: string) => {
+      const rows = await get(path)
+      if (!Array.isArray(rows)) throw badAnswer(transport.gateway, 'it does not list anything')
+      return rows as Row[]
+    },
+    fetch: (path) => retrying(() => wide.send({ method: 'GET', path, headers })),
+    close: () => {
+      transport.close()
+      wide.close()
+    },
     post: (path, body) =>
       transport.json({
         method: 'POST',

@@ -1,9 +1,10 @@
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Command } from 'commander'
 import { wrongUsage } from '../../client/error.ts'
 import type { SessionView } from '../../gateway/core/contract.ts'
+import { downloadRecording } from './download.ts'
 import { readKeySet } from './key-set.ts'
 import { connectOperator } from './operator.ts'
 import { type ClientOptions, withOperatorOptions } from './options.ts'
@@ -25,8 +26,8 @@ export function addSessions(program: Command): void {
 
 async function list(options: Options): Promise<void> {
   const operator = await connectOperator(options)
-  const rows = (await operator.get('/api/v1/sessions')) as SessionView[]
-  operator.transport.close()
+  const rows = await operator.list<SessionView>('/api/v1/sessions')
+  operator.close()
   if (options.json === true) return printJson(rows)
   if (rows.length === 0) return tell('there was no session')
   printTable(
@@ -45,23 +46,22 @@ async function list(options: Options): Promise<void> {
 async function show(id: string, options: Options): Promise<void> {
   const operator = await connectOperator(options)
   const row = (await operator.get(`/api/v1/sessions/${checkId(id)}`)) as SessionView
-  operator.transport.close()
+  operator.close()
   if (options.json === true) return printJson(row)
   printFields(Object.entries(row).map(([name, value]) => [name.replaceAll('_', ' '), String(value ?? '')]))
 }
 
 async function play(id: string, options: Options): Promise<void> {
   const speed = Number(options.speed)
-  if (!(speed >= 0)) throw wrongUsage('--speed is not a number', 'give 1 for as it happened, 10 for faster, 0 for at once')
+  if (!(speed >= 0))
+    throw wrongUsage('--speed is not a number', 'give 1 for as it happened, 10 for faster, 0 for at once')
   const { replay } = await import('../../gateway/recording/replay.ts')
   const { describeAnswer } = await import('../../gateway/protocols/postgres/replay.ts')
   const operator = await connectOperator(options)
   const folder = await mkdtemp(join(tmpdir(), 'hoop-replay-'))
   try {
     const keys = readKeySet(await operator.get('/.well-known/jwks.json')).recording
-    const { body } = await operator.fetch(`/api/v1/recordings/${checkId(id)}`)
-    const path = join(folder, `${id}.jsonl`)
-    await writeFile(path, body, { mode: 0o600 })
+    const path = await downloadRecording(operator, folder, checkId(id))
     await replay(path, {
       keys,
       describe: (protocol, bytes) => (protocol === 'postgres' ? describeAnswer(bytes) : []),
@@ -69,7 +69,7 @@ async function play(id: string, options: Options): Promise<void> {
       write: print,
     })
   } finally {
-    operator.transport.close()
+    operator.close()
     await rm(folder, { recursive: true, force: true })
   }
 }

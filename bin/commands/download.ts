@@ -1,0 +1,45 @@
+import { mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { SessionView } from '../../gateway/core/contract.ts'
+import type { Operator } from './operator.ts'
+
+const page = 500
+
+/** The session that a page, a link of the summary or a path of the interface names, or null when the URL is the gateway's own. */
+export function sessionIn(url: URL): string | null {
+  return /\/(ses_[a-z2-7]{26})$/.exec(url.pathname)?.[1] ?? null
+}
+
+/** Fetches one recording into a folder; gives its path. */
+export async function downloadRecording(operator: Operator, folder: string, id: string): Promise<string> {
+  const { body } = await operator.fetch(`/api/v1/recordings/${id}`)
+  const path = join(folder, `${id}.jsonl`)
+  await writeFile(path, body, { mode: 0o600 })
+  return path
+}
+
+/**
+ * Fetches the ledger and the recordings that it names, laid out as the gateway keeps them. The ledger comes first: a
+ * recording may then only be ahead of it, never behind.
+ */
+export async function downloadRecordings(operator: Operator, folder: string): Promise<void> {
+  const ledger = await operator.fetch('/api/v1/audit/ledger')
+  await writeFile(join(folder, 'ledger.jsonl'), ledger.body, { mode: 0o600 })
+  const named = new Set(ledger.body.toString('utf8').match(/ses_[a-z2-7]{26}/g))
+  for await (const { id, started_at } of listAll(operator)) {
+    if (!named.has(id)) continue
+    const day = join(folder, started_at.slice(0, 10))
+    await mkdir(day, { recursive: true, mode: 0o700 })
+    await downloadRecording(operator, day, id)
+  }
+}
+
+async function* listAll(operator: Operator): AsyncGenerator<SessionView> {
+  for (let before = ''; ; ) {
+    const rows = await operator.list<SessionView>(`/api/v1/sessions?limit=${page}${before}`)
+    yield* rows
+    const last = rows.at(-1)
+    if (last === undefined || rows.length < page) return
+    before = `&before=${last.id}`
+  }
+}
