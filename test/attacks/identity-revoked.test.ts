@@ -1,3 +1,4 @@
+import { setTimeout } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import {
   type Job,
@@ -56,15 +57,15 @@ test('a child of a revoked parent is dead after a restart too', async () => {
 })
 
 test('a child asked for while its parent is revoked does not live', async () => {
-  for (let round = 0; round < 10; round++) {
+  for (let round = 0; round < 12; round++) {
     const job = await startJob(gateway)
     const outcomes = await Promise.allSettled([
-      ...Array.from({ length: 4 }, () => startChild(gateway, job)),
-      gateway.identities.revoke(job.answer.access_token),
-      ...Array.from({ length: 4 }, () => startChild(gateway, job)),
+      ...Array.from({ length: 8 }, () => startChild(gateway, job)),
+      // At another point of their making each time.
+      setTimeout(round).then(() => gateway.identities.end(job.answer.identity, 'test')),
     ])
     for (const outcome of outcomes) {
-      if (outcome.status !== 'fulfilled' || outcome.value === undefined) continue
+      if (outcome.status !== 'fulfilled' || typeof outcome.value === 'boolean') continue
       await expect(identify(outcome.value)).rejects.toMatchObject({ code: 'identity_ended' })
     }
     const alive = await gateway.store.db
@@ -134,4 +135,21 @@ test('what is over is removed after thirty days, and a platform token is remembe
   await gateway.identities.clean()
   expect(await count('platform_tokens')).toBe(1)
   await expect(identify(another)).resolves.toBeDefined()
+})
+
+test('an identity that is being read from the store while it is revoked comes out ended', async () => {
+  const job = await startJob(gateway)
+  for (let round = 0; round < 10; round++) {
+    const child = await startChild(gateway, job)
+    await gateway.restart()
+    const [found] = await Promise.all([
+      gateway.identities.find(child.answer.identity),
+      (async () => {
+        for (let turn = 0; turn < round; turn++) await Promise.resolve()
+        await gateway.identities.end(child.answer.identity, 'test')
+      })(),
+    ])
+    expect(found?.ended.aborted).toBe(true)
+    await expect(identify(child)).rejects.toMatchObject({ code: 'identity_ended' })
+  }
 })
