@@ -6,6 +6,7 @@ import type { Config } from '../policy/schema.ts'
 import type { Store } from '../store/open.ts'
 import { alarm } from './alarm.ts'
 import type { Answer, Approvals, Asked, Question } from './approval.ts'
+import { consoleGate } from './gates/console.ts'
 import type { ApprovalGate } from './gates/gate.ts'
 import { type PlaceLimits, Places } from './places.ts'
 import { groupsOf, isRequester, standing } from './quorum.ts'
@@ -54,6 +55,7 @@ export interface ApprovalsOptions {
   readonly config: () => Config
   /** `gateway.url`. */
   readonly url: string
+  /** Where people are asked; the console alone, when absent. */
   readonly gates?: readonly ApprovalGate[]
   /** Milliseconds since the epoch. */
   readonly clock?: () => number
@@ -316,7 +318,7 @@ class StoredApprovals implements LiveApprovals {
         (group) => config.approvers[group]?.gates.flatMap((gate) => Object.keys(gate)) ?? [],
       ),
     )
-    for (const gate of this.#options.gates ?? []) {
+    for (const gate of this.#options.gates ?? [consoleGate]) {
       if (!wanted.has(gate.name)) continue
       this.show(row.id)
         .then((view) => (view === null ? undefined : gate[what](view)))
