@@ -64,13 +64,9 @@ export function readDocument(
   if (second !== undefined) {
     return { faults: [at(second.range[0], 'one document only: this is a second one')] }
   }
-  if (document.errors.length > 0) {
-    return {
-      faults: document.errors
-        .slice(0, 10)
-        .map((error) => at(error.pos[0], `YAML: ${showBraces(error.message)}`)),
-    }
-  }
+  // Only the first: those after it are mostly its consequences.
+  const [error] = document.errors
+  if (error !== undefined) return { faults: [at(error.pos[0], `YAML: ${showBraces(error.message)}`)] }
   const reader = new Reader(document, env, at)
   const value = reader.read(document.contents, [], 0)
   if (reader.faults.length > 0) return { faults: reader.faults }
@@ -215,8 +211,9 @@ function locate(document: Document, path: Path, side: 'key' | 'value'): number {
   const place = step(document, path)
   const start = (node: unknown): number | null => (isNode(node) ? (node.range?.[0] ?? null) : null)
   const key = start(place.key)
-  // An empty value has no text of its own to point at.
+  // An empty value has no text of its own to point at, and a block begins with its first entry, which is not what is meant.
   const empty = isScalar(place.node) && place.node.range?.[0] === place.node.range?.[1]
-  if (key !== null && (side === 'key' || !place.found || empty)) return key
+  const block = (isMap(place.node) || isSeq(place.node)) && place.node.flow !== true
+  if (key !== null && (side === 'key' || !place.found || empty || block)) return key
   return start(place.node) ?? key ?? 0
 }

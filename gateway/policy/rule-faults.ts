@@ -69,7 +69,7 @@ function findColumnFaults(rule: RuleConfig, path: Path, findings: Findings): voi
   }
 }
 
-const columnForm = /^(?:(?:"(?:[^"]|"")+"|[^".])+\.){2}/
+const columnForm = /^(?:(?:"(?:[^"]|"")+"|[^".]+)\.){2}(?:"(?:[^"]|"")+"|[^".]+)$/
 
 /** What is wrong with the shape of a resource pattern, or null. */
 function resourceFault(resource: string, type: ConnectionType): string | null {

@@ -73,11 +73,11 @@ const connection = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('postgres').describe('A PostgreSQL database, 13 or newer'),
     host: text.describe('Its name or address'),
-    port: port.default(5432),
+    port: port.default(5432).describe('Its port'),
     database: text.describe('The only one reachable, unless `databases` lists more'),
     databases: z.array(text).optional().describe('Further databases that may be reached'),
     user: text.optional().describe('The role that the gateway logs in as, where a grant has no `as`'),
-    password: secret.optional(),
+    password: secret.optional().describe("The role's password"),
     tls: z
       .enum(['verify-full', 'require', 'disable'])
       .default('verify-full')
@@ -95,10 +95,10 @@ const connection = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.literal('ssh').describe('A host reached by SSH'),
     host: text.describe('Its name or address'),
-    port: port.default(22),
+    port: port.default(22).describe('Its port'),
     user: text.describe('The user that the gateway logs in as'),
-    private_key: secret.optional(),
-    password: secret.optional(),
+    private_key: secret.optional().describe("The user's private key, PEM or OpenSSH"),
+    password: secret.optional().describe("The user's password, where there is no key"),
     certificate: secret.optional().describe('An OpenSSH user certificate for the private key'),
     host_key: text.describe("The host's public key as in known_hosts: ssh-ed25519 AAAA…"),
   }),
@@ -144,10 +144,10 @@ const grant = z.strictObject({
   connection: name.describe('The connection that this grant is for'),
   as: z
     .strictObject({
-      user: text.optional(),
-      password: secret.optional(),
-      token: secret.optional(),
-      private_key: secret.optional(),
+      user: text.optional().describe('PostgreSQL, SSH: the account'),
+      password: secret.optional().describe('PostgreSQL, SSH: its password'),
+      token: secret.optional().describe('Kubernetes, HTTP: its bearer token'),
+      private_key: secret.optional().describe('SSH: its private key'),
     })
     .optional()
     .describe("The stage's own service account on the target"),
@@ -211,7 +211,7 @@ const mask = z.strictObject({
 })
 
 const person = z.strictObject({
-  email: z.email('must be an email address').optional(),
+  email: z.email('must be an email address').optional().describe('Where email gates write to'),
   github: z.int().optional().describe('The numeric id of the GitHub account'),
   gitlab: z.int().optional().describe('The numeric id of the GitLab account'),
   slack: text.optional().describe('The Slack member id'),
@@ -230,7 +230,9 @@ const gate = z.union(
         .describe('A workflow whose one job waits in a protected environment'),
     }),
     z.strictObject({
-      slack: z.strictObject({ channel: text }).describe('A message with buttons'),
+      slack: z
+        .strictObject({ channel: text.describe('#NAME or the channel id') })
+        .describe('A message with buttons'),
     }),
     z.strictObject({ console: z.strictObject({}).describe('The console and the command line') }),
   ],
@@ -243,9 +245,10 @@ const group = z.strictObject({
   required: z.int().min(1).default(1).describe('How many distinct people; never the one who asked'),
   timeout: duration.default('30m').describe('How long a request waits for them'),
   reuse: z
-    .union([z.enum(['once', 'identity']), duration], {
-      error: 'must be `once`, `identity` or a duration such as 30m',
-    })
+    .union([
+      z.enum(['once', 'identity']),
+      z.string().regex(durationForm, 'must be `once`, `identity` or a duration such as 30m'),
+    ])
     .default('once')
     .describe('How far one approval reaches: this request once, the identity, or a time'),
 })
@@ -263,7 +266,10 @@ export const configSchema = z.strictObject({
         .default('0.0.0.0:8443')
         .describe('One port: HTTPS, PostgreSQL and SSH are told apart by how they start'),
       ports: z
-        .strictObject({ postgres: port.optional(), ssh: port.optional() })
+        .strictObject({
+          postgres: port.optional().describe('PostgreSQL only'),
+          ssh: port.optional().describe('SSH only'),
+        })
         .optional()
         .describe('Extra ports, one protocol each'),
       data: text.default('./.hoop').describe('Keys, embedded database, recordings; relative to hoop.yaml'),
@@ -273,7 +279,10 @@ export const configSchema = z.strictObject({
       recordings: text.optional().describe('s3://BUCKET/PREFIX or a folder; data/recordings when absent'),
       trust_domain: text.default('hoop.internal').describe('For SPIFFE IDs'),
       tls: z
-        .strictObject({ cert: secret, key: secret })
+        .strictObject({
+          cert: secret.describe('The certificate, then its issuers'),
+          key: secret.describe('Its private key'),
+        })
         .optional()
         .describe("The server's certificate and key, PEM; the gateway's own CA signs one when absent"),
     })
@@ -292,24 +301,31 @@ export const configSchema = z.strictObject({
   approvers: z.record(name, group).default({}).describe('Groups that are asked'),
   slack: z
     .strictObject({
-      token: secret.optional(),
-      signing_secret: secret.optional(),
+      token: secret.optional().describe('The bot token'),
+      signing_secret: secret.optional().describe('What its requests are signed with'),
       app_token: secret.optional().describe('For a gateway that Slack cannot reach'),
     })
     .optional()
     .describe('The Slack app'),
   smtp: z
-    .strictObject({ url: secret.describe('smtps://USER:PASSWORD@HOST'), from: text })
+    .strictObject({ url: secret.describe('smtps://USER:PASSWORD@HOST'), from: text.describe('The sender') })
     .optional()
     .describe('The mail server'),
   console: z
     .strictObject({
       login: z
-        .strictObject({ issuer: url, client_id: text, client_secret: secret })
+        .strictObject({
+          issuer: url.describe('The OIDC issuer'),
+          client_id: text.describe('The client id'),
+          client_secret: secret.describe('The client secret'),
+        })
         .optional()
         .describe('The OIDC client with which people log in'),
       roles: z
-        .strictObject({ admin: role.optional(), auditor: role.optional() })
+        .strictObject({
+          admin: role.optional().describe('Sees and changes everything'),
+          auditor: role.optional().describe('Sees everything'),
+        })
         .optional()
         .describe('Who may see and change what: any one entry'),
     })

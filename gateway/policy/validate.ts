@@ -1,6 +1,6 @@
 import type { z } from 'zod'
 import type { Source } from './document.ts'
-import { type Fault, type Path, suggest } from './fault.ts'
+import { type Fault, nearest, type Path, suggest, writePath } from './fault.ts'
 import { type Config, configSchema } from './schema.ts'
 
 type Issue = z.core.$ZodIssue
@@ -27,9 +27,13 @@ export function validate(
   const unknown = settleVariables(source, value, (tried) => check(tried).error?.issues ?? [])
   const result = check(value)
   if (result.success) return { config: result.data }
+  // A mistyped key is one fault, not two: what it was meant to be is not missing as well.
+  const meant = new Set<string>()
+  const isMeant = (path: string, message: string): boolean =>
+    meant.has(path) && message.includes('is missing')
   const faults = result.error.issues
-    .flatMap((issue) => explainIssue(issue, [], { source, value, allowed }))
-    .filter((fault) => !unknown.some((other) => other.path === fault.path))
+    .flatMap((issue) => explainIssue(issue, [], { source, value, allowed, meant }))
+    .filter(({ path, message }) => !unknown.some((other) => other.path === path) && !isMeant(path, message))
   return { faults: [...faults, ...unknown] }
 }
 
@@ -72,6 +76,8 @@ interface Context {
   readonly source: Source
   readonly value: unknown
   readonly allowed: ReadonlyMap<unknown, ReadonlySet<string>>
+  /** Paths of the keys that mistyped ones were probably meant to be. */
+  readonly meant: Set<string>
 }
 
 function explainIssue(issue: Issue, base: Path, context: Context): Fault[] {
@@ -82,13 +88,7 @@ function explainIssue(issue: Issue, base: Path, context: Context): Fault[] {
   const fault = (message: string): Fault[] => [source.fault(path, message)]
   switch (issue.code) {
     case 'unrecognized_keys':
-      return issue.keys.map((key) =>
-        source.fault(
-          [...path, key],
-          `unknown key \`${key}\`${suggest(key, [...(allowed.get(actual) ?? [])])}`,
-          'key',
-        ),
-      )
+      return issue.keys.map((key) => unknownKey(path, key, [...(allowed.get(actual) ?? [])], context))
     case 'invalid_key':
       return [source.fault(path, `\`${label}\`: ${issue.issues[0]?.message ?? issue.message}`, 'key')]
     case 'invalid_union':
@@ -142,11 +142,15 @@ function explainUnion(
   const keys = typeof value === 'object' && value !== null ? Object.keys(value) : []
   const strange = keys.find((key) => !known.includes(key))
   if (strange !== undefined && known.length > 0) {
-    return [
-      context.source.fault([...path, strange], `unknown key \`${strange}\`${suggest(strange, known)}`, 'key'),
-    ]
+    return [unknownKey(path, strange, known, context)]
   }
   return [context.source.fault(path, `\`${label}\`: ${issue.message}`)]
+}
+
+function unknownKey(path: Path, key: string, known: readonly string[], { source, meant }: Context): Fault {
+  const near = nearest(key, known)
+  if (near !== null) meant.add(writePath([...path, near]))
+  return source.fault([...path, key], `unknown key \`${key}\`${suggest(key, known)}`, 'key')
 }
 
 function choice(label: string, found: boolean, written: string | null, valid: readonly string[]): string {
