@@ -1,0 +1,344 @@
+import { GatewayError, Refused } from '../../core/errors.ts'
+import type { Permit } from '../../core/gate.ts'
+import type { AnswerTools } from '../../core/protocol.ts'
+import type { Catalog } from '../../sql/analyzer.ts'
+import { quote, qualify } from '../../sql/identifiers.ts'
+import {
+  Back,
+  type ColumnDescription,
+  fieldsMessage,
+  message,
+  readFields,
+  readParameterStatus,
+  readRowDescription,
+} from './codec.ts'
+import { FrameReader } from './frames.ts'
+import type { Expected, Ledger } from './ledger.ts'
+import { type ColumnPlan, type MaskValue, maskRows, redactValues } from './rows.ts'
+
+/** Greatest length of one message from the database: a row is scanned whole. */
+const MESSAGE_CAP = 16 * 1024 * 1024
+/** OIDs below this are of objects that every database has. */
+const FIRST_NORMAL_OID = 16_384
+
+/** text, varchar, bpchar, name, char, unknown, xml, cstring: types whose values a client takes as any text. */
+const textualTypes = new Set([25, 1043, 1042, 19, 18, 705, 142, 2275])
+
+export interface AnswerParts {
+  readonly tools: AnswerTools
+  readonly ledger: Ledger
+  readonly maskValue: MaskValue
+  /** The catalog in force, null before the first was read. */
+  readonly catalog: () => Catalog | null
+}
+
+/** Reads the database's answers, knows by the ledger whose they are, and gives what of them may be released. */
+export class AnswerWalker {
+  readonly #parts: AnswerParts
+  readonly #frames = new FrameReader(() => MESSAGE_CAP)
+  #out: Buffer[] = []
+  /** Untouched messages that lie one after the other, and leave as one view. */
+  #runSource: Buffer | null = null
+  #runStart = 0
+  #runEnd = 0
+  /** Rows that lie one after the other. */
+  #rowSource: Buffer | null = null
+  #rowStart = 0
+  #rowEnd = 0
+  /** What happens to the columns of the result that is being read; null for nothing. */
+  #plan: readonly ColumnPlan[] | null = null
+  /** The entry that `#plan` was made for: Execute has no RowDescription of its own. */
+  #planned: Expected | null = null
+
+  constructor(parts: AnswerParts) {
+    this.#parts = parts
+  }
+
+  /** True once the database said with a FATAL error that it is closing. */
+  farewell = false
+
+  /** Throws `GatewayError` when the database answers what was not asked. */
+  read(chunk: Uint8Array): readonly Buffer[] {
+    const frames = this.#frames
+    frames.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength))
+    for (let found = frames.next(); found !== null; found = frames.next()) {
+      if (found !== 'whole') throw tooLarge()
+      const { source, start, end, type } = frames
+      if (type === Back.dataRow || type === Back.copyData) {
+        this.#row(type)
+        if (this.#rowSource !== source || this.#rowEnd !== start) {
+          this.#flushRows()
+          this.#rowSource = source
+          this.#rowStart = start
+        }
+        this.#rowEnd = end
+        continue
+      }
+      this.#flushRows()
+      const shown = this.#other(type, source, start, end)
+      if (shown === true) this.#pass(source, start, end)
+      else if (shown !== false) this.#emit(shown)
+    }
+    this.#flushRows()
+    this.#flushRun()
+    const out = this.#out
+    this.#out = []
+    this.#parts.ledger.notify()
+    return out
+  }
+
+  /** A row belongs to the first entry, whose columns must be known if any can be masked. */
+  #row(type: number): void {
+    const { ledger } = this.#parts
+    const { first } = ledger
+    if (first === null || (first.kind !== 'query' && first.kind !== 'execute') || first.hidden)
+      throw unexpected(type)
+    if (type === Back.copyData) {
+      if (first.statements[ledger.done]?.kind !== 'copy-out' || (first.permit?.touchesMasked ?? true)) {
+        throw unexpected(type)
+      }
+      this.#plan = null
+      return
+    }
+    if (this.#planned === first) return
+    if (first.kind === 'query') throw unexpected(type)
+    this.#planFor(first, first.described?.columns ?? null)
+  }
+
+  #planFor(first: Expected, columns: readonly ColumnDescription[] | null): void {
+    this.#flushRows()
+    this.#planned = first
+    this.#plan = null
+    if (first.permit === null) throw new GatewayError('internal', 'rows came of what was not decided')
+    if (columns === null) {
+      if (first.permit.touchesMasked)
+        throw new GatewayError('internal', 'rows came whose columns are not known')
+      return
+    }
+    const masks = first.permit.masksOf(this.#parts.ledger.done)
+    const plan = columns.map((column, index): ColumnPlan => {
+      const mask = masks?.[index] ?? this.#directMask(column, first.permit)
+      if (mask !== null) return { mask, textual: textualTypes.has(column.type) }
+      // More columns than the statement seemed to have: the catalog was behind, and they may be anything.
+      return masks !== null && index >= masks.length ? { mask: unknownColumn, textual: false } : null
+    })
+    if (plan.some((column) => column !== null)) this.#plan = plan
+  }
+
+  /** The mask of the column that the server itself says this is, whatever the text made of its name. */
+  #directMask(column: ColumnDescription, permit: Permit | null): ReturnType<Permit['maskOf']> {
+    if (column.relation === 0 || permit === null) return null
+    const relation = this.#parts.catalog()?.byOid(column.relation) ?? null
+    if (relation === null) {
+      if (column.relation < FIRST_NORMAL_OID) return null
+      this.#parts.ledger.catalogStale = true
+      return permit.maskOf(`*.*.${quote(column.name)}`)
+    }
+    const known = relation.columns.find(({ attnum }) => attnum === column.attnum)
+    if (known !== undefined) return permit.maskOf(qualify(relation.schema, relation.name, known.name))
+    this.#parts.ledger.catalogStale = true
+    return permit.maskOf(`${qualify(relation.schema, relation.name)}.*`)
+  }
+
+  /** True to pass the message on, false to keep it back, or what goes instead. Follows PostgreSQL §54.2, "Message Flow". */
+  #other(type: number, source: Buffer, start: number, end: number): boolean | Buffer {
+    const { ledger } = this.#parts
+    const { first } = ledger
+    const is = (...kinds: Expected['kind'][]): boolean => first !== null && kinds.includes(first.kind)
+    switch (type) {
+      case Back.parseComplete:
+        return this.#simple(type, is('parse'))
+      case Back.bindComplete:
+        return this.#simple(type, is('bind'))
+      case Back.closeComplete:
+        return this.#simple(type, is('close'))
+      case Back.parameterDescription:
+        if (!is('describe-statement')) throw unexpected(type)
+        return true
+      case Back.rowDescription:
+      case Back.noData: {
+        const columns = type === Back.noData ? [] : readRowDescription(source, start, end)
+        if (first?.kind === 'query' && type === Back.rowDescription && first.refusal === null) {
+          this.#planFor(first, columns)
+          return true
+        }
+        if (first === null || !is('describe-statement', 'describe-portal')) throw unexpected(type)
+        if (first.described !== null) first.described.columns = columns
+        const { hidden } = first
+        ledger.shift()
+        return !hidden
+      }
+      case Back.commandComplete:
+      case Back.emptyQueryResponse:
+        this.#statementDone(type, first)
+        return true
+      case Back.portalSuspended:
+        if (!is('execute')) throw unexpected(type)
+        this.#planned = null
+        this.#touch(first)
+        ledger.shift()
+        return true
+      case Back.copyInResponse:
+        if (first === null || first.statements[ledger.done]?.kind !== 'copy-in' || first.refusal !== null) {
+          throw unexpected(type)
+        }
+        ledger.copyIn = true
+        return true
+      case Back.copyOutResponse:
+        if (first === null || first.statements[ledger.done]?.kind !== 'copy-out') throw unexpected(type)
+        return true
+      case Back.copyDone:
+        if (!is('query', 'execute')) throw unexpected(type)
+        return true
+      case Back.readyForQuery: {
+        if (!is('query', 'sync')) throw unexpected(type)
+        this.#planned = null
+        const status = String.fromCharCode(source[start + 5] ?? 0)
+        if (status !== 'I' && status !== 'T' && status !== 'E') throw unexpected(type)
+        if (first?.kind === 'query') this.#touch(first)
+        ledger.ready(status)
+        return true
+      }
+      case Back.parameterStatus:
+        ledger.parameters.set(...readParameterStatus(source, start, end))
+        return true
+      case Back.errorResponse:
+        return this.#error(first, source, start, end)
+      case Back.noticeResponse:
+        return this.#told(Back.noticeResponse, readFields(source, start, end), this.#withheld(first))
+      case Back.notificationResponse:
+        return this.#notification(source, start, end)
+      default:
+        throw unexpected(type)
+    }
+  }
+
+  #simple(type: number, matches: boolean): boolean {
+    if (!matches) throw unexpected(type)
+    const { ledger } = this.#parts
+    ledger.succeeded()
+    ledger.shift()
+    return true
+  }
+
+  #statementDone(type: number, first: Expected | null): void {
+    const { ledger } = this.#parts
+    if (first === null || first.refusal !== null) throw unexpected(type)
+    if (first.kind !== 'query' && first.kind !== 'execute') throw unexpected(type)
+    this.#planned = null
+    this.#touch(first)
+    ledger.succeeded()
+    if (first.kind === 'execute') ledger.shift()
+  }
+
+  #touch(first: Expected | null): void {
+    if (first?.permit?.touchesMasked === true) this.#parts.ledger.touched = true
+  }
+
+  #withheld(first: Expected | null): boolean {
+    return this.#parts.ledger.touched || (first?.permit?.touchesMasked ?? false)
+  }
+
+  #error(first: Expected | null, source: Buffer, start: number, end: number): Buffer | boolean {
+    const fields = readFields(source, start, end)
+    const severity = (fields.get('V') ?? fields.get('S'))?.toString('latin1') ?? ''
+    if (severity === 'FATAL' || severity === 'PANIC') this.farewell = true
+    const withheld = this.#withheld(first)
+    this.#planned = null
+    this.#touch(first)
+    const { ledger } = this.#parts
+    const refusal = first !== null && !this.farewell ? first.refusal : null
+    ledger.failed()
+    return refusal ?? this.#told(Back.errorResponse, fields, withheld)
+  }
+
+  /** An error or notice without what it must not tell. */
+  #told(
+    type: typeof Back.errorResponse | typeof Back.noticeResponse,
+    fields: Map<string, Buffer>,
+    withheld: boolean,
+  ): Buffer | true {
+    if (withheld) {
+      const kept = [...fields].filter(([code]) => 'SVCn'.includes(code))
+      return fieldsMessage(type, [...kept, ['M', withheldText]])
+    }
+    let hits = 0
+    const shown = [...fields].map(([code, value]): [string, Buffer] => {
+      const redacted = this.#parts.tools.redact(value)
+      if (redacted === null) return [code, value]
+      hits++
+      return [code, Buffer.from(redacted)]
+    })
+    if (hits === 0) return true
+    this.#parts.tools.masked(hits)
+    return fieldsMessage(type, shown)
+  }
+
+  /** NotificationResponse: int32 process, string channel, string payload. */
+  #notification(source: Buffer, start: number, end: number): Buffer | true {
+    const redacted = this.#parts.tools.redact(source.subarray(start + 9, end))
+    if (redacted === null) return true
+    this.#parts.tools.masked(1)
+    return message(Back.notificationResponse, source.subarray(start + 5, start + 9), Buffer.from(redacted))
+  }
+
+  #flushRows(): void {
+    const source = this.#rowSource
+    if (source === null) return
+    this.#rowSource = null
+    const { tools, maskValue } = this.#parts
+    let rows = source.subarray(this.#rowStart, this.#rowEnd)
+    let changed = false
+    if (this.#plan !== null) {
+      const { bytes, masked } = maskRows(rows, this.#plan, maskValue)
+      tools.masked(masked)
+      rows = bytes
+      changed = true
+    }
+    const redacted = redactValues(rows, (bytes) => tools.redact(bytes))
+    if (redacted !== null) {
+      tools.masked(redacted.redacted)
+      rows = redacted.bytes
+      changed = true
+    }
+    if (changed) this.#emit(rows)
+    else this.#pass(source, this.#rowStart, this.#rowEnd)
+  }
+
+  #pass(source: Buffer, start: number, end: number): void {
+    if (this.#runSource !== source || this.#runEnd !== start) {
+      this.#flushRun()
+      this.#runSource = source
+      this.#runStart = start
+    }
+    this.#runEnd = end
+  }
+
+  #flushRun(): void {
+    if (this.#runSource !== null) this.#out.push(this.#runSource.subarray(this.#runStart, this.#runEnd))
+    this.#runSource = null
+  }
+
+  #emit(bytes: Buffer): void {
+    this.#flushRun()
+    this.#out.push(bytes)
+  }
+}
+
+const unknownColumn = { name: 'unknown column', with: 'redact' } as const
+const withheldText = 'the database answered this statement with details that are masked'
+
+function unexpected(type: number): GatewayError {
+  return new GatewayError(
+    'upstream_failed',
+    `the database sent an unexpected message ${JSON.stringify(String.fromCharCode(type))}`,
+  )
+}
+
+function tooLarge(): Refused {
+  return new Refused(
+    'too_large',
+    `the database sent a row of more than ${MESSAGE_CAP / 1_048_576} MiB`,
+    'select large values in parts (substring)',
+  )
+}

@@ -1,0 +1,121 @@
+import pg from 'pg'
+import type { Catalog } from '../../sql/analyzer.ts'
+import { readCatalog } from '../../sql/catalog.ts'
+import { splitIdentifiers } from '../../sql/identifiers.ts'
+import { Back, int32, message } from './codec.ts'
+import { type Target, dialUpstream } from './dial.ts'
+import { Tap } from './tap.ts'
+
+/** What is known of one database as one account sees it. */
+export interface Known {
+  readonly catalog: Catalog
+  /** The account's search_path, `$user` as it stands. */
+  readonly searchPath: readonly string[]
+  readonly readAt: number
+}
+
+interface Entry {
+  known: Known | null
+  reading: Promise<Known> | null
+}
+
+const TTL_MS = 60_000
+const KEPT = 100
+
+/** One cached catalog for each connection, database and account, read over the gateway's own connection and shared by sessions. */
+export class Catalogs {
+  readonly #entries = new Map<string, Entry>()
+  /** Counts over all databases: what is cached by version is of one database only. */
+  #version = 0
+
+  /** The catalog, at most a minute old. Rejects with `Refused` when the database cannot be reached. */
+  async fresh(target: Target): Promise<Known> {
+    const { known } = this.#entry(target)
+    return known !== null && Date.now() - known.readAt < TTL_MS ? known : await this.refresh(target)
+  }
+
+  /** What is known now, however old; when it is older than a minute it is read again meanwhile. */
+  latest(target: Target): Known | null {
+    const { known, reading } = this.#entry(target)
+    if (known !== null && reading === null && Date.now() - known.readAt >= TTL_MS) {
+      // A failure shows when the next session asks for a fresh one.
+      this.refresh(target).catch(() => known)
+    }
+    return known
+  }
+
+  /** Reads it again, after what was read when this was called. */
+  async refresh(target: Target): Promise<Known> {
+    const entry = this.#entry(target)
+    // A reading that is under way may have begun before the change that matters: another follows it.
+    const before = entry.reading
+    const reading = (async () => {
+      if (before !== null) await before.catch(() => null)
+      return await this.#load(target, ++this.#version)
+    })()
+    entry.reading = reading
+    try {
+      entry.known = await reading
+      return entry.known
+    } finally {
+      if (entry.reading === reading) entry.reading = null
+    }
+  }
+
+  #entry(target: Target): Entry {
+    const key = JSON.stringify([target.host, target.port, target.database, target.user])
+    let entry = this.#entries.get(key)
+    if (entry === undefined) {
+      entry = { known: null, reading: null }
+      this.#entries.set(key, entry)
+      const oldest = this.#entries.keys().next().value
+      if (this.#entries.size > KEPT && oldest !== undefined) this.#entries.delete(oldest)
+    }
+    return entry
+  }
+
+  async #load(target: Target, version: number): Promise<Known> {
+    const settings = new Map([
+      ['application_name', 'hoop-access catalog'],
+      ['client_encoding', 'UTF8'],
+      ['statement_timeout', '10s'],
+    ])
+    const { socket } = await dialUpstream(target, settings, AbortSignal.timeout(10_000))
+    const client = clientOver(socket)
+    try {
+      await client.connect()
+      const query = async (text: string): Promise<(string | null)[][]> =>
+        (await client.query<(string | null)[]>({ text, rowMode: 'array', types: asText })).rows
+      const readAt = Date.now()
+      // Read first: reading the catalog empties it.
+      const path = (await query("SELECT pg_catalog.current_setting('search_path')"))[0]?.[0] ?? ''
+      const catalog = await readCatalog(query, version)
+      return { catalog, searchPath: splitIdentifiers(path, ',') ?? ['*'], readAt }
+    } finally {
+      socket.destroy()
+    }
+  }
+}
+
+/** Values as PostgreSQL writes them. */
+const asText: pg.CustomTypesConfig = { getTypeParser: () => (value: unknown) => value }
+
+/** pg's client over a connection that is authenticated already: its start-up message is answered here. */
+function clientOver(socket: Awaited<ReturnType<typeof dialUpstream>>['socket']): pg.Client {
+  let started = false
+  const tap = new Tap(socket, (bytes) => {
+    if (started) return void socket.write(bytes)
+    started = true
+    // AuthenticationOk, ReadyForQuery (idle).
+    tap.show(
+      Buffer.concat([message(Back.authentication, int32(0)), message(Back.readyForQuery, Buffer.of(0x49))]),
+    )
+  })
+  socket.on('data', (chunk: Buffer) => tap.show(chunk))
+  socket.on('error', (error) => tap.destroy(error))
+  socket.on('close', () => tap.destroy())
+  const client = new pg.Client({ user: 'hoop', password: '', ssl: false, stream: () => tap })
+  // What fails while a query runs rejects that query.
+  client.on('error', () => tap.destroy())
+  return client
+}

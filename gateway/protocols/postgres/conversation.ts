@@ -1,0 +1,136 @@
+import type { Duplex } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
+import { GatewayError } from '../../core/errors.ts'
+import type { Grant } from '../../core/gate.ts'
+import type { AnswerTools, Answers, Conversation, Hello, Message, Session } from '../../core/protocol.ts'
+import type { Analyzer } from '../../sql/analyzer.ts'
+import { splitIdentifiers } from '../../sql/identifiers.ts'
+import { AnswerWalker } from './answers.ts'
+import { type CancelKeys, backendKeyMessage } from './cancel.ts'
+import type { Catalogs, Known } from './catalogs.ts'
+import { Back, int32, message } from './codec.ts'
+import { type Target, type Upstream, cancelUpstream, dialUpstream } from './dial.ts'
+import { Ledger } from './ledger.ts'
+import { Names } from './names.ts'
+import { Relay } from './relay.ts'
+import type { MaskValue } from './rows.ts'
+import { SessionState } from './session-state.ts'
+import { type ReadSecret, targetOf } from './target.ts'
+import { tellMessage } from './words.ts'
+
+/** What all conversations of this protocol share. */
+export interface ConversationParts {
+  readonly analyzer: Analyzer
+  readonly catalogs: Catalogs
+  readonly cancelKeys: CancelKeys
+  readonly maskValue: MaskValue
+  readonly readSecret: ReadSecret
+}
+
+/** A client that does not read gets no more notices once this much waits for it. */
+const NOTICE_ROOM = 65_536
+
+/** One client that has said who it is, from here to its end. */
+export class PostgresConversation implements Conversation {
+  readonly hello: Hello
+  readonly client: TLSSocket
+  readonly #parts: ConversationParts
+  readonly #settings: ReadonlyMap<string, string>
+  readonly #names = new Names()
+  readonly #ledger = new Ledger(() => this.#names.transactionEnded())
+  #walker: AnswerWalker | null = null
+  #state: SessionState | null = null
+  #dialled: { target: Target; upstream: Upstream; known: Known } | null = null
+  /** True once AuthenticationOk was sent: clients take no notice before. */
+  #welcomed = false
+
+  constructor(
+    parts: ConversationParts,
+    client: TLSSocket,
+    hello: Hello,
+    settings: ReadonlyMap<string, string>,
+  ) {
+    this.#parts = parts
+    this.client = client
+    this.hello = hello
+    this.#settings = settings
+    // The streams' ends are seen where they are read; an error without a listener would end the gateway.
+    client.on('error', () => client.destroy())
+  }
+
+  tell(said: Message): void {
+    const { client } = this
+    if (!client.writable) return
+    if (said.kind !== 'refused' && (!this.#welcomed || client.writableLength > NOTICE_ROOM)) return
+    client.write(tellMessage(said))
+  }
+
+  async dial(grant: Grant, signal: AbortSignal): Promise<Duplex> {
+    const target = targetOf(grant, this.hello.database, this.#parts.readSecret)
+    const [upstream, known] = await Promise.allSettled([
+      dialUpstream(target, this.#settings, signal),
+      this.#parts.catalogs.fresh(target),
+    ])
+    if (upstream.status === 'rejected') throw upstream.reason
+    if (known.status === 'rejected') {
+      upstream.value.socket.destroy()
+      throw known.reason
+    }
+    for (const [name, value] of upstream.value.parameters) this.#ledger.parameters.set(name, value)
+    this.#dialled = { target, upstream: upstream.value, known: known.value }
+    return upstream.value.socket
+  }
+
+  answers(tools: AnswerTools): Answers {
+    const walker = new AnswerWalker({
+      tools,
+      ledger: this.#ledger,
+      maskValue: this.#parts.maskValue,
+      catalog: () => this.#state?.catalog ?? null,
+    })
+    this.#walker = walker
+    return (chunk) => walker.read(chunk)
+  }
+
+  async relay(session: Session, signal: AbortSignal): Promise<void> {
+    if (this.#dialled === null) throw new GatewayError('internal', 'relay before dial')
+    const { analyzer, catalogs, cancelKeys } = this.#parts
+    const { target, upstream, known } = this.#dialled
+    const path = splitIdentifiers(this.#settings.get('search_path') ?? '', ',') ?? ['*']
+    const state = new SessionState(
+      { analyzer, catalogs, ledger: this.#ledger, names: this.#names, target },
+      known,
+      path,
+    )
+    this.#state = state
+    const relay = new Relay({
+      session,
+      client: this.client,
+      upstream: upstream.socket,
+      ledger: this.#ledger,
+      names: this.#names,
+      state,
+      farewell: () => this.#walker?.farewell ?? false,
+      cancelUpstream: () => {
+        if (upstream.key !== null) void cancelUpstream(target, upstream.key)
+      },
+    })
+    const key = cancelKeys.issue(() => relay.cancel())
+    try {
+      this.#welcome(upstream, backendKeyMessage(key))
+      await relay.run(signal)
+    } finally {
+      cancelKeys.forget(key)
+    }
+  }
+
+  /** AuthenticationOk, what the database reported of itself, the gateway's own cancel key, ReadyForQuery. */
+  #welcome(upstream: Upstream, key: Buffer): void {
+    const reports = [...upstream.parameters].map(([name, value]) =>
+      message(Back.parameterStatus, name, value),
+    )
+    const ready = message(Back.readyForQuery, Buffer.from('I'))
+    this.client.write(Buffer.concat([message(Back.authentication, int32(0)), ...reports, key, ready]))
+    this.#welcomed = true
+  }
+}

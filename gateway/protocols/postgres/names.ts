@@ -1,0 +1,190 @@
+import type { Permit } from '../../core/gate.ts'
+import type { Meaning } from '../../core/operation.ts'
+import type { Statement } from '../../sql/analyzer.ts'
+import { type ColumnDescription, nameKey } from './codec.ts'
+
+/** What a RowDescription was seen or asked for, of a statement or portal. */
+export interface Described {
+  columns: readonly ColumnDescription[] | null
+  /** The stretch (between two Syncs) in which a Describe was last sent; -1 for none. */
+  describedIn: number
+}
+
+/** A prepared statement. */
+export interface Prepared extends Described {
+  readonly kind: 'prepared'
+  readonly meaning: Meaning
+  readonly statement: Statement
+  readonly text: string
+}
+
+/** A portal made by Bind: decided, so it carries its permit. */
+export interface Portal extends Described {
+  readonly kind: 'portal'
+  readonly prepared: Prepared
+  readonly permit: Permit
+}
+
+/** A cursor made by DECLARE: shares its name with portals; each use of it by the protocol is decided anew. */
+export interface Cursor {
+  readonly kind: 'cursor'
+  readonly meaning: Meaning
+}
+
+/** A change of names that was sent and is not known to have happened: `apply` when it has, `drop` when it has not. */
+export interface Change {
+  apply(): void
+  drop(): void
+}
+
+interface Pending<T> {
+  readonly value: T | null
+  readonly stretch: number
+  /** True when whatever comes later in the same stretch runs only if this has happened. */
+  readonly sure: boolean
+}
+
+const STATEMENTS = 10_000
+const PORTALS = 1000
+const TEXT_BYTES = 32 * 1024 * 1024
+
+/**
+ * The names of one kind as the server has them. The server skips all up to the next Sync after an error, so a change
+ * counts only once it was answered, or for what follows in its own stretch: a client could otherwise have one
+ * statement decided and another run under the same name.
+ */
+class Namespace<T> {
+  readonly #known = new Map<string, T>()
+  readonly #pending = new Map<string, Pending<T>[]>()
+  /** Changes of all names (DEALLOCATE ALL, DISCARD) that are not answered yet. */
+  #sweeps = 0
+
+  get size(): number {
+    return this.#known.size + this.#pending.size
+  }
+
+  /** What the name stands for, null for nothing, `uncertain` until earlier answers are in. */
+  find(name: string, stretch: number): T | null | 'uncertain' {
+    if (this.#sweeps > 0) return 'uncertain'
+    const last = this.#pending.get(name)?.at(-1)
+    if (last === undefined) return this.#known.get(name) ?? null
+    return last.sure && last.stretch === stretch ? last.value : 'uncertain'
+  }
+
+  change(name: string, pending: Pending<T>): Change {
+    const all = this.#pending.get(name) ?? []
+    all.push(pending)
+    this.#pending.set(name, all)
+    const drop = (): void => {
+      all.splice(all.indexOf(pending), 1)
+      if (all.length === 0) this.#pending.delete(name)
+    }
+    return {
+      drop,
+      apply: () => {
+        drop()
+        if (pending.value === null) this.#known.delete(name)
+        else this.#known.set(name, pending.value)
+      },
+    }
+  }
+
+  sweep(): Change {
+    this.#sweeps++
+    return {
+      drop: () => void this.#sweeps--,
+      apply: () => {
+        this.#sweeps--
+        this.#known.clear()
+      },
+    }
+  }
+
+  removeIf(gone: (value: T) => boolean): void {
+    for (const [name, value] of this.#known) if (gone(value)) this.#known.delete(name)
+  }
+
+  *values(): Iterable<T> {
+    yield* this.#known.values()
+  }
+}
+
+/** The prepared statements, portals and cursors of one session. */
+export class Names {
+  readonly #statements = new Namespace<Prepared>()
+  readonly #portals = new Namespace<Portal | Cursor>()
+  /** Counts the stretches between Syncs. */
+  stretch = 0
+  #textBytes = 0
+
+  /** True when there is room for one more statement with a text of this length. */
+  hasRoomFor(text: string): boolean {
+    if (this.#statements.size >= STATEMENTS) return false
+    if (this.#textBytes + text.length <= TEXT_BYTES) return true
+    this.#textBytes = 0
+    for (const { text: kept } of this.#statements.values()) this.#textBytes += kept.length
+    return this.#textBytes + text.length <= TEXT_BYTES
+  }
+
+  get hasRoomForPortal(): boolean {
+    return this.#portals.size < PORTALS
+  }
+
+  statement(name: string): Prepared | null | 'uncertain' {
+    return this.#statements.find(name, this.stretch)
+  }
+
+  portal(name: string): Portal | Cursor | null | 'uncertain' {
+    return this.#portals.find(name, this.stretch)
+  }
+
+  prepare(name: string, prepared: Prepared): Change {
+    this.#textBytes += prepared.text.length
+    return this.#statements.change(name, { value: prepared, stretch: this.stretch, sure: true })
+  }
+
+  bind(name: string, portal: Portal): Change {
+    return this.#portals.change(name, { value: portal, stretch: this.stretch, sure: true })
+  }
+
+  close(of: 'statement' | 'portal', name: string): Change {
+    const change = { value: null, stretch: this.stretch, sure: true }
+    return of === 'statement' ? this.#statements.change(name, change) : this.#portals.change(name, change)
+  }
+
+  /** What SQL of its own names or forgets (PREPARE, DECLARE, DEALLOCATE …). */
+  bySql(statement: Statement, text: string): Change[] {
+    const { names, forgets } = statement
+    const changes: Change[] = []
+    const unsure = { stretch: this.stretch, sure: false }
+    if (names?.kind === 'prepared') {
+      const value: Prepared = {
+        kind: 'prepared',
+        meaning: names.meaning,
+        statement: { ...statement, kind: 'rows', names: null, forgets: null, binary: false },
+        text,
+        columns: null,
+        describedIn: -1,
+      }
+      changes.push(this.#statements.change(nameKey(names.name), { ...unsure, value }))
+      this.#textBytes += text.length
+    } else if (names?.kind === 'cursor') {
+      const value: Cursor = { kind: 'cursor', meaning: names.meaning }
+      changes.push(this.#portals.change(nameKey(names.name), { ...unsure, value }))
+    }
+    if (forgets !== null) {
+      const space = forgets.kind === 'prepared' ? this.#statements : this.#portals
+      changes.push(
+        forgets.name === null
+          ? space.sweep()
+          : space.change(nameKey(forgets.name), { ...unsure, value: null }),
+      )
+    }
+    return changes
+  }
+
+  /** Portals made by Bind end with their transaction; a cursor may outlive it (WITH HOLD). */
+  transactionEnded(): void {
+    this.#portals.removeIf((value) => value.kind === 'portal')
+  }
+}

@@ -1,0 +1,213 @@
+import type { Duplex } from 'node:stream'
+import { GatewayError, Refused, asRefused } from '../../core/errors.ts'
+import type { Session } from '../../core/protocol.ts'
+import { Front, message } from './codec.ts'
+import { FrameReader } from './frames.ts'
+import type { Ledger } from './ledger.ts'
+import { type Done, type Frame, Requests, type RequestParts } from './requests.ts'
+
+const MIB = 1024 * 1024
+/** Greatest length field, by type of message. A text may be 1 MiB, with its name and types beside it. */
+const caps = new Map<number, number>([
+  [Front.query, MIB + 16_384],
+  [Front.parse, MIB + 16_384],
+  [Front.bind, 64 * MIB],
+  // Streamed: PostgreSQL's own greatest length.
+  [Front.copyData, 1024 * MIB],
+  [Front.copyFail, 65_536],
+])
+const SMALL_CAP = 4096
+/** What is read ahead while a request waits: enough to notice that the client leaves. */
+const AHEAD_BYTES = MIB
+const AHEAD_CHUNKS = 256
+/** Messages that may wait for their answers. */
+const UNANSWERED = 10_000
+
+export interface RelayParts extends Omit<RequestParts, 'full' | 'holding'> {
+  readonly session: Session
+  readonly client: Duplex
+  readonly upstream: Duplex
+  readonly ledger: Ledger
+  /** True once the database has said that it closes. */
+  readonly farewell: () => boolean
+  /** Asks the database to cancel what it runs for this session. */
+  readonly cancelUpstream: () => void
+}
+
+/** Carries messages both ways until one side is done. */
+export class Relay {
+  readonly #parts: RelayParts
+  readonly #frames = new FrameReader((type) => caps.get(type) ?? SMALL_CAP, Front.copyData)
+  readonly #requests: Requests
+  #busy = false
+  #full = false
+  #hold: AbortController | null = null
+  #finish: ((error: unknown) => void) | null = null
+
+  constructor(parts: RelayParts) {
+    this.#parts = parts
+    this.#requests = new Requests({
+      ...parts,
+      full: () => {
+        this.#full = true
+      },
+      holding: () => {
+        this.#hold ??= new AbortController()
+        return this.#hold.signal
+      },
+    })
+  }
+
+  /** Resolves when the client leaves or the database has said goodbye; rejects with `Refused` when the session has to end otherwise. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { client, upstream } = this.#parts
+    const undo: (() => void)[] = []
+    const onData = (stream: Duplex, take: (chunk: Buffer) => void): void => {
+      stream.on('data', take)
+      undo.push(() => stream.off('data', take))
+    }
+    const onEnd = (stream: Duplex, ended: () => void): void => {
+      for (const name of ['end', 'close', 'error']) {
+        stream.on(name, ended)
+        undo.push(() => stream.off(name, ended))
+      }
+    }
+    const stop = (): void => this.#finish?.(signal.reason)
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#finish = (error) => (error === null ? resolve() : reject(asRefused(error)))
+        const left = (): void => this.#finish?.(null)
+        const closed = (): void => this.#finish?.(this.#parts.farewell() ? null : upstreamClosed())
+        onData(client, (chunk) => this.#fromClient(chunk))
+        onData(upstream, (chunk) => this.#fromUpstream(chunk))
+        onEnd(client, left)
+        onEnd(upstream, closed)
+        signal.addEventListener('abort', stop, { once: true })
+        if (signal.aborted) return stop()
+        if (client.destroyed || client.readableEnded) return left()
+        if (upstream.destroyed || upstream.readableEnded) return closed()
+        client.resume()
+        upstream.resume()
+      })
+    } finally {
+      this.#finish = null
+      signal.removeEventListener('abort', stop)
+      for (const remove of undo) remove()
+      // What still fails on either stream has nobody left to tell.
+      client.on('error', () => client.destroy())
+      upstream.on('error', () => upstream.destroy())
+      client.pause()
+      upstream.pause()
+      this.#withdraw('the client left')
+      const { session, ledger } = this.#parts
+      if (ledger.size > 0) this.#parts.cancelUpstream()
+      else if (upstream.writable) session.forward(session.standing, terminate)
+    }
+  }
+
+  /** A CancelRequest: withdraws what is held, else cancels what the database runs. */
+  cancel(): void {
+    if (this.#busy) this.#withdraw('the client cancelled it')
+    // On a connection that runs nothing a late cancel would hit what comes next.
+    if (this.#parts.ledger.size > 0) this.#parts.cancelUpstream()
+  }
+
+  #withdraw(why: string): void {
+    const hold = this.#hold
+    this.#hold = null
+    hold?.abort(new Refused('approval_withdrawn', `the request was withdrawn: ${why}`, 'send it again'))
+  }
+
+  #fromClient(chunk: Buffer): void {
+    const { client } = this.#parts
+    this.#frames.push(chunk)
+    if (!this.#busy) return this.#pump()
+    if (endsWithTerminate(chunk) && this.#frames.holds(Front.terminate)) return this.#finish?.(null)
+    if (this.#frames.buffered > AHEAD_BYTES || this.#frames.chunks > AHEAD_CHUNKS) client.pause()
+  }
+
+  #fromUpstream(chunk: Buffer): void {
+    const { session, upstream } = this.#parts
+    try {
+      if (session.reply(chunk)) return
+    } catch (error) {
+      return this.#finish?.(error)
+    }
+    upstream.pause()
+    session.drained('client').then(
+      () => upstream.resume(),
+      (error: unknown) => this.#finish?.(error),
+    )
+  }
+
+  /** Handles messages one after the other; everything that need not wait is handled in one go. */
+  #pump(): void {
+    try {
+      for (;;) {
+        const found = this.#frames.next()
+        if (found === null) break
+        const waiting = found === 'oversize' ? this.#requests.oversize(this.#frames.type) : this.#take(found)
+        const wait = waiting ?? this.#room()
+        if (wait !== undefined) return this.#await(wait)
+        if (this.#finish === null) return
+      }
+    } catch (error) {
+      return this.#finish?.(error)
+    }
+    if (this.#parts.client.isPaused()) this.#parts.client.resume()
+  }
+
+  #take(found: 'whole' | 'piece'): Done {
+    const { source, start, end, type, first, last } = this.#frames
+    const bytes = source.subarray(start, end)
+    if (found === 'piece') {
+      this.#requests.stream(bytes, first, last)
+      return undefined
+    }
+    const frame: Frame = { type, bytes }
+    if (type === Front.terminate) {
+      this.#finish?.(null)
+      this.#finish = null
+      return undefined
+    }
+    return this.#requests.take(frame)
+  }
+
+  /** Waits while the database takes nothing, or owes too many answers. */
+  #room(): Done {
+    const { session, ledger } = this.#parts
+    if (this.#full) {
+      this.#full = false
+      return session.drained('upstream')
+    }
+    if (ledger.size < UNANSWERED) return undefined
+    this.#requests.flush()
+    return ledger.until(() => ledger.size < UNANSWERED / 2)
+  }
+
+  #await(waiting: Promise<void>): void {
+    this.#busy = true
+    waiting.then(
+      () => {
+        this.#busy = false
+        if (this.#finish !== null) this.#pump()
+      },
+      (error: unknown) => {
+        this.#busy = false
+        this.#finish?.(error)
+      },
+    )
+  }
+}
+
+/** X, length 4. */
+const terminate = message(Front.terminate)
+
+function endsWithTerminate(chunk: Buffer): boolean {
+  return chunk.length >= terminate.length && chunk.subarray(-terminate.length).equals(terminate)
+}
+
+function upstreamClosed(): Refused {
+  const cause = new GatewayError('upstream_failed', 'the upstream connection closed')
+  return new Refused('upstream_failed', 'the database closed the connection', 'connect again', { cause })
+}

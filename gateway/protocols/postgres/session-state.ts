@@ -1,0 +1,157 @@
+import { Refused } from '../../core/errors.ts'
+import type { Meaning } from '../../core/operation.ts'
+import type { Analysis, Analyzer, SqlContext, Statement } from '../../sql/analyzer.ts'
+import type { Catalogs, Known } from './catalogs.ts'
+import { nameKey } from './codec.ts'
+import type { Target } from './dial.ts'
+import type { Ledger } from './ledger.ts'
+import type { Names } from './names.ts'
+
+const PATH_CAP = 100
+
+/** What of a session decides what a text means, kept on the safe side of what the server's own state may be. */
+export class SessionState {
+  readonly #parts: {
+    readonly analyzer: Analyzer
+    readonly catalogs: Catalogs
+    readonly ledger: Ledger
+    readonly names: Names
+    readonly target: Target
+  }
+  #known: Known
+  /** Every schema that any search_path of this session held: a ROLLBACK may bring back an older one. */
+  #path: readonly string[]
+  /** True once something was sent that may have changed how texts are read (SET, CALL, DO, functions with effects). */
+  #settingsTouched = false
+  /** True when something was sent whose success changes what later texts mean. */
+  #unsettled = false
+  #metUncertain = false
+
+  constructor(
+    parts: {
+      analyzer: Analyzer
+      catalogs: Catalogs
+      ledger: Ledger
+      names: Names
+      target: Target
+    },
+    known: Known,
+    path: readonly string[],
+  ) {
+    this.#parts = parts
+    this.#known = known
+    this.#path = [...new Set([...path, ...known.searchPath])]
+  }
+
+  get catalog(): Known['catalog'] {
+    return this.#known.catalog
+  }
+
+  /** Waits until all that was sent is answered, and the catalog is up to date. `flush` makes the server answer. */
+  settle(flush: () => void): Promise<void> | undefined {
+    const { ledger, catalogs, target } = this.#parts
+    if (this.#unsettled && ledger.size > 0) {
+      flush()
+      return ledger.until(() => ledger.size === 0).then(() => this.settle(flush))
+    }
+    this.#unsettled = false
+    if (ledger.catalogStale) {
+      ledger.catalogStale = false
+      return catalogs.refresh(target).then((known) => {
+        this.#known = known
+      })
+    }
+    this.#known = catalogs.latest(target) ?? this.#known
+    return undefined
+  }
+
+  /** Waits for all answers, whatever was sent. */
+  settleAll(flush: () => void): Promise<void> {
+    this.#unsettled = true
+    return this.settle(flush) ?? Promise.resolve()
+  }
+
+  /** What a text does. `open`: whether messages were sent since the last Sync, whose settings the server has not reported yet. */
+  analyze(text: string, open: boolean, flush: () => void): Analysis | Promise<Analysis> {
+    const waiting = this.settle(flush)
+    if (waiting !== undefined) return waiting.then(() => this.analyze(text, open, flush))
+    this.#refuseForeignText(text, open)
+    this.#metUncertain = false
+    const again = (): Promise<Analysis> => this.settleAll(flush).then(() => this.analyze(text, open, flush))
+    try {
+      const analysis = this.#parts.analyzer.analyze(text, this.#context(open))
+      if (analysis instanceof Promise) {
+        return analysis.then(
+          (done) => (this.#metUncertain ? again() : done),
+          (error: unknown) => {
+            if (this.#metUncertain) return again()
+            throw error
+          },
+        )
+      }
+      return this.#metUncertain ? again() : analysis
+    } catch (error) {
+      if (this.#metUncertain) return again()
+      throw error
+    }
+  }
+
+  /** Called for every statement that is sent. */
+  sent(meaning: Meaning, statements: readonly Statement[]): void {
+    if (meaning.operations.some((operation) => !operation.reads && !isData(operation.actions))) {
+      this.#settingsTouched = true
+      this.#unsettled = true
+    }
+    for (const { searchPath, changesCatalog, names, forgets } of statements) {
+      if (searchPath !== null) {
+        this.#path = [...new Set([...searchPath, ...this.#path])]
+        if (this.#path.length > PATH_CAP) this.#path = ['*']
+      }
+      if (changesCatalog || names !== null || forgets !== null) this.#unsettled = true
+    }
+  }
+
+  #context(open: boolean): SqlContext {
+    const { ledger, names, target } = this.#parts
+    return {
+      catalog: this.#known.catalog,
+      searchPath: this.#path,
+      user: target.user,
+      caller: this,
+      standardConformingStrings:
+        ledger.parameters.get('standard_conforming_strings') !== 'off' && !(open && this.#settingsTouched),
+      named: (kind, name) => {
+        const found = kind === 'prepared' ? names.statement(nameKey(name)) : names.portal(nameKey(name))
+        if (found === 'uncertain') {
+          this.#metUncertain = true
+          return null
+        }
+        if (found === null) return null
+        return found.kind === 'portal' ? found.prepared.meaning : found.meaning
+      },
+    }
+  }
+
+  /** In an encoding other than the one it is read in here, a text means something else to the server; in ASCII all agree. */
+  #refuseForeignText(text: string, open: boolean): void {
+    const { parameters } = this.#parts.ledger
+    const client = parameters.get('client_encoding')
+    const same = client === 'UTF8' || (client === 'SQL_ASCII' && parameters.get('server_encoding') === 'UTF8')
+    if ((same && !(open && this.#settingsTouched)) || isAsciiText(text)) return
+    throw new Refused(
+      'unsupported',
+      `statements in the encoding ${client ?? 'of this connection'} may hold ASCII only`,
+      'connect with client_encoding=UTF8',
+    )
+  }
+}
+
+function isAsciiText(text: string): boolean {
+  for (let index = 0; index < text.length; index++) if (text.charCodeAt(index) > 127) return false
+  return true
+}
+
+/** True for operations that change rows or relations and nothing of the session. */
+function isData(actions: readonly string[]): boolean {
+  return actions.includes('write') || actions.includes('ddl')
+}
