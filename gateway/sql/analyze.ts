@@ -34,12 +34,11 @@ export function analyze(parsed: Parsed, around: Surroundings, path: readonly str
   for (const node of inventory.calls)
     if (!facts.seen.has(node)) throw unreadable('a call in it was not accounted for')
   noteSecrets(parsed, facts)
-  const tokens = [...facts.links.keys(), ...facts.secrets].some((at) => at >= 0) ? parsed.tokens() : []
   const meaning = meaningOf(
     parsed.text,
     facts,
     effects.map((effect) => effect.shape),
-    tokens,
+    parsed.tokens,
   )
   return { meaning, statements: effects.map(statementOf) }
 }
@@ -55,7 +54,7 @@ function readOne(parsed: Parsed, reader: Reader, node: Node): Effect {
     for (const [literal, columns] of facts.links) {
       if (literal >= 0) reader.facts.link({ columns, literals: new Set([literal]) })
     }
-    return { meaning: { ...meaningOf(parsed.text, facts, [effect.shape], []), spans: [] }, effect }
+    return { meaning: { ...meaningOf(parsed.text, facts, [effect.shape], () => []), spans: [] }, effect }
   }
   const effect = readStatement(reader, node, fork)
   return { ...effect, searchPath: effect.searchPath ?? reader.found.searchPath }

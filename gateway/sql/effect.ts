@@ -57,7 +57,7 @@ export function meaningOf(
   text: string,
   facts: Facts,
   shapes: readonly (Shape | null)[],
-  tokens: readonly Token[],
+  scan: () => readonly Token[],
 ): Meaning {
   if (facts.operations.size > limits.operations) {
     throw new Refused('too_large', 'the text does too many different things', 'send it in parts')
@@ -75,7 +75,7 @@ export function meaningOf(
     relations: [...facts.relations],
     results: shapes.map(resultOf),
     probes: [...facts.probes],
-    spans: spansOf(text, facts.links, facts.secrets, tokens),
+    spans: spansOf(text, facts.links, facts.secrets, scan),
     parameters,
   }
 }

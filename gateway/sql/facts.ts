@@ -3,7 +3,7 @@ import type { Literal, Origin } from './origin.ts'
 import { qualify } from './identifiers.ts'
 
 /** PostgreSQL's own limits and ours: what exceeds them is refused, for it would be refused there too or is an attack. */
-export const limits = { columns: 1664, operations: 10_000, spans: 10_000, depth: 20_000 } as const
+export const limits = { columns: 1664, operations: 10_000, spans: 2_000, depth: 20_000 } as const
 
 /** What has been found in a text so far. */
 export class Facts {

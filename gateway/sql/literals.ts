@@ -9,38 +9,38 @@ export interface Token {
 
 /**
  * Turns byte offsets of literals into spans of the text: each from its first character (a sign included) to the end of
- * its token. Where there are too many, neighbours are joined into one span that meets the columns of both.
+ * its token. Where there are very many, they become one span to the end of the text that meets the columns of all.
  */
 export function spansOf(
   text: string,
   links: ReadonlyMap<number, ReadonlySet<Column>>,
   secrets: ReadonlySet<number>,
-  tokens: readonly Token[],
+  scan: () => readonly Token[],
 ): Span[] {
   const starts = [...new Set([...links.keys(), ...secrets])].filter((at) => at >= 0).toSorted((a, b) => a - b)
-  if (starts.length === 0) return []
+  const [first] = starts
+  if (first === undefined) return []
   const toUtf16 = offsetReader(text)
-  const spans: { start: number; end: number; columns: Set<Column>; secret: boolean }[] = []
-  const group = Math.max(1, Math.ceil(starts.length / limits.spans))
+  if (starts.length > limits.spans) {
+    const columns = new Set<Column>()
+    for (const start of starts) for (const column of links.get(start) ?? []) columns.add(column)
+    return [{ start: toUtf16(first), end: text.length, columns: [...columns], secret: secrets.size > 0 }]
+  }
+  const tokens = scan()
   let token = 0
-  starts.forEach((start, index) => {
+  return starts.map((start) => {
     while (token < tokens.length && (tokens[token]?.end ?? 0) <= start) token += 1
-    const first = tokens[token]
-    const sign =
-      first !== undefined && first.end - first.start === 1 && /[-+]/.test(text[toUtf16(first.start)] ?? '')
-    const end = (sign ? tokens[token + 1] : first)?.end ?? start
-    const last = spans.at(-1)
-    const columns = links.get(start) ?? []
-    const [from, to] = [toUtf16(start), toUtf16(end)]
-    if (last !== undefined && index % group !== 0) {
-      last.end = to
-      for (const column of columns) last.columns.add(column)
-      last.secret ||= secrets.has(start)
-    } else {
-      spans.push({ start: from, end: to, columns: new Set(columns), secret: secrets.has(start) })
+    const at = tokens[token]
+    const sign = at !== undefined && at.end - at.start === 1 && /[-+]/.test(text[toUtf16(at.start)] ?? '')
+    // What the scanner does not place is hidden to the end of the text rather than shown.
+    const end = (sign ? tokens[token + 1] : at)?.end
+    return {
+      start: toUtf16(start),
+      end: end === undefined ? text.length : toUtf16(end),
+      columns: [...(links.get(start) ?? [])],
+      secret: secrets.has(start),
     }
   })
-  return spans.map((span) => ({ ...span, columns: [...span.columns] }))
 }
 
 /** Gives the UTF-16 offset of a UTF-8 byte offset, walking forward (offsets before the last one start over). */
