@@ -38,7 +38,7 @@ export function analyze(parsed: Parsed, around: Surroundings, path: readonly str
     parsed.text,
     facts,
     effects.map((effect) => effect.shape),
-    parsed.tokens,
+    () => parsed.tokens(),
   )
   return { meaning, statements: effects.map(statementOf) }
 }
