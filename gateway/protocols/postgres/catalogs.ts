@@ -114,6 +114,7 @@ function clientOver(socket: Awaited<ReturnType<typeof dialUpstream>>['socket']):
   socket.on('data', (chunk: Buffer) => tap.show(chunk))
   socket.on('error', (error) => tap.destroy(error))
   socket.on('close', () => tap.destroy())
+  socket.resume()
   const client = new pg.Client({ user: 'hoop', password: '', ssl: false, stream: () => tap })
   // What fails while a query runs rejects that query.
   client.on('error', () => tap.destroy())
