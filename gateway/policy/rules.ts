@@ -1,5 +1,5 @@
 import type { Operation } from '../core/operation.ts'
-import { readings } from './operations.ts'
+import { otherName, readings } from './operations.ts'
 import { compilePattern, type Matcher, matchCommand, type Separator, splitCommand } from './pattern.ts'
 import type { ConnectionConfig, GrantConfig, RuleConfig } from './schema.ts'
 
@@ -89,10 +89,13 @@ function orWhatHoldsIt(match: Matcher, pattern: string): Matcher {
 
 /** What a list of operation names stands for: `read` is also what other protocols call reading. */
 export function compileOperations(names: readonly string[]): OperationSet {
-  return {
-    all: names.includes('*'),
-    names: new Set(names.includes('read') ? [...names, ...readings] : names),
+  const all = new Set(names)
+  if (all.has('read')) for (const reading of readings) all.add(reading)
+  for (const name of names) {
+    const other = otherName(name)
+    if (other !== null) all.add(other)
   }
+  return { all: all.has('*'), names: all }
 }
 
 /** True when the operation is one of the set. */

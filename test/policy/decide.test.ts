@@ -44,6 +44,17 @@ describe('operations', () => {
     expect(allows(allowing('read', 'insert'), operation('insert'))).toBe(true)
   })
 
+  test('a kind of object goes by its name in the manual or in the grammar', () => {
+    for (const name of ['drop-materialized-view', 'drop-matview']) {
+      for (const named of ['drop-materialized-view', 'drop-matview']) {
+        expect(
+          allows(allowing(name), { actions: [named, 'drop', 'ddl'], resource: 'a.b', reads: false }),
+        ).toBe(true)
+      }
+      expect(allows(allowing(name), operation('drop-table'))).toBe(false)
+    }
+  })
+
   test('`*` is everything but probe, which has to be named', () => {
     const probe = operation('probe', 'public.customers.email')
     expect(allows(allowing('*'), operation('drop-table'))).toBe(true)

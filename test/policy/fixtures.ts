@@ -1,7 +1,6 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { stringify } from 'yaml'
 import { onTestFinished } from 'vitest'
 import type { Operation } from '../../gateway/core/operation.ts'
 import { compilePolicy } from '../../gateway/policy/compile.ts'
@@ -85,9 +84,4 @@ export function operation(
   more: Partial<Operation> = {},
 ): Operation {
   return { actions: [action, ...(groups[action] ?? [])], resource, reads: action === 'select', ...more }
-}
-
-/** hoop.yaml with a sound gateway, and what is given. */
-export function yaml(parts: Record<string, unknown>): string {
-  return stringify({ gateway: { url: 'https://hoop.test' }, ...parts })
 }
