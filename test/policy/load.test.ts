@@ -6,7 +6,8 @@ import { loadConfig, parseDuration, readSecret } from '../../gateway/policy/load
 import { mapSecrets } from '../../gateway/policy/secret.ts'
 import { folder, load, places } from './fixtures.ts'
 
-const example = readFileSync(new URL('hoop.yaml', import.meta.url), 'utf8')
+// Kept as text: unquoted variables in flow maps are not YAML to other tools, and have to be to this one.
+const example = readFileSync(new URL('hoop.yaml.txt', import.meta.url), 'utf8')
 const env = {
   DATABASE_URL: 'postgres://state',
   GITHUB_WEBHOOK_SECRET: 'w1',
