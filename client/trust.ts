@@ -24,11 +24,7 @@ export async function resolveTrust(gateway: URL, ca: string | undefined): Promis
   return { pem: checkPem(given.includes('-----BEGIN') ? given : await readCa(given)), system: false }
 }
 
-/** The SPKI pin of a certificate: `sha256:` and the base64 of the SHA-256 of its SubjectPublicKeyInfo (as RFC 7469 §2.4). */
-export function pinOf(certificate: X509Certificate): string {
-  return `sha256:${createHash('sha256').update(spkiOf(certificate)).digest('base64')}`
-}
-
+/** RFC 7469 §2.4: a pin is the SHA-256 of the SubjectPublicKeyInfo. */
 function spkiOf(certificate: X509Certificate): Buffer {
   return certificate.publicKey.export({ type: 'spki', format: 'der' })
 }
