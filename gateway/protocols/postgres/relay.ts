@@ -15,8 +15,12 @@ const caps = new Map<number, number>([
   // Streamed: PostgreSQL's own greatest length.
   [Front.copyData, 1024 * MIB],
   [Front.copyFail, 65_536],
+  [Front.functionCall, MIB],
+  ...[Front.describe, Front.execute, Front.close].map((type): [number, number] => [type, 4096]),
+  ...[Front.sync, Front.flush, Front.copyDone, Front.terminate].map((type): [number, number] => [type, 4]),
 ])
-const SMALL_CAP = 4096
+/** Of a type that no client sends not even the header is waited for. */
+const UNKNOWN_CAP = 0
 /** What is read ahead while a request waits: enough to notice that the client leaves. */
 const AHEAD_BYTES = MIB
 const AHEAD_CHUNKS = 256
@@ -37,7 +41,7 @@ export interface RelayParts extends Omit<RequestParts, 'full' | 'holding'> {
 /** Carries messages both ways until one side is done. */
 export class Relay {
   readonly #parts: RelayParts
-  readonly #frames = new FrameReader((type) => caps.get(type) ?? SMALL_CAP, Front.copyData)
+  readonly #frames = new FrameReader((type) => caps.get(type) ?? UNKNOWN_CAP, Front.copyData)
   readonly #requests: Requests
   #busy = false
   #full = false

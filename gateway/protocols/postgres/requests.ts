@@ -113,10 +113,10 @@ export class Requests {
   /** A message over its cap, which was not read. */
   oversize(type: number): Done {
     const { ledger } = this.#parts
-    if (ledger.skipping) return undefined
     const kind =
       type === Front.query ? 'query' : type === Front.parse || type === Front.bind ? 'extended' : null
     if (kind === null || ledger.copyIn) throw violation('a message is longer than any of its type may be')
+    if (ledger.skipping) return undefined
     return this.#guard(kind, () => {
       throw new Refused(
         'too_large',

@@ -51,6 +51,8 @@ export interface TestHouse {
 /** The connection's bytes, in order. */
 export interface Raw {
   readonly socket: Socket
+  /** The body of BackendKeyData. */
+  readonly key: Buffer
   write(...messages: Buffer[]): void
   /** Waits until what was received matches, and gives the message types so far, then forgets them. */
   until(type: string, count?: number): Promise<{ type: string; body: Buffer }[]>
@@ -256,8 +258,8 @@ export async function openHouse(
       head.writeInt32BE(body.length + 8, 0)
       head.writeInt32BE(196_608, 4)
       raw.write(head, body)
-      await raw.until('Z')
-      return raw
+      const greeting = await raw.until('Z')
+      return { ...raw, key: greeting.find(({ type }) => type === 'K')?.body ?? raw.key }
     },
     async close() {
       await house.sessions.drain(0)
@@ -289,6 +291,7 @@ function follow(socket: Socket): Raw {
   socket.on('error', close)
   return {
     socket,
+    key: Buffer.alloc(8),
     write: (...parts) => void socket.write(Buffer.concat(parts)),
     async until(type, count = 1) {
       while (messages.filter((message) => message.type === type).length < count) {

@@ -1,0 +1,173 @@
+import { spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { bind, execute, fields, parse, query, sync, terminate, types } from './messages.ts'
+import type { HeldQuestion, Raw } from './house.ts'
+import { openShop } from './shop.ts'
+
+let shop: Awaited<ReturnType<typeof openShop>>
+
+beforeAll(async () => {
+  shop = await openShop()
+}, 60_000)
+afterAll(() => shop.close())
+beforeEach(() => void shop.house.questions.splice(0))
+
+async function asked(): Promise<HeldQuestion> {
+  await expect.poll(() => shop.house.questions.length).toBeGreaterThan(0)
+  const question = shop.house.questions.at(-1)
+  if (question === undefined) throw new Error('nothing was asked')
+  return question
+}
+
+test('a held statement says at once where it can be approved, and runs once it is', async () => {
+  const { house, server } = shop
+  const raw = await house.raw()
+  raw.write(query('DELETE FROM orders /* held-1 */'), query('SELECT 1'))
+  const notice = fields((await raw.until('N'))[0]?.body ?? Buffer.alloc(0))
+  expect(notice).toMatchObject({ S: 'NOTICE', M: expect.stringContaining('https://gw/approvals/apr_1') })
+  expect(notice['M']).toContain('dba')
+  expect(server.log()).not.toContain('held-1')
+  ;(await asked()).approve()
+  const seen = await raw.until('Z', 2)
+  expect(types(seen)).toBe('NCZTDCZ')
+  expect(server.log()).toContain('held-1')
+  raw.socket.destroy()
+})
+
+test('a held statement that is denied aborts its transaction and never reaches the database', async () => {
+  const { house, server } = shop
+  const client = await house.connect()
+  await client.query('BEGIN')
+  const held = client.query('DELETE FROM orders WHERE id = $1 /* held-2 */', [7])
+  const refused = expect(held).rejects.toMatchObject({
+    code: '42501',
+    message: expect.stringContaining('not today'),
+  })
+  ;(await asked()).deny()
+  await refused
+  await expect(client.query('SELECT 1')).rejects.toMatchObject({ code: '25P02' })
+  expect(server.log()).not.toContain('held-2 */"')
+  expect(server.log()).not.toMatch(/execute .*held-2/)
+  await client.end()
+})
+
+test.each(['end', 'destroy', 'terminate'] as const)(
+  'a client that leaves (%s) withdraws what is held',
+  async (way) => {
+    const { house, server } = shop
+    const raw = await house.raw()
+    raw.write(query(`DELETE FROM orders /* left-${way} */`))
+    const question = await asked()
+    if (way === 'terminate') raw.write(terminate)
+    else raw.socket[way]()
+    await expect.poll(() => question.withdrawn).toBe(true)
+    expect(server.log()).not.toContain(`left-${way}`)
+    const answered = house.events.filter((event) => event.kind === 'answered').at(-1)
+    expect(answered).toMatchObject({ state: 'withdrawn' })
+  },
+)
+
+async function cancelKey(raw: Raw, port: number): Promise<() => Promise<void>> {
+  const key = raw.key
+  return () =>
+    new Promise((resolve) => {
+      const socket = connect(port, '127.0.0.1', () => {
+        const request = Buffer.concat([Buffer.from([0, 0, 0, 16, 4, 210, 22, 46]), key])
+        socket.write(request)
+      })
+      socket.on('close', () => resolve())
+      socket.resume()
+    })
+}
+
+test('cancelling withdraws what is held with 57014, and the session goes on', async () => {
+  const { house, server } = shop
+  const raw = await house.raw()
+  const cancel = await cancelKey(raw, house.port)
+  raw.write(parse('', 'DELETE FROM orders /* cancelled-1 */'), bind('', ''), execute(''), sync)
+  const question = await asked()
+  await cancel()
+  const seen = await raw.until('Z')
+  expect(fields(seen.find(({ type }) => type === 'E')?.body ?? Buffer.alloc(0))['C']).toBe('57014')
+  expect(question.withdrawn).toBe(true)
+  raw.write(query('SELECT 1'))
+  expect(types(await raw.until('Z'))).toBe('TDCZ')
+  expect(server.log()).not.toMatch(/execute .*cancelled-1/)
+  raw.socket.destroy()
+})
+
+test('cancelling reaches a statement that runs; a wrong key does nothing', async () => {
+  const { house } = shop
+  const raw = await house.raw()
+  const cancel = await cancelKey(raw, house.port)
+  raw.write(query('SELECT pg_sleep(30)'))
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  const wrong = Buffer.from(raw.key)
+  wrong.writeUInt8((wrong.readUInt8(7) + 1) % 256, 7)
+  await (await cancelKey({ ...raw, key: wrong }, house.port))()
+  await cancel()
+  const seen = await raw.until('Z')
+  expect(fields(seen.find(({ type }) => type === 'E')?.body ?? Buffer.alloc(0))['C']).toBe('57014')
+  raw.socket.destroy()
+})
+
+test('what a client sends while it waits is bounded', async () => {
+  const { house } = shop
+  const raw = await house.raw()
+  raw.write(query('DELETE FROM orders /* flood */'))
+  const question = await asked()
+  const filler = query(`SELECT '${'x'.repeat(60_000)}'`)
+  for (let sent = 0; sent < 400; sent++) raw.write(filler)
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  // 24 MB were sent; most of them still wait in the client.
+  expect(raw.socket.writableLength).toBeGreaterThan(5_000_000)
+  question.approve()
+  await raw.until('Z', 401)
+  raw.socket.destroy()
+}, 30_000)
+
+test.skipIf(!existsSync('/usr/bin/psql'))(
+  'psql shows the notice while it waits, and Ctrl-C withdraws',
+  async () => {
+    const { house } = shop
+    const folder = mkdtempSync(join(tmpdir(), 'psql-'))
+    for (const [name, text] of [
+      ['ca.pem', house.caPem],
+      ['client.crt', house.client.certPem],
+      ['client.key', house.client.keyPem],
+    ] as const) {
+      writeFileSync(join(folder, name), text, { mode: 0o600 })
+    }
+    const settings = `host=localhost hostaddr=127.0.0.1 port=${house.port} user=db dbname=postgres sslmode=verify-full sslrootcert=${folder}/ca.pem sslcert=${folder}/client.crt sslkey=${folder}/client.key`
+    const child = spawn('/usr/bin/psql', ['-X', settings, '-c', 'DELETE FROM orders'])
+    let out = ''
+    child.stderr.on('data', (chunk: Buffer) => (out += chunk.toString()))
+    await expect.poll(() => out).toContain('https://gw/approvals/apr_1')
+    const question = await asked()
+    child.kill('SIGINT')
+    await new Promise((resolve) => child.on('close', resolve))
+    expect(out).toContain('canceling statement due to user request')
+    expect(question.withdrawn).toBe(true)
+    rmSync(folder, { recursive: true })
+  },
+)
+
+test('revocation ends the session at once with 57P01, in the middle of a result', async () => {
+  const own = await openShop()
+  const raw = await own.house.raw()
+  raw.write(query('SELECT pg_sleep(30)'))
+  await new Promise((resolve) => setTimeout(resolve, 200))
+  own.house.revoke()
+  const seen = await raw.until('E')
+  expect(fields(seen.at(-1)?.body ?? Buffer.alloc(0))).toMatchObject({ S: 'FATAL', C: '57P01' })
+  await raw.closed()
+  // What still ran there is cancelled, too.
+  await expect
+    .poll(() => own.server.query(`SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'`))
+    .toEqual([])
+  await own.close()
+}, 30_000)
