@@ -3,7 +3,7 @@ import type { ColumnMasks, Decision, Level, Mask, Policy } from '../policy/polic
 import type { ConnectionConfig } from '../policy/schema.ts'
 import { Refused } from './errors.ts'
 import { chainOf, type Identity } from './identity.ts'
-import type { Meaning, Operation, Request, Span } from './operation.ts'
+import type { Column, Meaning, Operation, Request, Span } from './operation.ts'
 
 /** Proof that an identity may use a connection: what a protocol dials with. Only the gate makes one. */
 class GrantProof {
@@ -75,9 +75,11 @@ class PermitProof {
     }
   }
 
-  /** The masks of the columns of the nth statement's result: null where nothing in it is masked. */
-  masksOf(statement: number): readonly (Mask | null)[] | null {
-    return this.#verdict?.results[statement] ?? null
+  /** The mask of a column of the nth statement's result, or null: columns that the text did not show are masked if they may be. */
+  maskAt(statement: number, column: number): Mask | null {
+    const result = this.#verdict?.results[statement] ?? null
+    if (result === null) return this.touchesMasked ? unknownColumn : null
+    return column < result.columns.length ? (result.columns[column] ?? null) : result.rest
   }
 
   /** True when a relation with masked columns is touched: answers that cannot be masked are then refused. */
@@ -99,7 +101,11 @@ export const checkPermit = (permit: Permit, session: object): void => PermitProo
 export interface Verdict {
   readonly decision: Decision
   readonly masks: ColumnMasks
-  readonly results: readonly (readonly (Mask | null)[] | null)[]
+  /** For each statement the masks of its result's columns, and of any beyond them. */
+  readonly results: readonly ({
+    readonly columns: readonly (Mask | null)[]
+    readonly rest: Mask | null
+  } | null)[]
   readonly touchesMasked: boolean
   /** True when no operation can change anything. */
   readonly reads: boolean
@@ -149,15 +155,21 @@ export class Gate {
     for (const column of meaning.probes) {
       if (masks.of(column) !== null) operations.push({ actions: ['probe'], resource: column, reads: true })
     }
+    const maskOfAny = (origins: readonly Column[]): Mask | null =>
+      strictest(origins.map((column) => masks.of(column)))
+    const touchesMasked = meaning.relations.some((relation) => masks.touches(relation))
+    const beyond = touchesMasked ? unknownColumn : null
     return {
       decision: this.#policy.decide(grant.levels, operations),
       masks,
-      results: meaning.results.map((result) => {
-        const columns =
-          result?.columns.map((origins) => strictest(origins.map((column) => masks.of(column)))) ?? []
-        return columns.some((mask) => mask !== null) ? columns : null
-      }),
-      touchesMasked: meaning.relations.some((relation) => masks.touches(relation)),
+      results: meaning.results.map(
+        (result) =>
+          result && {
+            columns: result.columns.map(maskOfAny),
+            rest: result.rest === undefined ? beyond : (maskOfAny(result.rest) ?? beyond),
+          },
+      ),
+      touchesMasked,
       reads: meaning.operations.every((operation) => operation.reads),
       hidden: meaning.parameters.map((columns) => columns.some((column) => masks.of(column) !== null)),
     }
@@ -198,6 +210,9 @@ export class Gate {
     return mac.digest('hex')
   }
 }
+
+/** For columns whose origin could not be told, where any mask is near. */
+const unknownColumn: Mask = { name: 'unknown', with: 'redact' }
 
 const strength = { partial: 1, hash: 2, redact: 3, empty: 4 } as const
 

@@ -69,6 +69,21 @@ export class LiveSession implements Session {
     return decision.effect === 'deny' ? denial(decision) : null
   }
 
+  refuse(shown: string, refused: Refused): void {
+    const { recorder, entry, detectors } = this.#parts
+    entry.counts.denied++
+    recorder.record({
+      kind: 'request',
+      text: detectors.redactText(shown),
+      operations: [],
+      parameters: [],
+      effect: 'deny',
+      rule: refused.rule ?? null,
+      why: detectors.redactText(refused.why),
+    })
+    recorder.flush()
+  }
+
   decide(request: Request, signal?: AbortSignal): Permit | Promise<Permit> {
     const { gate, recorder, entry } = this.#parts
     this.#refuseIfOver()

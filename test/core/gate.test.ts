@@ -34,13 +34,24 @@ describe('judging', () => {
         results: [{ columns: [['public.c.id'], ['public.c.email'], ['public.c.email', 'public.c.*']] }],
       }),
     )
-    expect(verdict.results).toEqual([[null, email, hidden]])
+    expect(verdict.results).toMatchObject([{ columns: [null, email, hidden] }])
     expect(verdict).toMatchObject({ touchesMasked: true, reads: true, decision: { effect: 'allow' } })
   })
 
   test('a result without masked columns costs nothing', () => {
     const verdict = gate.judge(grant, meaning({ results: [{ columns: [['public.c.id']] }, null] }))
-    expect(verdict.results).toEqual([null, null])
+    expect(verdict.results).toEqual([{ columns: [null], rest: null }, null])
+  })
+
+  test('columns that the text did not show are masked where any mask is near', () => {
+    const column = (fields: Parameters<typeof meaning>[0], index: number): unknown =>
+      gate.permit({}, gate.judge(grant, meaning(fields))).maskAt(0, index)
+    expect(column({ results: [{ columns: [], rest: ['public.c.email'] }] }, 3)).toEqual(email)
+    expect(column({ results: [{ columns: [] }], relations: ['public.c'] }, 3)).toMatchObject({
+      name: 'unknown',
+    })
+    expect(column({ results: [{ columns: [] }], relations: ['public.d'] }, 3)).toBeNull()
+    expect(column({ results: [null], relations: ['public.c'] }, 0)).toMatchObject({ name: 'unknown' })
   })
 
   test('a masked column in a condition needs a rule for probing it, another does not', () => {

@@ -1,0 +1,224 @@
+import { sign } from 'node:crypto'
+import { isIP } from 'node:net'
+import { dirname, join, resolve } from 'node:path'
+import { type Logger, pino } from 'pino'
+import { createMetrics } from './api/metrics.ts'
+import { createApi } from './api/server.ts'
+import { createApprovals } from './approvals/approvals.ts'
+import { GatewayError } from './core/errors.ts'
+import { Gate } from './core/gate.ts'
+import { LiveSessions } from './core/live-sessions.ts'
+import type { Protocol } from './core/protocol.ts'
+import { type House, serve } from './core/serve.ts'
+import { spkiPin } from './identity/certificates.ts'
+import { Identities } from './identity/identities.ts'
+import { type Keys, openKeys } from './identity/keys.ts'
+import { type Listener, listen } from './listener/listener.ts'
+import { createDetectors } from './masking/detectors.ts'
+import { maskValue } from './masking/columns.ts'
+import { compilePolicy } from './policy/compile.ts'
+import { loadConfig, readSecret } from './policy/load.ts'
+import { renderFaults } from './policy/fault.ts'
+import type { Config } from './policy/schema.ts'
+import { mapSecrets } from './policy/secret.ts'
+import { createPostgres } from './protocols/postgres/index.ts'
+import { openRecordings } from './recording/recordings.ts'
+import { createAnalyzer } from './sql/create-analyzer.ts'
+import { openStore } from './store/open.ts'
+import { openSessionLog } from './store/sessions.ts'
+
+const limits = { total: 5000, perJob: 200 } as const
+const DRAIN_MS = 30_000
+const HOUSEKEEPING_MS = 3_600_000
+
+/** A gateway that takes clients. */
+export interface RunningGateway {
+  readonly url: string
+  readonly address: Listener['address']
+  /** The pin by which clients verify it: `sha256:…` over the public key of its CA. */
+  readonly pin: string
+  /** Takes no new client, gives sessions `graceMs` to end, closes everything. */
+  close(graceMs: number): Promise<void>
+}
+
+/** Puts the gateway together from hoop.yaml and starts it. Throws `GatewayError` `invalid_config` with every fault, a line each. */
+export async function startGateway(options: {
+  readonly config: string
+  readonly env: Readonly<Record<string, string | undefined>>
+  /** Of the product, for the ledger. */
+  readonly version: string
+  readonly log: Logger
+}): Promise<RunningGateway> {
+  const { log } = options
+  const config = readConfig(options.config, options.env, log)
+  const data = resolve(dirname(options.config), config.gateway.data)
+  const keys = await openKeys(data, { trustDomain: config.gateway.trust_domain })
+  const store = await openStore(join(data, 'hoop.db'))
+  const { kid, privateKey, publicKey } = keys.recording
+  const recordingsFolder = join(data, 'recordings')
+  const recordings = await openRecordings({
+    dir: recordingsFolder,
+    keys: {
+      kid,
+      sign: (bytes) => sign(null, bytes, privateKey),
+      publicJwk: publicKey.export({ format: 'jwk' }),
+    },
+    log,
+  })
+  const detectors = createDetectors({ default: config.detectors.default, literals: secretsOf(config) })
+  const policy = compilePolicy(config)
+  const identities = new Identities({
+    config: () => config,
+    keys,
+    store,
+    report: (event) => recordings.note(event),
+  })
+  const metrics = createMetrics()
+  const approvals = await createApprovals({
+    store,
+    config: () => config,
+    url: config.gateway.url,
+    onEvent: (event) => metrics.approval(event),
+  })
+  const sessions = new LiveSessions(metrics.countSessions(await openSessionLog(store)), limits)
+  const analyzer = createAnalyzer()
+  recordings.note({ kind: 'gateway-start', version: options.version, policy: policy.version })
+
+  const house: House = {
+    gate: new Gate(policy, keys.digestKey),
+    identities,
+    approvals,
+    detectors,
+    recordings,
+    sessions,
+    settled: (client) => listener.settled(client),
+    log,
+  }
+  const postgres: Protocol = createPostgres({
+    analyzer,
+    readSecret,
+    maskValue: (mask, value, textual) => maskValue(mask, value, textual, keys.digestKey),
+    secure: (socket) => listener.secure(socket),
+  })
+  const api = await createApi({
+    ...{ config, identities, approvals, store, keys, recordings, recordingsFolder, sessions, metrics, log },
+    settled: (socket) => listener.settled(socket),
+  })
+  const tls = await certificateOf(config, keys)
+  const { host, port } = addressOf(config.gateway.listen)
+  const listener = await listen({
+    address: host,
+    port,
+    ports: { postgres: config.gateway.ports?.postgres },
+    tls,
+    http: (socket) => api.take(socket),
+    protocols: { postgres: (socket) => void serve(postgres, socket, house) },
+    log,
+  })
+  const housekeeping = setInterval(() => {
+    keepHouse({ config, keys, identities, listener }).catch((err: unknown) =>
+      log.error({ err }, 'housekeeping failed'),
+    )
+  }, HOUSEKEEPING_MS)
+
+  return {
+    url: config.gateway.url,
+    address: listener.address,
+    pin: spkiPin(keys.caPem),
+    async close(graceMs) {
+      clearInterval(housekeeping)
+      api.drain()
+      const closed = listener.close(graceMs)
+      await sessions.drain(graceMs)
+      await closed
+      await api.close()
+      await approvals.close()
+      await analyzer.close()
+      await recordings.close('stopped')
+      await store.close()
+    },
+  }
+}
+
+/** `hoop-access gateway`: runs until SIGTERM or SIGINT, then drains; a second signal ends it at once. */
+export async function runGateway(options: {
+  readonly config: string
+  readonly version: string
+}): Promise<void> {
+  const log = pino({ name: 'hoop-access', level: process.env.HOOP_LOG_LEVEL ?? 'info' }, pino.destination(2))
+  const gateway = await startGateway({ ...options, env: process.env, log })
+  const { address, port } = gateway.address
+  console.log(`hoop-access gateway is ready on ${address}:${port}, for clients at ${gateway.url}`)
+  console.log(`clients verify it by --ca ${gateway.pin} (not secret)`)
+  await new Promise<void>((done) => {
+    let stopping = false
+    const stop = (signal: string): void => {
+      if (stopping) process.exit(1)
+      stopping = true
+      log.info({ signal }, 'stopping: sessions have 30 s to end')
+      gateway.close(DRAIN_MS).then(done, (err: unknown) => {
+        log.error({ err }, 'stopping failed')
+        process.exit(1)
+      })
+    }
+    process.on('SIGTERM', stop)
+    process.on('SIGINT', stop)
+  })
+}
+
+function readConfig(path: string, env: Readonly<Record<string, string | undefined>>, log: Logger): Config {
+  const loaded = loadConfig(path, { env, secrets: true })
+  if ('faults' in loaded) {
+    throw new GatewayError('invalid_config', `the configuration has faults:\n${renderFaults(loaded.faults)}`)
+  }
+  for (const { file, line, column, message } of loaded.warnings)
+    log.warn({ at: `${file}:${line}:${column}` }, message)
+  return loaded.config
+}
+
+/** Every secret of the configuration, so that none of them ever leaves in an answer. */
+function secretsOf(config: Config): readonly string[] {
+  const found: string[] = []
+  mapSecrets(config, (secret) => {
+    const text = readSecret(secret).trim()
+    // Certificates are public; a private key is found by its own format.
+    if (!text.startsWith('-----BEGIN')) found.push(text)
+    return undefined
+  })
+  return found
+}
+
+async function certificateOf(
+  config: Config,
+  keys: Keys,
+): Promise<{ cert: string; key: string; clientCa: string }> {
+  const clientCa = keys.clientCaPem
+  const given = config.gateway.tls
+  if (given !== undefined) return { cert: readSecret(given.cert), key: readSecret(given.key), clientCa }
+  const { hostname } = new URL(config.gateway.url)
+  const name = hostname.replace(/^\[(.*)\]$/, '$1')
+  return {
+    ...(await keys.serverCertificate([...new Set([name, 'localhost', '127.0.0.1', '::1'])])),
+    clientCa,
+  }
+}
+
+function addressOf(listen: string): { host: string; port: number } {
+  const colon = listen.lastIndexOf(':')
+  const host = listen.slice(0, colon).replace(/^\[(.*)\]$/, '$1')
+  return {
+    host: host === '' || (isIP(host) === 0 && host === '*') ? '::' : host,
+    port: Number(listen.slice(colon + 1)),
+  }
+}
+
+/** What has to be done now and then: a fresh server certificate, and rows that nobody needs any more. */
+async function keepHouse(parts: {
+  config: Config
+  keys: Keys
+  identities: Identities
+  listener: Listener
+}): Promise<void> {
+  parts.listener.setCertificate(await certificateOf(parts.config, parts.keys))
+  await parts.identities.clean()
+}
