@@ -115,7 +115,7 @@ async function startRunner(
   oidc: Awaited<ReturnType<typeof startGithubOidc>>,
   claims: Record<string, string>,
 ): Promise<Job> {
-  oidc.job({ repository: 'acme/shop', repository_id: '1296269', ...claims })
+  oidc.setJob({ repository: 'acme/shop', repository_id: '1296269', run_id: String(Date.now()), ...claims })
   const job = await startJob({
     root,
     oidc,

@@ -36,8 +36,10 @@ export async function writeConfig(target: {
   folder: string
   issuer: string
   database: { host: string; port: number; caPem: string }
+  /** Changes the text before it is written. */
+  edit?: (yaml: string) => string
 }): Promise<{ path: string; url: string }> {
-  const { folder, issuer, database } = target
+  const { folder, issuer, database, edit = (yaml) => yaml } = target
   const port = await freePort()
   const url = `https://localhost:${port}`
   await mkdir(folder, { recursive: true })
@@ -45,7 +47,7 @@ export async function writeConfig(target: {
   const path = join(folder, 'hoop.yaml')
   await writeFile(
     path,
-    `gateway:
+    edit(`gateway:
   url: ${url}
   listen: 127.0.0.1:${port}
   data: ./data
@@ -93,7 +95,7 @@ approvers:
     members: [operator]
     gates: [{ console: {} }]
     timeout: 10m
-`,
+`),
   )
   return { path, url }
 }

@@ -1,0 +1,96 @@
+import type pg from 'pg'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Job, type Stack, connect, failure, hasPsql, psql, startStack } from './stack.ts'
+
+let stack: Stack
+let job: Job
+
+beforeAll(async () => {
+  stack = await startStack()
+  job = await stack.open('test')
+})
+afterAll(() => stack.close())
+
+test('a job reads, and masked columns come masked', async () => {
+  const client = await connect(job)
+  const { rows } = await client.query('SELECT id, name, email FROM customers ORDER BY id')
+  await client.end()
+  expect(rows).toMatchObject([
+    { id: 1, name: 'Ada' },
+    { id: 2, name: 'Grace' },
+  ])
+  expect(JSON.stringify(rows)).not.toContain('lovelace')
+  expect(JSON.stringify(rows)).not.toContain('grace@example.org')
+})
+
+test.each([
+  ['an alias', 'SELECT email AS note FROM customers'],
+  ['an expression', "SELECT email || '' FROM customers"],
+  ['a star', 'SELECT * FROM customers'],
+  ['a row', 'SELECT customers FROM customers'],
+  ['row_to_json', 'SELECT row_to_json(c) FROM customers c'],
+  ['a sub-select', 'SELECT (SELECT email FROM customers WHERE id = 1)'],
+  ['a CTE', 'WITH c AS (SELECT email e FROM customers) SELECT e FROM c'],
+  ['a union', 'SELECT name FROM customers UNION ALL SELECT email FROM customers'],
+  ['an aggregate', "SELECT string_agg(email, ',') FROM customers"],
+])('a masked value does not come out by way of %s', async (_, statement) => {
+  const client = await connect(job)
+  const answer = await client.query(statement).catch((error: unknown) => error)
+  await client.end()
+  expect(JSON.stringify(answer)).not.toMatch(/lovelace|grace@example/)
+})
+
+test('a secret in a column that nobody thought of is redacted', async () => {
+  const client = await connect(job)
+  const { rows } = await client.query('SELECT body FROM notes ORDER BY id')
+  await client.end()
+  expect(rows[0].body).toMatch(/^deploy key for staging: \[redacted/)
+  expect(rows[1].body).toBe('call Grace back')
+})
+
+test('asking by a masked value needs a rule for it', async () => {
+  const client = await connect(job)
+  const refused = await failure(
+    client.query("SELECT id FROM customers WHERE email = 'ada.lovelace@example.com'"),
+  )
+  await client.end()
+  expect(refused.code).toBe('42501')
+  expect(await stack.recorded('ada.lovelace')).toEqual([])
+  expect(stack.postgres.log()).not.toContain("WHERE email = 'ada")
+})
+
+describe('what cannot be masked yet is refused for relations with masked columns, and only for those', () => {
+  test('COPY to the client', async () => {
+    const client = await connect(job)
+    expect((await failure(client.query('COPY customers TO STDOUT'))).code).toBe('42501')
+    await client.end()
+  })
+
+  test('binary results', async () => {
+    const client = await connect(job)
+    const binary = (text: string): Promise<pg.QueryResult> => {
+      const query: pg.QueryConfig & { binary: true } = { text, values: [0], binary: true }
+      return client.query(query)
+    }
+    expect((await failure(binary('SELECT * FROM customers WHERE id > $1'))).code).toBe('42501')
+    expect((await binary('SELECT id FROM orders WHERE id > $1')).rows).toHaveLength(2)
+    await client.end()
+  })
+})
+
+test('statement and parameters are recorded, and the answer as it was released', async () => {
+  const client = await connect(job)
+  await client.query('SELECT total FROM orders WHERE id = $1', [10])
+  await client.end()
+  const [request] = await stack.recorded('SELECT total FROM orders')
+  expect(request).toMatchObject({ kind: 'request', parameters: ['10'], effect: 'allow' })
+  expect(request?.operations).toEqual([{ action: 'select', resource: 'public.orders' }])
+})
+
+test.runIf(hasPsql)('psql works unchanged, backslash commands included', async () => {
+  const read = await psql(job, 'SELECT name FROM customers ORDER BY id')
+  expect(read).toMatchObject({ code: 0, out: 'Ada\nGrace\n' })
+  const described = await psql(job, '\\d customers')
+  expect(described.err).toBe('')
+  expect(described.out).toContain('email')
+})
