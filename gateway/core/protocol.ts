@@ -86,8 +86,8 @@ export interface Session {
   decide(request: Request, signal?: AbortSignal): Permit | Promise<Permit>
   /** The refusal that policy has for a meaning whatever its parameters, or null. Pure: nothing is recorded or asked. */
   check(meaning: Meaning): Refused | null
-  /** Records a refusal that was reached without policy: what cannot be read, or answered masked. Only `shown` of the request is kept. */
-  refuse(shown: string, refused: Refused): void
+  /** Records a refusal that was reached without policy: of what cannot be read, or not be answered masked. `shown` and `why` hold nothing of the request's values. */
+  refuse(shown: string, why: string): void
   /** Sends upstream. False: wait for `drained('upstream')` before sending more. Throws on a forged or foreign permit. */
   forward(permit: Permit, bytes: Uint8Array): boolean
   /** Masks, records and releases an answer. False: wait for `drained('client')` before giving more. */

@@ -69,17 +69,17 @@ export class LiveSession implements Session {
     return decision.effect === 'deny' ? denial(decision) : null
   }
 
-  refuse(shown: string, refused: Refused): void {
-    const { recorder, entry, detectors } = this.#parts
+  refuse(shown: string, why: string): void {
+    const { recorder, entry } = this.#parts
     entry.counts.denied++
     recorder.record({
       kind: 'request',
-      text: detectors.redactText(shown),
+      text: shown,
       operations: [],
       parameters: [],
       effect: 'deny',
-      rule: refused.rule ?? null,
-      why: detectors.redactText(refused.why),
+      rule: null,
+      why,
     })
     recorder.flush()
   }

@@ -115,12 +115,10 @@ export class AnswerWalker {
         throw new GatewayError('internal', 'rows came whose columns are not known')
       return
     }
-    const masks = first.permit.masksOf(this.#parts.ledger.done)
+    const { permit } = first
     const plan = columns.map((column, index): ColumnPlan => {
-      const mask = masks?.[index] ?? this.#directMask(column, first.permit)
-      if (mask !== null) return { mask, textual: textualTypes.has(column.type) }
-      // More columns than the statement seemed to have: the catalog was behind, and they may be anything.
-      return masks !== null && index >= masks.length ? { mask: unknownColumn, textual: false } : null
+      const mask = permit.maskAt(this.#parts.ledger.done, index) ?? this.#directMask(column, permit)
+      return mask === null ? null : { mask, textual: textualTypes.has(column.type) }
     })
     if (plan.some((column) => column !== null)) this.#plan = plan
   }
@@ -325,7 +323,6 @@ export class AnswerWalker {
   }
 }
 
-const unknownColumn = { name: 'unknown column', with: 'redact' } as const
 const withheldText = 'the database answered this statement with details that are masked'
 
 function unexpected(type: number): GatewayError {

@@ -9,10 +9,10 @@ export interface CancelKey {
 
 /** Sessions by the cancel keys that they gave their clients. */
 export class CancelKeys {
-  readonly #sessions = new Map<number, { key: CancelKey; cancel: () => void }>()
+  readonly #sessions = new Map<number, { key: CancelKey; cancel: () => Promise<void> }>()
 
   /** A new key; `cancel` is called when a client shows it. */
-  issue(cancel: () => void): CancelKey {
+  issue(cancel: () => Promise<void>): CancelKey {
     let pid = randomInt(1, 2 ** 31)
     while (this.#sessions.has(pid)) pid = randomInt(1, 2 ** 31)
     const key = { pid, secret: randomBytes(4) }
@@ -21,10 +21,10 @@ export class CancelKeys {
   }
 
   /** A key that is nobody's is ignored, as PostgreSQL does: the client is told nothing either way. */
-  show(pid: number, secret: Buffer): void {
+  async show(pid: number, secret: Buffer): Promise<void> {
     const session = this.#sessions.get(pid)
     if (session === undefined || secret.length !== session.key.secret.length) return
-    if (timingSafeEqual(secret, session.key.secret)) session.cancel()
+    if (timingSafeEqual(secret, session.key.secret)) await session.cancel()
   }
 
   forget(key: CancelKey): void {

@@ -111,8 +111,8 @@ export class PostgresConversation implements Conversation {
       names: this.#names,
       state,
       farewell: () => this.#walker?.farewell ?? false,
-      cancelUpstream: () => {
-        if (upstream.key !== null) void cancelUpstream(target, upstream.key)
+      cancelUpstream: async () => {
+        if (upstream.key !== null) await cancelUpstream(target, upstream.key)
       },
     })
     const key = cancelKeys.issue(() => relay.cancel())

@@ -25,7 +25,8 @@ export function createPostgres(options: PostgresOptions): Protocol {
     async greet(client, signal) {
       const greeted = await readGreeting(client, options.secure, signal)
       if (greeted.kind === 'cancel') {
-        cancelKeys.show(greeted.pid, greeted.secret)
+        // Clients take the end of this connection for the sign that the cancel has been delivered.
+        await cancelKeys.show(greeted.pid, greeted.secret)
         client.end()
         return null
       }

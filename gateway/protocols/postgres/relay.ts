@@ -35,7 +35,7 @@ export interface RelayParts extends Omit<RequestParts, 'full' | 'holding'> {
   /** True once the database has said that it closes. */
   readonly farewell: () => boolean
   /** Asks the database to cancel what it runs for this session. */
-  readonly cancelUpstream: () => void
+  readonly cancelUpstream: () => Promise<void>
 }
 
 /** Carries messages both ways until one side is done. */
@@ -104,16 +104,17 @@ export class Relay {
       upstream.pause()
       this.#withdraw('the client left')
       const { session, ledger } = this.#parts
-      if (ledger.size > 0) this.#parts.cancelUpstream()
+      if (ledger.size > 0) void this.#parts.cancelUpstream()
       else if (upstream.writable) session.forward(session.standing, terminate)
     }
   }
 
-  /** A CancelRequest: withdraws what is held, else cancels what the database runs. */
-  cancel(): void {
+  /** A CancelRequest: withdraws what is held, and cancels what the database runs; resolves when both are told. */
+  async cancel(): Promise<void> {
     if (this.#busy) this.#withdraw('the client cancelled it')
-    // On a connection that runs nothing a late cancel would hit what comes next.
-    if (this.#parts.ledger.size > 0) this.#parts.cancelUpstream()
+    // On a connection that runs nothing a cancel would hit what comes next.
+    const kind = this.#parts.ledger.first?.kind
+    if (kind === 'query' || kind === 'execute') await this.#parts.cancelUpstream()
   }
 
   #withdraw(why: string): void {

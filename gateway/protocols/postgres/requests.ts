@@ -141,7 +141,7 @@ export class Requests {
     return then(state.analyze(text, this.#open, this.flush), ({ meaning, statements }) => {
       const request = { meaning, text, parameters: [] }
       return then(session.decide(request, this.#parts.holding()), (permit) => {
-        for (const statement of statements) refuseUnmaskable(permit, statement, false)
+        for (const statement of statements) this.#refuseUnmaskable(permit, statement, false)
         return this.#run(expect('query', { permit, statements }), meaning, text, bytes)
       })
     })
@@ -189,7 +189,7 @@ export class Requests {
         const { meaning, text, statement } = prepared
         const request = { meaning, text, parameters: bound.values }
         return then(session.decide(request, this.#parts.holding()), (permit) => {
-          refuseUnmaskable(permit, statement, bound.binary)
+          this.#refuseUnmaskable(permit, statement, bound.binary)
           const portal: Portal = { kind: 'portal', prepared, permit, columns: null, describedIn: -1 }
           this.#open = true
           this.#send(expect('bind', { permit, changes: [[names.bind(bound.portal, portal)]] }), permit, bytes)
@@ -314,6 +314,17 @@ export class Requests {
     return ledger.copyIn ? (ledger.first?.permit ?? null) : null
   }
 
+  /** Refuses answers in forms in which masks cannot be laid over values. */
+  #refuseUnmaskable(permit: Permit, statement: Statement, binary: boolean): void {
+    if (!permit.touchesMasked) return
+    const copies = statement.kind === 'copy-out'
+    if (!copies && !statement.binary && !(binary && statement.kind === 'rows')) return
+    const what = copies ? 'COPY out' : 'a binary result'
+    const why = `${what} of a relation with masked columns is refused`
+    this.#parts.session.refuse('(the statement before)', why)
+    throw new Refused('denied', why, copies ? 'SELECT it instead' : 'ask for results in text format')
+  }
+
   /** Looks a name up, once it is certain what it stands for. */
   #find<T>(find: () => T | 'uncertain', use: (found: T) => Done): Done {
     const found = find()
@@ -336,6 +347,8 @@ export class Requests {
 
   #answer(kind: 'query' | 'extended', error: unknown): undefined {
     if (!(error instanceof Refused) || endsSession.has(error.code)) throw error
+    const undecided = undecidedWords.get(error.code)
+    if (undecided !== undefined) this.#parts.session.refuse(`(${undecided})`, undecided)
     const cancelled = error.code === 'approval_withdrawn'
     return this.#refuse(kind, cancelled ? cancelledMessage : refusalMessage(error, 'ERROR'))
   }
@@ -373,6 +386,15 @@ const endsSession: ReadonlySet<string> = new Set([
   'upstream_untrusted',
 ])
 
+/** Refusals that no decision recorded, and what of the request may be kept: a text that cannot be read may hold anything. */
+const undecidedWords: ReadonlyMap<string, string> = new Map([
+  ['unparseable', 'a statement that cannot be parsed'],
+  ['unsupported', 'a request that is not carried'],
+  ['too_large', 'a request that is too large'],
+  ['timed_out', 'a statement that takes too long to read'],
+  ['overloaded', 'a statement that could not be read for want of room'],
+])
+
 function then<T>(value: T | Promise<T>, use: (value: T) => Done): Done {
   return value instanceof Promise ? value.then(use) : use(value)
 }
@@ -381,23 +403,6 @@ function readText(bytes: Buffer): string {
   const text = textOf(bytes)
   if (text !== null) return text
   throw new Refused('unparseable', 'the text is not UTF-8', 'connect with client_encoding=UTF8')
-}
-
-/** Refuses answers in forms in which masks cannot be laid over values. */
-function refuseUnmaskable(permit: Permit, statement: Statement, binary: boolean): void {
-  if (!permit.touchesMasked) return
-  const what =
-    statement.kind === 'copy-out'
-      ? 'COPY out of a relation with masked columns'
-      : statement.binary || (binary && statement.kind === 'rows')
-        ? 'a binary result of a relation with masked columns'
-        : null
-  if (what === null) return
-  throw new Refused(
-    'denied',
-    `${what} is refused`,
-    statement.kind === 'copy-out' ? 'SELECT it instead' : 'ask for results in text format',
-  )
 }
 
 function tooMany(what: string, next: string): Refused {

@@ -62,6 +62,8 @@ test('a denied statement gets 42501, aborts its transaction, and never reaches t
   const denied = house.events.filter((event) => event.kind === 'request' && event.effect === 'deny')
   expect(JSON.stringify(denied)).toContain('marker-1')
   expect(JSON.stringify(denied)).toContain('marker-2')
+  expect(JSON.stringify(denied)).toContain('cannot be parsed')
+  expect(JSON.stringify(house.events)).not.toContain('marker-3')
   await client.end()
 })
 
