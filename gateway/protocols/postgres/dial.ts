@@ -41,11 +41,12 @@ export async function dialUpstream(
   signal: AbortSignal,
 ): Promise<Upstream> {
   const deadline = AbortSignal.any([signal, AbortSignal.timeout(DIAL_MS)])
-  const socket = await openSocket(target, deadline)
+  let socket: Socket | TLSSocket | null = null
   try {
+    socket = await openSocket(target, deadline)
     return await authenticate(socket, target, settings, deadline)
   } catch (error) {
-    socket.destroy()
+    socket?.destroy()
     if (signal.aborted) throw signal.reason
     throw explain(error)
   }
@@ -73,6 +74,8 @@ export async function cancelUpstream(target: Target, key: UpstreamKey): Promise<
 /** A TCP connection, in TLS unless that is disabled. Rejects with `Refused`. */
 async function openSocket(target: Target, deadline: AbortSignal): Promise<Socket | TLSSocket> {
   const raw = connectTcp({ host: target.host, port: target.port, noDelay: true, keepAlive: true })
+  // Whoever waits for something listens as well; an error while nobody waits must not end the gateway.
+  raw.on('error', () => raw.destroy())
   try {
     await event(raw, 'connect', deadline)
     if (target.tls === 'disable') return raw
@@ -90,6 +93,7 @@ async function openSocket(target: Target, deadline: AbortSignal): Promise<Socket
       minVersion: 'TLSv1.2',
       ALPNProtocols: ['postgresql'],
     })
+    socket.on('error', () => socket.destroy())
     await event(socket, 'secureConnect', deadline)
     return socket
   } catch (error) {
@@ -180,6 +184,7 @@ function authenticate(
       enableChannelBinding: target.tls !== 'disable',
     })
     const frames = new FrameReader(() => GREETING_CAP)
+    const login = new Login(target)
     const settle = (): void => {
       deadline.removeEventListener('abort', late)
       socket.off('data', read)
@@ -199,21 +204,22 @@ function authenticate(
         for (let found = frames.next(); found !== null; found = frames.next()) {
           if (found !== 'whole') throw new Error('the database sent a message over the cap')
           const { source, start, end, type } = frames
-          if (type === Back.authentication) checkMethod(source.readInt32BE(start + 5), target)
+          if (type === Back.authentication) login.check(source.readInt32BE(start + 5))
           if (type === Back.errorResponse) throw serverError(readFields(source, start, end))
           if (type === Back.parameterStatus) parameters.set(...readParameterStatus(source, start, end))
           if (type === Back.backendKeyData) {
             const reader = new Reader(source, start + 5, end)
             key = { pid: reader.int32(), secret: Buffer.from(reader.bytes(reader.left)) }
           }
-          if (type === Back.authentication) tap.show(Buffer.from(source.subarray(start, end)))
-          if (type === Back.readyForQuery) {
-            settle()
-            socket.pause()
-            // A notice that came along belongs to the session.
-            if (frames.buffered > 0) socket.unshift(frames.rest())
-            return resolve({ socket, parameters, key })
-          }
+          const ready = type === Back.readyForQuery
+          if (ready || type === Back.authentication) tap.show(Buffer.from(source.subarray(start, end)))
+          if (!ready) continue
+          // pg may still be verifying that the server knows the password: it says when that is done.
+          socket.off('data', read)
+          socket.pause()
+          // A notice that came along belongs to the session.
+          if (frames.buffered > 0) socket.unshift(frames.rest())
+          return
         }
       } catch (error) {
         fail(error)
@@ -225,20 +231,45 @@ function authenticate(
     socket.once('close', closed)
     socket.once('error', fail)
     client.on('error', fail)
-    client.connect().catch(fail)
+    client.connect().then(() => {
+      settle()
+      resolve({ socket, parameters, key })
+    }, fail)
   })
 }
 
 /**
- * AuthenticationOk 0, cleartext 3, MD5 5, SASL 10 to 12 (pg does SCRAM-SHA-256 only). The first two show the password,
- * or what is as good, to whoever answers: only to a server that proved who it is.
+ * Watches how the server wants the password: AuthenticationOk 0, cleartext 3, MD5 5, SASL 10, 11 and at last 12, which
+ * only a server that knows the password can make (SCRAM-SHA-256, RFC 5802 §3). A server that TLS has not proved to be
+ * the right one gets to see nothing of the password, and has to prove that it knows it.
  */
-function checkMethod(method: number, target: Target): void {
-  if (method === 0 || (method >= 10 && method <= 12)) return
-  if ((method === 3 || method === 5) && target.tls === 'verify-full') return
-  throw new Refused(
+class Login {
+  readonly #target: Target
+  #begun = false
+  #proved = false
+
+  constructor(target: Target) {
+    this.#target = target
+  }
+
+  /** Throws `Refused` `upstream_untrusted`. */
+  check(method: number): void {
+    const { tls, password } = this.#target
+    if (method === 10) this.#begun = true
+    else if (method === 12) this.#proved = true
+    else if (method === 0) {
+      const known = this.#proved || (!this.#begun && (tls === 'verify-full' || password === null))
+      if (!known) throw unproved('let the gateway in without having proved that it knows the password')
+    } else if (method === 3 || method === 5) {
+      if (tls !== 'verify-full') throw unproved('asks for its password in a way that is not safe here')
+    } else if (method !== 11) throw unproved('asks for a login that is not supported')
+  }
+}
+
+function unproved(what: string): Refused {
+  return new Refused(
     'upstream_untrusted',
-    'the database asks for its password in a way that is not safe here',
+    `the database ${what}`,
     'set password_encryption to scram-sha-256 there, or connect with tls: verify-full',
   )
 }

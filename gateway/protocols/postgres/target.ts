@@ -23,7 +23,7 @@ export function targetOf(grant: Grant, asked: string | null, readSecret: ReadSec
   if (!databases.includes(database)) {
     throw new Refused(
       'denied',
-      `connection ${connection} does not reach database ${JSON.stringify(database.slice(0, 64))}`,
+      `connection ${connection} reaches database ${databases.join(', ')}, not ${JSON.stringify(database.slice(0, 64))}`,
       `connect to database ${databases.join(' or ')}`,
     )
   }
