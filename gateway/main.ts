@@ -101,7 +101,16 @@ export async function startGateway(options: {
     secure: (socket) => listener.secure(socket),
   })
   const api = await createApi({
-    ...{ config, identities, approvals, store, keys, recordings, recordingsFolder, sessions, metrics, log },
+    config,
+    identities,
+    approvals,
+    store,
+    keys,
+    recordings,
+    recordingsFolder,
+    sessions,
+    metrics,
+    log,
     settled: (socket) => listener.settled(socket),
   })
   const tls = await certificateOf(config, keys)
@@ -150,20 +159,13 @@ export async function runGateway(options: {
   const { address, port } = gateway.address
   console.log(`hoop-access gateway is ready on ${address}:${port}, for clients at ${gateway.url}`)
   console.log(`clients verify it by --ca ${gateway.pin} (not secret)`)
-  await new Promise<void>((done) => {
-    let stopping = false
-    const stop = (signal: string): void => {
-      if (stopping) process.exit(1)
-      stopping = true
-      log.info({ signal }, 'stopping: sessions have 30 s to end')
-      gateway.close(DRAIN_MS).then(done, (err: unknown) => {
-        log.error({ err }, 'stopping failed')
-        process.exit(1)
-      })
-    }
-    process.on('SIGTERM', stop)
-    process.on('SIGINT', stop)
+  const signal = await new Promise<string>((stop) => {
+    process.once('SIGTERM', stop)
+    process.once('SIGINT', stop)
   })
+  for (const again of ['SIGTERM', 'SIGINT']) process.once(again, () => process.exit(1))
+  log.info({ signal }, 'stopping: sessions have 30 s to end')
+  await gateway.close(DRAIN_MS)
 }
 
 function readConfig(path: string, env: Readonly<Record<string, string | undefined>>, log: Logger): Config {

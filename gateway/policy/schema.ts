@@ -337,7 +337,6 @@ export const configSchema = z.strictObject({
 export type Config = z.output<typeof configSchema>
 export type IssuerConfig = Config['issuers'][string]
 export type ConnectionConfig = Config['connections'][string]
-export type PostgresConfig = Extract<ConnectionConfig, { type: 'postgres' }>
 export type StageConfig = Config['stages'][string]
 export type GrantConfig = NonNullable<StageConfig['grants']>[number]
 export type RuleConfig = z.output<typeof rule>

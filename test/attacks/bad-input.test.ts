@@ -3,7 +3,7 @@ import { type Socket, createConnection } from 'node:net'
 import { connect as connectTls } from 'node:tls'
 import { readFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Job, type Stack, connect, failure, startStack } from '../flows/stack.ts'
+import { type Job, type Stack, connect, failure, internals, startStack } from '../flows/stack.ts'
 
 let stack: Stack
 let job: Job
@@ -121,6 +121,6 @@ test('a client that vanishes in the middle of an answer leaves nothing behind', 
   client.on('error', () => undefined)
   client.query('SELECT * FROM generate_series(1, 10000000)').catch(() => undefined)
   await new Promise((resolve) => setTimeout(resolve, 100))
-  ;(client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy()
+  internals(client).connection.stream.destroy()
   await othersGoOn()
 })

@@ -45,7 +45,7 @@ function say(told: {
 }
 
 function printTable(names: readonly string[], rows: readonly Record<string, unknown>[]): void {
-  const cells = rows.map((row) => names.map((name) => String(row[name] ?? '')))
+  const cells = rows.map((row) => names.map((name) => write(row[name])))
   const widths = names.map((name, index) =>
     Math.max(name.length, ...cells.map((row) => row[index]?.length ?? 0)),
   )
@@ -54,4 +54,9 @@ function printTable(names: readonly string[], rows: readonly Record<string, unkn
   console.log(line(names).trimEnd())
   console.log(widths.map((width) => '-'.repeat(width)).join('-+-'))
   for (const row of cells) console.log(line(row).trimEnd())
+}
+
+function write(value: unknown): string {
+  if (value === null || value === undefined) return ''
+  return typeof value === 'string' ? value : JSON.stringify(value)
 }

@@ -144,7 +144,7 @@ async function readAction(
   const action: unknown = parse(await readFile(join(root, 'action.yml'), 'utf8'))
   const { runs, inputs } = action as {
     runs: { using: string; main: string; post: string }
-    inputs: Record<string, { default?: unknown }>
+    inputs: Record<string, { default?: string | number | boolean }>
   }
   if (runs.using !== 'node24') throw new Error(`the runner has no ${runs.using}`)
   return {

@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Stack, connect, failure, startStack } from './stack.ts'
 
@@ -53,7 +55,5 @@ test('a client without a certificate and password, and one without TLS, are told
 })
 
 async function ca(): Promise<string> {
-  const { readFile } = await import('node:fs/promises')
-  const { join } = await import('node:path')
   return readFile(join(stack.data, 'ca.pem'), 'utf8')
 }

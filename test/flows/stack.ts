@@ -192,3 +192,13 @@ export async function failure(answer: Promise<unknown>): Promise<pg.DatabaseErro
   }
   throw new Error('it was expected to fail')
 }
+
+/** What `pg` keeps of a connection and does not publish: its cancel key, and the socket under it. */
+export function internals(client: pg.Client): {
+  processID: number
+  secretKey: number
+  connection: { stream: { destroy(): void } }
+} {
+  const found: unknown = client
+  return found as ReturnType<typeof internals>
+}
