@@ -163,18 +163,27 @@ export async function startPostgres(
 
 function ready(child: ChildProcess, log: () => string): Promise<void> {
   return new Promise((resolve, reject) => {
-    const fail = (why: string): void => reject(new Error(`PostgreSQL did not start: ${why}\n${log()}`))
+    const settle = (): void => {
+      clearTimeout(timer)
+      child.stderr?.off('data', look)
+      child.off('exit', exited)
+      child.off('error', failed)
+    }
+    const fail = (why: string): void => {
+      settle()
+      reject(new Error(`PostgreSQL did not start: ${why}\n${log()}`))
+    }
     const timer = setTimeout(() => fail('not ready after 20 s'), 20_000)
-    child.once('error', (error) => fail(error.message))
-    child.once('exit', (code) => {
-      clearTimeout(timer)
-      fail(`exit code ${code}`)
-    })
-    child.stderr?.on('data', () => {
+    const failed = (error: Error): void => fail(error.message)
+    const exited = (code: number | null): void => fail(`exit code ${code}`)
+    const look = (): void => {
       if (!log().includes('database system is ready to accept connections')) return
-      clearTimeout(timer)
+      settle()
       resolve()
-    })
+    }
+    child.once('error', failed)
+    child.once('exit', exited)
+    child.stderr?.on('data', look)
   })
 }
 
