@@ -2,8 +2,10 @@
 // The ratios are what counts; the machine runs the load as well.
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { parseArgs } from 'node:util'
 import { secrets, writeConfig } from '../demo/shop.ts'
 import { startGithubOidc } from '../fakes/github-oidc.ts'
@@ -12,7 +14,14 @@ import { startPostgres } from '../servers/postgres.ts'
 import { hasPgbouncer, startPgbouncer } from './pgbouncer.ts'
 
 const { values: options } = parseArgs({
-  options: { seconds: { type: 'string', default: '5' }, megabytes: { type: 'string', default: '100' } },
+  options: {
+    seconds: { type: 'string', default: '5' },
+    megabytes: { type: 'string', default: '100' },
+    // Only these: simple, extended, prepared, copy.
+    only: { type: 'string', multiple: true },
+    // Writes a CPU profile of the gateway into this folder.
+    profile: { type: 'string' },
+  },
 })
 
 type Target = { name: string; env: Record<string, string>; pid: number | null }
@@ -33,14 +42,16 @@ async function bench(): Promise<void> {
   const targets = await startTargets()
   const [direct] = targets
   if (direct === undefined) return
-  run('pgbench', ['-i', '-s', '10', '-q', 'shop'], direct.env)
-  for (const protocol of ['simple', 'extended', 'prepared']) {
+  await run('pgbench', ['-i', '-s', '10', '-q', 'shop'], direct.env)
+  const wanted = (mode: string): boolean => options.only?.includes(mode) ?? true
+  for (const protocol of ['simple', 'extended', 'prepared'].filter(wanted)) {
     for (const clients of [1, 8]) {
       const rows: Row[] = []
       for (const target of targets) rows.push(await measure(target, protocol, clients))
       report(`pgbench -S, ${protocol}, ${clients} client${clients === 1 ? '' : 's'}`, 'tps', rows)
     }
   }
+  if (!wanted('copy')) return
   const rows: Row[] = []
   for (const target of targets) rows.push(await copy(target))
   report(`COPY of ${options.megabytes} MB to the client`, 'MB/s', rows)
@@ -75,7 +86,10 @@ async function startTargets(): Promise<Target[]> {
     { database: 'shop' },
   )
   const { path, url } = await writeConfig({ folder, issuer: oidc.url, database: postgres })
-  const gateway = await startGatewayProcess(path, secrets)
+  const gateway = await startGatewayProcess(path, {
+    ...secrets,
+    ...(options.profile && { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${options.profile}` }),
+  })
   closers.push(() => gateway.stop())
 
   if (hasPgbouncer()) {
@@ -86,10 +100,12 @@ async function startTargets(): Promise<Target[]> {
   } else {
     console.log('without pgbouncer (apt-get install pgbouncer): no ratio to it')
   }
-  const client = { HOOP_ID_TOKEN: await oidc.issue({}, { aud: url }), HOOP_HOME: join(folder, 'home') }
+  const client = { HOOP_ID_TOKEN: await oidc.issue({}, { aud: url }), RUNNER_TEMP: folder }
   const flags = ['--gateway', url, '--ca', join(folder, 'data/ca.pem'), '--platform', 'token']
-  run(process.execPath, [executable, 'open', '--stage', 'test', ...flags], client)
-  const settings = run(process.execPath, [executable, 'env', '--format', 'json'], client)
+  const home = await run(process.execPath, [executable, 'open', '--stage', 'test', ...flags], client)
+  const settings = await run(process.execPath, [executable, 'env', '--format', 'json'], {
+    HOOP_HOME: home.trim(),
+  })
   targets.push({
     name: 'gateway',
     env: { ...(JSON.parse(settings) as Record<string, string>), PGDATABASE: 'shop' },
@@ -100,10 +116,10 @@ async function startTargets(): Promise<Target[]> {
 
 /** A self-signed certificate for pgbouncer. */
 async function serverCertificate(folder: string): Promise<{ cert: string; key: string }> {
-  const key = run('openssl', ['genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256'], {})
+  const key = await run('openssl', ['genpkey', '-algorithm', 'EC', '-pkeyopt', 'ec_paramgen_curve:P-256'], {})
   const keyFile = join(folder, 'pgbouncer.key')
   await writeFile(keyFile, key, { mode: 0o600 })
-  const cert = run(
+  const cert = await run(
     'openssl',
     ['req', '-x509', '-new', '-key', keyFile, '-subj', '/CN=localhost', '-days', '2'],
     {},
@@ -111,19 +127,20 @@ async function serverCertificate(folder: string): Promise<{ cert: string; key: s
   return { cert, key }
 }
 
-function run(program: string, args: readonly string[], env: Record<string, string>): string {
-  const { status, stdout, stderr } = spawnSync(program, args, {
-    env: { ...process.env, ...env },
-    encoding: 'utf8',
-  })
-  if (status !== 0) throw new Error(`${program} ${args[0] ?? ''} ended with ${status}:\n${stdout}${stderr}`)
-  return stdout
+/** Runs a program to its end without standing in the way of the servers of this process; gives what it printed. */
+async function run(program: string, args: readonly string[], env: Record<string, string>): Promise<string> {
+  const child = spawn(program, args, { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const closed = once(child, 'close')
+  const [out, err] = await Promise.all([text(child.stdout), text(child.stderr)])
+  const [code] = await closed
+  if (code !== 0) throw new Error(`${program} ${args[0] ?? ''} ended with ${code}:\n${out}${err}`)
+  return out
 }
 
 async function measure(target: Target, protocol: string, clients: number): Promise<Row> {
   const before = await cpuMicros(target.pid)
   const args = ['-S', '-n', '-M', protocol, '-c', String(clients), '-j', '1', '-T', options.seconds]
-  const printed = run('pgbench', args, target.env)
+  const printed = await run('pgbench', args, target.env)
   const after = await cpuMicros(target.pid)
   const rate = number(printed, /tps = ([0-9.]+)/)
   const transactions = number(printed, /transactions actually processed: ([0-9]+)/)
