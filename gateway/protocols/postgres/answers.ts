@@ -18,6 +18,7 @@ import { type ColumnPlan, type MaskValue, maskRows, redactValues } from './rows.
 
 /** Greatest length of one message from the database: a row is scanned whole. */
 const MESSAGE_CAP = 16 * 1024 * 1024
+const UNKNOWN_KEPT = 1000
 /** OIDs below this are of objects that every database has. */
 const FIRST_NORMAL_OID = 16_384
 
@@ -49,6 +50,8 @@ export class AnswerWalker {
   #plan: readonly ColumnPlan[] | null = null
   /** The entry that `#plan` was made for: Execute has no RowDescription of its own. */
   #planned: Expected | null = null
+  /** Relations that answers named and the catalog did not know. */
+  readonly #unknown = new Set<number>()
 
   constructor(parts: AnswerParts) {
     this.#parts = parts
@@ -129,13 +132,20 @@ export class AnswerWalker {
     const relation = this.#parts.catalog()?.byOid(column.relation) ?? null
     if (relation === null) {
       if (column.relation < FIRST_NORMAL_OID) return null
-      this.#parts.ledger.catalogStale = true
+      this.#missed(column.relation)
       return permit.maskOf(`*.*.${quote(column.name)}`)
     }
     const known = relation.columns.find(({ attnum }) => attnum === column.attnum)
     if (known !== undefined) return permit.maskOf(qualify(relation.schema, relation.name, known.name))
-    this.#parts.ledger.catalogStale = true
+    this.#missed(column.relation)
     return permit.maskOf(`${qualify(relation.schema, relation.name)}.*`)
+  }
+
+  /** Has the catalog read again, once for each relation: of temporary tables it never knows. */
+  #missed(relation: number): void {
+    if (this.#unknown.has(relation) || this.#unknown.size >= UNKNOWN_KEPT) return
+    this.#unknown.add(relation)
+    this.#parts.ledger.catalogStale = true
   }
 
   /** True to pass the message on, false to keep it back, or what goes instead. Follows PostgreSQL §54.2, "Message Flow". */

@@ -14,86 +14,92 @@ export interface Known {
   readonly readAt: number
 }
 
-interface Entry {
-  known: Known | null
-  reading: Promise<Known> | null
-}
-
 const TTL_MS = 60_000
 const KEPT = 100
 
 /** One cached catalog for each connection, database and account, read over the gateway's own connection and shared by sessions. */
 export class Catalogs {
-  readonly #entries = new Map<string, Entry>()
-  /** Counts over all databases: what is cached by version is of one database only. */
+  readonly #entries = new Map<string, DatabaseCatalog>()
+  /** Counts over all databases. */
   #version = 0
 
+  of(target: Target): DatabaseCatalog {
+    const key = JSON.stringify([target.host, target.port, target.database, target.user])
+    const found = this.#entries.get(key)
+    if (found !== undefined) return found
+    const made = new DatabaseCatalog(target, () => ++this.#version)
+    this.#entries.set(key, made)
+    const oldest = this.#entries.keys().next().value
+    if (this.#entries.size > KEPT && oldest !== undefined) this.#entries.delete(oldest)
+    return made
+  }
+}
+
+/** The catalog of one database as one account sees it. */
+export class DatabaseCatalog {
+  readonly #target: Target
+  readonly #nextVersion: () => number
+  #known: Known | null = null
+  #reading: Promise<Known> | null = null
+
+  constructor(target: Target, nextVersion: () => number) {
+    this.#target = target
+    this.#nextVersion = nextVersion
+  }
+
   /** The catalog, at most a minute old. Rejects with `Refused` when the database cannot be reached. */
-  async fresh(target: Target): Promise<Known> {
-    const { known } = this.#entry(target)
-    return known !== null && Date.now() - known.readAt < TTL_MS ? known : await this.refresh(target)
+  async fresh(): Promise<Known> {
+    const known = this.#known
+    return known !== null && Date.now() - known.readAt < TTL_MS ? known : await this.refresh()
   }
 
   /** What is known now, however old; when it is older than a minute it is read again meanwhile. */
-  latest(target: Target): Known | null {
-    const { known, reading } = this.#entry(target)
-    if (known !== null && reading === null && Date.now() - known.readAt >= TTL_MS) {
+  latest(): Known | null {
+    const known = this.#known
+    if (known !== null && this.#reading === null && Date.now() - known.readAt >= TTL_MS) {
       // A failure shows when the next session asks for a fresh one.
-      this.refresh(target).catch(() => known)
+      this.refresh().catch(() => known)
     }
     return known
   }
 
   /** Reads it again, after what was read when this was called. */
-  async refresh(target: Target): Promise<Known> {
-    const entry = this.#entry(target)
+  async refresh(): Promise<Known> {
     // A reading that is under way may have begun before the change that matters: another follows it.
-    const before = entry.reading
+    const before = this.#reading
     const reading = (async () => {
       if (before !== null) await before.catch(() => null)
-      return await this.#load(target, ++this.#version)
+      return await load(this.#target, this.#nextVersion())
     })()
-    entry.reading = reading
+    this.#reading = reading
     try {
-      entry.known = await reading
-      return entry.known
+      this.#known = await reading
+      return this.#known
     } finally {
-      if (entry.reading === reading) entry.reading = null
+      if (this.#reading === reading) this.#reading = null
     }
   }
+}
 
-  #entry(target: Target): Entry {
-    const key = JSON.stringify([target.host, target.port, target.database, target.user])
-    let entry = this.#entries.get(key)
-    if (entry === undefined) {
-      entry = { known: null, reading: null }
-      this.#entries.set(key, entry)
-      const oldest = this.#entries.keys().next().value
-      if (this.#entries.size > KEPT && oldest !== undefined) this.#entries.delete(oldest)
-    }
-    return entry
-  }
-
-  async #load(target: Target, version: number): Promise<Known> {
-    const settings = new Map([
-      ['application_name', 'hoop-access catalog'],
-      ['client_encoding', 'UTF8'],
-      ['statement_timeout', '10s'],
-    ])
-    const { socket } = await dialUpstream(target, settings, AbortSignal.timeout(10_000))
-    const client = clientOver(socket)
-    try {
-      await client.connect()
-      const query = async (text: string): Promise<(string | null)[][]> =>
-        (await client.query<(string | null)[]>({ text, rowMode: 'array', types: asText })).rows
-      const readAt = Date.now()
-      // Read first: reading the catalog empties it.
-      const path = (await query("SELECT pg_catalog.current_setting('search_path')"))[0]?.[0] ?? ''
-      const catalog = await readCatalog(query, version)
-      return { catalog, searchPath: splitIdentifiers(path, ',') ?? ['*'], readAt }
-    } finally {
-      socket.destroy()
-    }
+async function load(target: Target, version: number): Promise<Known> {
+  const settings = new Map([
+    ['application_name', 'hoop-access catalog'],
+    ['client_encoding', 'UTF8'],
+    ['statement_timeout', '10s'],
+  ])
+  const { socket } = await dialUpstream(target, settings, AbortSignal.timeout(10_000))
+  const client = clientOver(socket)
+  try {
+    await client.connect()
+    const query = async (text: string): Promise<(string | null)[][]> =>
+      (await client.query<(string | null)[]>({ text, rowMode: 'array', types: asText })).rows
+    const readAt = Date.now()
+    // Read first: reading the catalog empties it.
+    const path = (await query("SELECT pg_catalog.current_setting('search_path')"))[0]?.[0] ?? ''
+    const catalog = await readCatalog(query, version)
+    return { catalog, searchPath: splitIdentifiers(path, ',') ?? ['*'], readAt }
+  } finally {
+    socket.destroy()
   }
 }
 

@@ -69,7 +69,7 @@ export class PostgresConversation implements Conversation {
     const target = targetOf(grant, this.hello.database, this.#parts.readSecret)
     const [upstream, known] = await Promise.allSettled([
       dialUpstream(target, this.#settings, signal),
-      this.#parts.catalogs.fresh(target),
+      this.#parts.catalogs.of(target).fresh(),
     ])
     if (upstream.status === 'rejected') throw upstream.reason
     if (known.status === 'rejected') {
@@ -98,7 +98,7 @@ export class PostgresConversation implements Conversation {
     const { target, upstream, known } = this.#dialled
     const path = splitIdentifiers(this.#settings.get('search_path') ?? '', ',') ?? ['*']
     const state = new SessionState(
-      { analyzer, catalogs, ledger: this.#ledger, names: this.#names, target },
+      { analyzer, catalog: catalogs.of(target), ledger: this.#ledger, names: this.#names, user: target.user },
       known,
       path,
     )

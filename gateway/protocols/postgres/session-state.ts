@@ -1,9 +1,8 @@
 import { Refused } from '../../core/errors.ts'
 import type { Meaning } from '../../core/operation.ts'
 import type { Analysis, Analyzer, SqlContext, Statement } from '../../sql/analyzer.ts'
-import type { Catalogs, Known } from './catalogs.ts'
+import type { DatabaseCatalog, Known } from './catalogs.ts'
 import { nameKey } from './codec.ts'
-import type { Target } from './dial.ts'
 import type { Ledger } from './ledger.ts'
 import type { Names } from './names.ts'
 
@@ -13,10 +12,11 @@ const PATH_CAP = 100
 export class SessionState {
   readonly #parts: {
     readonly analyzer: Analyzer
-    readonly catalogs: Catalogs
+    readonly catalog: DatabaseCatalog
     readonly ledger: Ledger
     readonly names: Names
-    readonly target: Target
+    /** The account upstream. */
+    readonly user: string
   }
   #known: Known
   /** Every schema that any search_path of this session held: a ROLLBACK may bring back an older one. */
@@ -26,14 +26,16 @@ export class SessionState {
   /** True when something was sent whose success changes what later texts mean. */
   #unsettled = false
   #metUncertain = false
+  /** Made anew only when something in it changed. */
+  #context: SqlContext | null = null
 
   constructor(
     parts: {
       analyzer: Analyzer
-      catalogs: Catalogs
+      catalog: DatabaseCatalog
       ledger: Ledger
       names: Names
-      target: Target
+      user: string
     },
     known: Known,
     path: readonly string[],
@@ -49,7 +51,7 @@ export class SessionState {
 
   /** Waits until all that was sent is answered, and the catalog is up to date. `flush` makes the server answer. */
   settle(flush: () => void): Promise<void> | undefined {
-    const { ledger, catalogs, target } = this.#parts
+    const { ledger, catalog } = this.#parts
     if (this.#unsettled && ledger.size > 0) {
       flush()
       return ledger.until(() => ledger.size === 0).then(() => this.settle(flush))
@@ -57,11 +59,11 @@ export class SessionState {
     this.#unsettled = false
     if (ledger.catalogStale) {
       ledger.catalogStale = false
-      return catalogs.refresh(target).then((known) => {
+      return catalog.refresh().then((known) => {
         this.#known = known
       })
     }
-    this.#known = catalogs.latest(target) ?? this.#known
+    this.#known = catalog.latest() ?? this.#known
     return undefined
   }
 
@@ -79,7 +81,7 @@ export class SessionState {
     this.#metUncertain = false
     const again = (): Promise<Analysis> => this.settleAll(flush).then(() => this.analyze(text, open, flush))
     try {
-      const analysis = this.#parts.analyzer.analyze(text, this.#context(open))
+      const analysis = this.#parts.analyzer.analyze(text, this.#contextFor(open))
       if (analysis instanceof Promise) {
         return analysis.then(
           (done) => (this.#metUncertain ? again() : done),
@@ -111,25 +113,33 @@ export class SessionState {
     }
   }
 
-  #context(open: boolean): SqlContext {
-    const { ledger, names, target } = this.#parts
-    return {
-      catalog: this.#known.catalog,
-      searchPath: this.#path,
-      user: target.user,
-      caller: this,
-      standardConformingStrings:
-        ledger.parameters.get('standard_conforming_strings') !== 'off' && !(open && this.#settingsTouched),
-      named: (kind, name) => {
-        const found = kind === 'prepared' ? names.statement(nameKey(name)) : names.portal(nameKey(name))
-        if (found === 'uncertain') {
-          this.#metUncertain = true
-          return null
-        }
-        if (found === null) return null
-        return found.kind === 'portal' ? found.prepared.meaning : found.meaning
-      },
+  #contextFor(open: boolean): SqlContext {
+    const { ledger, user } = this.#parts
+    const standardConformingStrings =
+      ledger.parameters.get('standard_conforming_strings') !== 'off' && !(open && this.#settingsTouched)
+    const { catalog } = this.#known
+    const last = this.#context
+    if (
+      last?.catalog === catalog &&
+      last.searchPath === this.#path &&
+      last.standardConformingStrings === standardConformingStrings
+    ) {
+      return last
     }
+    const named = (kind: 'prepared' | 'cursor', name: string): Meaning | null => this.#named(kind, name)
+    this.#context = { catalog, searchPath: this.#path, user, caller: this, standardConformingStrings, named }
+    return this.#context
+  }
+
+  #named(kind: 'prepared' | 'cursor', name: string): Meaning | null {
+    const { names } = this.#parts
+    const found = kind === 'prepared' ? names.statement(nameKey(name)) : names.portal(nameKey(name))
+    if (found === 'uncertain') {
+      this.#metUncertain = true
+      return null
+    }
+    if (found === null) return null
+    return found.kind === 'portal' ? found.prepared.meaning : found.meaning
   }
 
   /** In an encoding other than the one it is read in here, a text means something else to the server; in ASCII all agree. */
