@@ -126,10 +126,15 @@ async function ask(
   { key, prover, form }: { key: Key; prover: Key; form: Readonly<Record<string, string>> },
 ): Promise<Held> {
   const url = new URL('/oauth/token', transport.gateway)
+  // RFC 9449 §4.3: a proof that goes with an access token names it.
+  const presented = form.subject_token_type === accessToken ? form.subject_token : undefined
   const answer = await transport.json({
     method: 'POST',
     path: url.pathname,
-    headers: { 'content-type': 'application/x-www-form-urlencoded', dpop: prover.prove('POST', url) },
+    headers: {
+      'content-type': 'application/x-www-form-urlencoded',
+      dpop: prover.prove('POST', url, presented),
+    },
     body: new URLSearchParams({
       grant_type: grantType,
       requested_token_type: accessToken,

@@ -7,8 +7,8 @@ import { makeHome, removeHome } from './home.ts'
 import { openIdentity, type Opened, type Source } from './open.ts'
 import { keepAlive } from './renewal.ts'
 import { runCommand } from './run.ts'
-import { readConnections, readDuration, scopeOf } from './scope.ts'
-import { environmentOf, writeRenewed } from './settings.ts'
+import { type Rewrites, readConnections, readDuration, scopeOf } from './scope.ts'
+import { writeRenewed } from './settings.ts'
 import type { Transport } from './transport.ts'
 import { followApprovals } from './waits.ts'
 
@@ -18,6 +18,8 @@ export interface ExecOptions {
   readonly source: Source
   readonly stage: string | undefined
   readonly connections: string | undefined
+  /** Variables that are to lead to a connection, besides those of the identity in force. */
+  readonly rewrites: Rewrites
   readonly ttl: string | undefined
   readonly approvalTimeout: string | undefined
   /** Platform tokens that the command may see. */
@@ -45,21 +47,23 @@ export async function exec(connected: Connected, options: ExecOptions): Promise<
   const sweep = (): void => rmSync(path, { recursive: true, force: true })
   process.once('exit', sweep)
   try {
-    const rewrites = Object.entries(parent?.card.rewrites ?? {})
+    const inherited = Object.entries(parent?.card.rewrites ?? {})
     const opened = await openIdentity(connected, path, {
       source,
       wish,
+      environment,
       signal: interruption.signal,
-      // The child keeps those of the parent's variables whose connection it was given.
-      rewrites: ({ connections }) =>
-        Object.fromEntries(rewrites.filter(([, name]) => connections.some((one) => one.name === name))),
+      // The child keeps those of the parent's variables whose connection it was given, and has those named for it.
+      rewrites: ({ connections }) => ({
+        ...Object.fromEntries(inherited.filter(([, name]) => connections.some((one) => one.name === name))),
+        ...options.rewrites,
+      }),
     })
-    const settings = environmentOf(path, opened.card, { current: environment })
     const clean = childEnvironment(environment, {
       parentHome: parent?.path ?? null,
-      rewritten: rewrites.map(([variable]) => variable),
+      rewritten: inherited.map(([variable]) => variable),
       keep: options.keepEnv,
-      settings,
+      settings: opened.settings,
     })
     return await attend(connected.transport, opened, { ...options, path, environment: clean, timeout })
   } finally {

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs'
-import { chmod, mkdtemp, open, readFile, rename, rm, stat } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import type { IdentityView } from '../gateway/core/contract.ts'
@@ -33,6 +33,40 @@ export async function makeHome(
   const base = environment.RUNNER_TEMP
   const path = await mkdtemp(join(base !== undefined && base !== '' ? base : tmpdir(), 'hoop-'))
   await chmod(path, 0o700) // mkdtemp makes it so, and a filter of the file system may not
+  return path
+}
+
+/**
+ * The folder for an identity that outlives this command: where HOOP_HOME names one that is not there yet, empty, or
+ * left by an identity that is over, that one; else a new one. Throws where it names anything else.
+ */
+export async function claimHome(environment: Readonly<Record<string, string | undefined>>): Promise<string> {
+  const path = environment.HOOP_HOME
+  if (path === undefined || path === '') return makeHome(environment)
+  const elsewhere = 'unset HOOP_HOME, or name an absolute path at which nothing is yet'
+  if (!isAbsolute(path)) throw new ClientError('bad_home', 'HOOP_HOME is not an absolute path', elsewhere)
+  try {
+    // Not its parents: what is missing there is more likely a slip than a wish.
+    await mkdir(path, { mode: 0o700 })
+    return path
+  } catch (cause) {
+    const code = systemCode(cause) ?? 'unknown error'
+    if (code !== 'EEXIST')
+      throw new ClientError('bad_home', `HOOP_HOME cannot be made (${code}): ${path}`, elsewhere, { cause })
+  }
+  await checkFolder(path, `chmod 700 it, ${elsewhere}`)
+  const found = await readdir(path).catch((cause: unknown) => {
+    throw new ClientError('bad_home', `HOOP_HOME is not a folder: ${path}`, elsewhere, { cause })
+  })
+  if (found.length === 0) return path
+  if (!found.includes('identity.json')) {
+    throw new ClientError('bad_home', `HOOP_HOME holds other things than an identity: ${path}`, elsewhere)
+  }
+  const { card, held } = await readHome(path)
+  if (held.expiresAt > Date.now()) {
+    const why = `HOOP_HOME holds ${card.identity.id}, which is in force: ${path}`
+    throw new ClientError('home_in_use', why, 'close it first (`hoop-access close`), or unset HOOP_HOME')
+  }
   return path
 }
 
@@ -83,7 +117,9 @@ export async function readHome(path: string | undefined): Promise<Home> {
   return { path, card, held, ca: ca ?? '' }
 }
 
-async function checkFolder(path: string): Promise<void> {
+const exposed = 'close it and open a new identity: its key may have been read'
+
+async function checkFolder(path: string, next = exposed): Promise<void> {
   const status = await stat(path).catch((cause: unknown) => {
     const why = `HOOP_HOME cannot be read (${systemCode(cause) ?? 'unknown error'}): ${path}`
     throw new ClientError('no_identity', why, gone, { cause })
@@ -91,7 +127,6 @@ async function checkFolder(path: string): Promise<void> {
   if (process.platform === 'win32') return // modes say nothing about who may read
   const user = process.getuid?.()
   if ((status.mode & 0o077) !== 0 || (user !== undefined && status.uid !== user)) {
-    const next = 'close it and open a new identity: its key may have been read'
     throw new ClientError('bad_home', `others can read HOOP_HOME: ${path}`, next)
   }
 }

@@ -3,7 +3,7 @@ import { exchangeChild, exchangeRoot, type Held, revoke, viewIdentity, type Wish
 import type { Card, Home } from './home.ts'
 import type { Platform } from './platform.ts'
 import type { Rewrites } from './scope.ts'
-import { writeSettings } from './settings.ts'
+import { environmentOf, writeSettings } from './settings.ts'
 import type { Connected } from './connect.ts'
 
 /** What an identity comes from: one in force, which it narrows, or the platform's word about the job. */
@@ -15,6 +15,8 @@ export type Source =
 export interface Opened {
   readonly card: Card
   readonly held: Held
+  /** The variables that lead programs to it; none is secret. */
+  readonly settings: Readonly<Record<string, string>>
 }
 
 /** What to open. */
@@ -23,6 +25,8 @@ export interface OpenOptions {
   readonly wish: Wish
   /** Which variables are to lead to which connection, once it is known what was given. */
   readonly rewrites: (identity: IdentityView) => Rewrites
+  /** What the rewritten variables hold now. */
+  readonly environment: Readonly<Record<string, string | undefined>>
   readonly signal?: AbortSignal
   /** Called as soon as there is an identity, so that its end can be seen to whatever happens next. */
   readonly exchanged?: (held: Held) => void
@@ -51,9 +55,11 @@ export async function openIdentity(
       identity,
       rewrites: options.rewrites(identity),
     }
+    // Before anything is written: a variable that cannot be rewritten is a wrong call.
+    const settings = environmentOf(home, card, { current: options.environment })
     await writeSettings(home, card, held, ca)
     signal?.throwIfAborted()
-    return { card, held }
+    return { card, held, settings }
   } catch (error) {
     await revoke(transport, held).catch(() => undefined) // the first fault is the one to tell
     throw error

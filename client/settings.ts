@@ -55,11 +55,11 @@ function isPostgres(connection: ConnectionView): boolean {
   return connection.type === 'postgres'
 }
 
-/** The variables that lead programs to the private folder; none holds a secret unless `token` is given. */
+/** The variables that lead programs to the private folder; none holds a secret. */
 export function environmentOf(
   home: string,
   card: Card,
-  options: { current: Readonly<Record<string, string | undefined>>; token?: string | undefined },
+  options: { current: Readonly<Record<string, string | undefined>> },
 ): Record<string, string> {
   const files = filesOf(home)
   const { identity } = card
@@ -91,8 +91,12 @@ export function environmentOf(
           ...(only.databases?.[0] === undefined ? {} : { PGDATABASE: only.databases[0] }),
         }),
     ...rewritten(card, files, options.current),
-    ...(options.token === undefined ? {} : { HOOP_TOKEN: options.token, PGPASSWORD: options.token }),
   }
+}
+
+/** The variables that hold the token, for programs that cannot prove a key. */
+export function tokenVariables(token: string): Record<string, string> {
+  return { HOOP_TOKEN: token, PGPASSWORD: token }
 }
 
 function rewritten(

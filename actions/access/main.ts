@@ -6,7 +6,7 @@ import { type Opened, openIdentity, type Source } from '../../client/open.ts'
 import { choosePlatform } from '../../client/platform.ts'
 import { opensshKey } from '../../client/openssh.ts'
 import { readConnections, readDuration, readRewrites, scopeOf } from '../../client/scope.ts'
-import { environmentOf } from '../../client/settings.ts'
+import { tokenVariables } from '../../client/settings.ts'
 import { saveEnding, saveHome, saveVariables } from './state.ts'
 
 /** The action's inputs, read and checked before anything is asked for. */
@@ -43,13 +43,14 @@ async function main(): Promise<void> {
       hide(held.key.pem)
       saveEnding(connected, held)
     },
+    environment: process.env,
     rewrites: () => inputs.rewrites,
   })
   hide(opensshKey(opened.held.key, ''))
-  const token = inputs.exportToken ? opened.held.token : undefined
-  const settings = environmentOf(home, opened.card, { current: process.env, token })
+  const { token } = opened.held
   const variables = {
-    ...settings,
+    ...opened.settings,
+    ...(inputs.exportToken ? tokenVariables(token) : {}),
     ...(inputs.approvalTimeout === '' ? {} : { HOOP_APPROVAL_TIMEOUT: inputs.approvalTimeout }),
   }
   saveVariables(Object.keys(variables), Object.keys(inputs.rewrites), process.env)

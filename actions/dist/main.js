@@ -20072,10 +20072,14 @@ function formOf({ scope, ttl }) {
 }
 async function ask(transport, { key, prover, form }) {
   const url = new URL("/oauth/token", transport.gateway);
+  const presented = form.subject_token_type === accessToken ? form.subject_token : void 0;
   const answer = await transport.json({
     method: "POST",
     path: url.pathname,
-    headers: { "content-type": "application/x-www-form-urlencoded", dpop: prover.prove("POST", url) },
+    headers: {
+      "content-type": "application/x-www-form-urlencoded",
+      dpop: prover.prove("POST", url, presented)
+    },
     body: new URLSearchParams({
       grant_type: grantType,
       requested_token_type: accessToken,
@@ -20150,7 +20154,8 @@ async function readHome(path) {
   };
   return { path, card, held, ca: ca ?? "" };
 }
-async function checkFolder(path) {
+var exposed = "close it and open a new identity: its key may have been read";
+async function checkFolder(path, next = exposed) {
   const status = await (0, import_promises3.stat)(path).catch((cause) => {
     const why = `HOOP_HOME cannot be read (${systemCode(cause) ?? "unknown error"}): ${path}`;
     throw new ClientError("no_identity", why, gone, { cause });
@@ -20158,7 +20163,6 @@ async function checkFolder(path) {
   if (process.platform === "win32") return;
   const user = process.getuid?.();
   if ((status.mode & 63) !== 0 || user !== void 0 && status.uid !== user) {
-    const next = "close it and open a new identity: its key may have been read";
     throw new ClientError("bad_home", `others can read HOOP_HOME: ${path}`, next);
   }
 }
@@ -20408,9 +20412,11 @@ function environmentOf(home, card, options) {
       PGUSER: only.name,
       ...only.databases?.[0] === void 0 ? {} : { PGDATABASE: only.databases[0] }
     },
-    ...rewritten(card, files, options.current),
-    ...options.token === void 0 ? {} : { HOOP_TOKEN: options.token, PGPASSWORD: options.token }
+    ...rewritten(card, files, options.current)
   };
+}
+function tokenVariables(token) {
+  return { HOOP_TOKEN: token, PGPASSWORD: token };
 }
 function rewritten(card, files, current) {
   const entries = Object.entries(card.rewrites).map(([variable, name2]) => {
@@ -20440,9 +20446,10 @@ async function openIdentity({ transport, ca }, home, options) {
       identity,
       rewrites: options.rewrites(identity)
     };
+    const settings = environmentOf(home, card, { current: options.environment });
     await writeSettings(home, card, held, ca);
     signal?.throwIfAborted();
-    return { card, held };
+    return { card, held, settings };
   } catch (error2) {
     await revoke(transport, held).catch(() => void 0);
     throw error2;
@@ -20652,13 +20659,14 @@ async function main() {
       hide(held.key.pem);
       saveEnding(connected, held);
     },
+    environment: process.env,
     rewrites: () => inputs.rewrites
   });
   hide(opensshKey(opened.held.key, ""));
-  const token = inputs.exportToken ? opened.held.token : void 0;
-  const settings = environmentOf(home, opened.card, { current: process.env, token });
+  const { token } = opened.held;
   const variables = {
-    ...settings,
+    ...opened.settings,
+    ...inputs.exportToken ? tokenVariables(token) : {},
     ...inputs.approvalTimeout === "" ? {} : { HOOP_APPROVAL_TIMEOUT: inputs.approvalTimeout }
   };
   saveVariables(Object.keys(variables), Object.keys(inputs.rewrites), process.env);

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { formatEnvironment, formats, readFormat } from '../../client/environment.ts'
 import { readHome } from '../../client/home.ts'
-import { environmentOf } from '../../client/settings.ts'
+import { environmentOf, tokenVariables } from '../../client/settings.ts'
 import { type ClientOptions, withClientOptions } from './options.ts'
 
 interface Options extends ClientOptions {
@@ -18,8 +18,10 @@ export function addEnv(program: Command): void {
     .action(async (options: Options) => {
       const format = readFormat(options.json === true ? 'json' : options.format)
       const home = await readHome(process.env.HOOP_HOME)
-      const token = options.withToken === true ? home.held.token : undefined
-      const variables = environmentOf(home.path, home.card, { current: process.env, token })
+      const variables = {
+        ...environmentOf(home.path, home.card, { current: process.env }),
+        ...(options.withToken === true ? tokenVariables(home.held.token) : {}),
+      }
       process.stdout.write(formatEnvironment(variables, format))
     })
 }

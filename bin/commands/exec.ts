@@ -4,6 +4,7 @@ import { ClientError, wrongUsage } from '../../client/error.ts'
 import { exec } from '../../client/exec.ts'
 import { readHome } from '../../client/home.ts'
 import { choosePlatform } from '../../client/platform.ts'
+import { readRewrites } from '../../client/scope.ts'
 import { type ClientOptions, collect, orVariable, withClientOptions } from './options.ts'
 import { tell } from './terminal.ts'
 
@@ -12,6 +13,7 @@ interface Options extends ClientOptions {
   readonly connections?: string
   readonly ttl?: string
   readonly approvalTimeout?: string
+  readonly env: readonly string[]
   readonly keepEnv: readonly string[]
   readonly sandbox?: boolean
 }
@@ -36,6 +38,12 @@ export function addExec(program: Command): void {
       'only these, each narrowed as NAME:OPERATION: a,b:read (HOOP_CONNECTIONS)',
     )
     .option('--ttl <duration>', 'a shorter life: 10m (HOOP_TTL)')
+    .option(
+      '--env <NAME=connection>',
+      'a variable with a connection string that is to lead to a connection; those of the identity in force do anyway',
+      collect,
+      [],
+    )
     .option(
       '--approval-timeout <duration>',
       'end the command when an approval waits longer (HOOP_APPROVAL_TIMEOUT)',
@@ -82,6 +90,7 @@ async function run(command: string[], options: Options): Promise<void> {
           : { kind: 'home', home },
       stage,
       connections: orVariable(options.connections, 'HOOP_CONNECTIONS'),
+      rewrites: readRewrites(options.env),
       ttl: orVariable(options.ttl, 'HOOP_TTL'),
       approvalTimeout: orVariable(options.approvalTimeout, 'HOOP_APPROVAL_TIMEOUT'),
       keepEnv: options.keepEnv,

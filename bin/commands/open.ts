@@ -1,11 +1,10 @@
 import type { Command } from 'commander'
 import { connectGateway } from '../../client/connect.ts'
 import { wrongUsage } from '../../client/error.ts'
-import { makeHome, removeHome } from '../../client/home.ts'
+import { claimHome, removeHome } from '../../client/home.ts'
 import { openIdentity } from '../../client/open.ts'
 import { choosePlatform } from '../../client/platform.ts'
 import { readConnections, readDuration, readRewrites, scopeOf } from '../../client/scope.ts'
-import { environmentOf } from '../../client/settings.ts'
 import { type ClientOptions, collect, orVariable, withClientOptions } from './options.ts'
 import { print, printJson, tell } from './terminal.ts'
 
@@ -36,7 +35,9 @@ export function addOpen(program: Command): void {
     )
     .addHelpText(
       'after',
-      '\nPrints the folder:  export HOOP_HOME="$(hoop-access open --stage test)" && eval "$(hoop-access env)"',
+      '\nThe folder is the one that HOOP_HOME names, if it is not there yet or empty, and else a new one in RUNNER_TEMP or the' +
+        '\nsystem’s temporary folder. Where HOOP_HOME holds an identity in force, close that first.' +
+        '\n\nPrints the folder:  export HOOP_HOME="$(hoop-access open --stage test)" && eval "$(hoop-access env)"',
     )
     .action(open)
 }
@@ -54,17 +55,13 @@ async function open(options: Options): Promise<void> {
     orVariable(options.gateway, 'HOOP_GATEWAY'),
     orVariable(options.ca, 'HOOP_CA'),
   )
-  const home = await makeHome()
+  const home = await claimHome(process.env)
   try {
     const { card } = await openIdentity(connected, home, {
       source: { kind: 'platform', platform },
       wish,
-      rewrites: (identity) => {
-        // What cannot be rewritten is to be said now, while the identity can still be ended.
-        const draft = { gateway: '', token_type: 'DPoP' as const, identity, rewrites }
-        environmentOf(home, draft, { current: process.env })
-        return rewrites
-      },
+      environment: process.env,
+      rewrites: () => rewrites,
     })
     const { identity } = card
     const connections = identity.connections.map(({ name }) => name)

@@ -10,12 +10,15 @@ import { connectOperator } from './operator.ts'
 import { type ClientOptions, withOperatorOptions } from './options.ts'
 import { print, printFields, printJson, printTable, tell } from './terminal.ts'
 
-type Options = ClientOptions & { config?: string; speed?: string }
+type Options = ClientOptions & { config?: string; speed?: string; identity?: string }
 
 /** `hoop-access sessions`: what happened. */
 export function addSessions(program: Command): void {
   const sessions = program.command('sessions').description('see what happened')
-  withOperatorOptions(sessions.command('list')).description('the sessions, newest first').action(list)
+  withOperatorOptions(sessions.command('list'))
+    .description('the sessions, newest first')
+    .option('--identity <id>', 'only those of this identity and of identities below it')
+    .action(list)
   withOperatorOptions(sessions.command('show')).description('one session').argument('<id>').action(show)
   withOperatorOptions(sessions.command('replay'))
     .description('play a recording: requests, decisions, approvals and answers, as far as they verify')
@@ -25,8 +28,9 @@ export function addSessions(program: Command): void {
 }
 
 async function list(options: Options): Promise<void> {
+  const query = options.identity === undefined ? '' : `?identity=${encodeURIComponent(options.identity)}`
   const operator = await connectOperator(options)
-  const rows = await operator.list<SessionView>('/api/v1/sessions')
+  const rows = await operator.list<SessionView>(`/api/v1/sessions${query}`)
   operator.close()
   if (options.json === true) return printJson(rows)
   if (rows.length === 0) return tell('there was no session')

@@ -100,6 +100,15 @@ export function scopeOf(caller: Caller): string | undefined {
   return caller.kind === 'operator' ? undefined : requireIdentity(caller).id
 }
 
+/** For what is not there, and for what the caller may not know to be there: the same words. */
+export function notYours(what: 'approval' | 'identity' | 'session'): Refused {
+  return new Refused(
+    'not_found',
+    `there is no such ${what}, or it is not yours to see`,
+    what === 'identity' ? 'check the id' : `hoop-access ${what}s list shows those there are`,
+  )
+}
+
 function nobody(): Refused {
   return new Refused(
     'unauthenticated',

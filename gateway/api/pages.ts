@@ -1,5 +1,6 @@
 import type { FastifyReply } from 'fastify'
-import type { ApprovalView } from '../core/contract.ts'
+import type { ApprovalView, SessionView } from '../core/contract.ts'
+import type { IdentityRow } from './identity-rows.ts'
 
 /** Sends a page: no scripts, no frames, nothing from elsewhere (the headers say so too). */
 export function html(reply: FastifyReply, body: string): FastifyReply {
@@ -17,12 +18,12 @@ export function hello(url: string): string {
 
 /** What somebody sees who did not say who they are. */
 export function signIn(...commands: readonly string[]): string {
-  return `<h1>Hoop Access</h1><p>Look at it and answer it from a terminal:</p>${commands.map((command) => `<pre>${escape(command)}</pre>`).join('')}`
+  return `<h1>Hoop Access</h1><p>Look at it from a terminal:</p>${commands.map((command) => `<pre>${escape(command)}</pre>`).join('')}`
 }
 
 /** What is asked, for somebody who may see it. */
 export function approvalPage(view: ApprovalView): string {
-  const rows: readonly (readonly [string, string])[] = [
+  const rows: readonly Row[] = [
     ['State', view.state],
     ['Connection', view.connection],
     ['Identity', view.identity],
@@ -36,12 +37,59 @@ export function approvalPage(view: ApprovalView): string {
         [answer, `${person} at ${at}${reason === '' ? '' : `: ${reason}`}`] as const,
     ),
   ]
-  const table = rows.map(([name, value]) => `<tr><th>${escape(name)}<td>${escape(value)}`).join('')
   const how =
     view.state === 'pending'
       ? `<p>Answer it from a terminal:</p><pre>hoop-access approvals approve ${escape(view.id)}\nhoop-access approvals deny ${escape(view.id)}</pre>`
       : ''
-  return `<h1>${escape(view.id)}</h1><pre>${escape(view.statement)}</pre><table>${table}</table>${how}`
+  return `<h1>${escape(view.id)}</h1><pre>${escape(view.statement)}</pre>${table(rows)}${how}`
+}
+
+/** What happened in a session, in numbers, and how to see it played. */
+export function sessionPage(view: SessionView): string {
+  const rows: readonly Row[] = [
+    ['Stage', view.stage],
+    ['Identity', view.identity, `/identities/${view.identity}`],
+    ['Connection', `${view.connection} (${view.protocol})`],
+    ['Began', view.started_at],
+    ['Ended', view.ended_at === null ? 'it runs' : `${view.ended_at}: ${view.end ?? ''}`],
+    ['Allowed', String(view.allowed)],
+    ['Held', String(view.held)],
+    ['Denied', String(view.denied)],
+    ['Masked values', String(view.masked)],
+  ]
+  return `<h1>${escape(view.id)}</h1>${table(rows)}<p>Its recording, from a terminal:</p><pre>hoop-access sessions replay ${escape(view.id)}</pre>`
+}
+
+/** Who an identity is, where it came from, and the sessions of it and of those below it. */
+export function identityPage(row: IdentityRow, sessions: readonly SessionView[]): string {
+  const rows: readonly Row[] = [
+    ['Stage', row.stage],
+    ...(row.parent === null ? [] : [['Child of', row.parent, `/identities/${row.parent}`] as const]),
+    ['Made', row.created_at],
+    ['Expires', row.expires_at],
+    ...(row.revoked_at === null ? [] : [['Revoked', `${row.revoked_at}: ${row.revoked_why ?? ''}`] as const]),
+    ['Issuer', row.issuer],
+    ...Object.entries(row.claims),
+  ]
+  const used = sessions.map(
+    ({ id, stage, connection, allowed, held, denied, masked }): Row => [
+      `${stage} on ${connection}`,
+      `${id}: ${allowed} allowed, ${held} held, ${denied} denied, ${masked} values masked`,
+      `/sessions/${id}`,
+    ],
+  )
+  return `<h1>${escape(row.id)}</h1>${table(rows)}<h2>Sessions</h2>${used.length === 0 ? '<p>None.</p>' : table(used)}`
+}
+
+/** A name, a value, and where the value leads. */
+type Row = readonly [string, string, string?]
+
+function table(rows: readonly Row[]): string {
+  const cells = rows.map(([name, value, path]) => {
+    const text = escape(value)
+    return `<tr><th>${escape(name)}<td>${path === undefined ? text : `<a href="${escape(path)}">${text}</a>`}`
+  })
+  return `<table>${cells.join('')}</table>`
 }
 
 const entities: Readonly<Record<string, string>> = {

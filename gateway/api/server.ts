@@ -13,6 +13,7 @@ import { approvalRoutes } from './routes/approvals.ts'
 import { discovery } from './routes/discovery.ts'
 import { identityRoutes } from './routes/identity.ts'
 import { oauth } from './routes/oauth.ts'
+import { pageRoutes } from './routes/pages.ts'
 import { probes } from './routes/probes.ts'
 import { sessionRoutes } from './routes/sessions.ts'
 
@@ -123,7 +124,7 @@ async function build(
   })
   await app.register((scope) => oauth(scope, parts))
   await app.register((scope, _, done) => {
-    for (const routes of [discovery, identityRoutes, approvalRoutes, sessionRoutes, probes])
+    for (const routes of [discovery, identityRoutes, approvalRoutes, sessionRoutes, pageRoutes, probes])
       routes(scope, parts)
     done()
   })

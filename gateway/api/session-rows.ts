@@ -7,18 +7,20 @@ import type { ApiParts } from './parts.ts'
 type Row = Selectable<Tables['sessions']>
 type Parts = Pick<ApiParts, 'store' | 'sessions' | 'url'>
 
-/** Sessions, newest first. `within` limits them to an identity and those below it. */
+/** Sessions, newest first. `within` (what the caller may see) and `identity` limit them to an identity and those below it. */
 export async function listSessions(
   parts: Parts,
   filter: {
     readonly within?: string | undefined
+    readonly identity?: string | undefined
     readonly state?: 'running' | 'ended' | undefined
     readonly before?: string | undefined
     readonly limit: number
   },
 ): Promise<SessionView[]> {
   let rows = parts.store.db.selectFrom('sessions').selectAll()
-  if (filter.within !== undefined) rows = rows.where('identity', 'in', selfAndBelow(filter.within))
+  for (const top of [filter.within, filter.identity])
+    if (top !== undefined) rows = rows.where('identity', 'in', selfAndBelow(top))
   if (filter.state !== undefined)
     rows = rows.where('ended_at', filter.state === 'running' ? 'is' : 'is not', null)
   if (filter.before !== undefined) {

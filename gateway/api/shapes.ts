@@ -122,6 +122,7 @@ export const approvalQuery = z.strictObject({
 })
 export const sessionQuery = z.strictObject({
   state: z.enum(['running', 'ended']).optional(),
+  identity: identityId.optional().describe('of this identity and those below it'),
   limit,
   before: sessionId.optional(),
 })

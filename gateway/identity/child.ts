@@ -42,7 +42,7 @@ async function proveSelf(
       method: request.method,
       url: request.url,
       token: form.subjectToken,
-      presented: false,
+      presented: true,
     })
     if (!sameText(proof.key.thumbprint, self.thumbprint)) {
       throw new Refused(

@@ -28,8 +28,9 @@ export class Proofs {
   }
 
   /**
-   * Rejects with `Refused` `invalid_proof`. The proof must name the access token (`ath`) where one is presented (RFC 9449 §7);
-   * at the token endpoint, where it is a parameter, a proof may name it (`presented` false) and must then name the right one.
+   * Rejects with `Refused` `invalid_proof`. The proof must name the access token (`ath`) where one is presented (RFC 9449
+   * §4.3), in a header or as the subject of an exchange. With a platform's token (`presented` false), which is no access
+   * token, it may, and must then name the right one.
    */
   async verify(
     proof: string,

@@ -70,12 +70,20 @@ export class Identities {
 
   /** The identity that a proof of the data path proves. Rejects with `Refused`: `unauthenticated`, `identity_ended`, `identity_expired`. */
   async identify(proof: Proof): Promise<Identity> {
-    const identity =
-      proof.kind === 'certificate'
-        ? await this.#byCertificate(proof.der)
-        : await this.#byBareToken(proof.token)
+    const identity = await this.#byProof(proof)
     identity.assertAlive(this.#tools.now())
     return identity
+  }
+
+  #byProof(proof: Proof): Promise<LiveIdentity> {
+    switch (proof.kind) {
+      case 'certificate':
+        return this.#byCertificate(proof.der)
+      case 'key':
+        return this.#byKey(proof.thumbprint)
+      case 'token':
+        return this.#byBareToken(proof.token)
+    }
   }
 
   /** The identity that sends an HTTP request: by client certificate, DPoP (RFC 9449 §7.1), or a bearer token where that is enough. Rejects like `identify`, and with `invalid_proof`. */
@@ -156,6 +164,26 @@ export class Identities {
     throw unauthenticated(
       `identities of stage ${identity.stage} are used only with their key, and a token alone was shown`,
     )
+  }
+
+  /** A key names its identity only while no other lives with it. */
+  async #byKey(thumbprint: string): Promise<LiveIdentity> {
+    const { store, tree, now } = this.#tools
+    const rows = await store.db
+      .selectFrom('identities')
+      .select(['id', 'expires_at', 'revoked_at'])
+      .where('thumbprint', '=', thumbprint)
+      .orderBy('expires_at', 'desc')
+      .limit(16)
+      .execute()
+    const [first, second] = rows
+      .map((row) => ({ id: row.id, over: row.revoked_at !== null || Number(row.expires_at) <= now() }))
+      .sort((a, b) => Number(a.over) - Number(b.over))
+    const identity = first === undefined ? null : await tree.load(first.id)
+    if (identity === null) throw unauthenticated('the key is of no identity of this gateway')
+    if (second !== undefined && !second.over)
+      throw unauthenticated('several identities have this key, so it does not say which one is meant')
+    return identity
   }
 
   async #byToken(token: string): Promise<LiveIdentity> {

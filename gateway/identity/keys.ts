@@ -25,6 +25,8 @@ export interface Keys {
   }
   /** Ed25519: signs recordings. */
   readonly recording: { readonly kid: string; readonly privateKey: KeyObject; readonly publicKey: KeyObject }
+  /** P-256: the SSH host key. */
+  readonly sshHost: KeyObject
   /** 32 bytes that key the digests of values. */
   readonly digestKey: Uint8Array
   /** PEM of the authority that signs the gateway's own server certificates: what clients trust, and what is pinned. */
@@ -66,6 +68,7 @@ export async function openKeys(
   ensurePrivateFolder(folder)
   const tokenKey = keepKey(folder, 'token.key', 'P-256')
   const recordingKey = keepKey(folder, 'recording.key', 'Ed25519')
+  const sshHost = keepKey(folder, 'ssh-host.key', 'P-256')
   const digestKey = keepFile(folder, 'digest.key', () => randomBytes(32))
   if (digestKey.byteLength !== 32) throw new GatewayError('invalid_config', `${folder}/digest.key is damaged`)
   const server = await keepAuthority(folder, { file: 'ca', use: 'server', now: now() })
@@ -93,6 +96,7 @@ export async function openKeys(
     trustDomain,
     token,
     recording,
+    sshHost,
     digestKey,
     caPem: server.pem,
     clientCaPem: client.pem,

@@ -61,6 +61,21 @@ const matrix: readonly [string, () => string, Readonly<Record<Who, number>>][] =
     { nobody: 401, other: 200, child: 200, root: 200, operator: 403 },
   ],
   ['GET /api/v1/identities', () => '', { nobody: 401, other: 200, child: 200, root: 200, operator: 200 }],
+  [
+    'GET /api/v1/identities/',
+    () => child.answer.identity,
+    { nobody: 401, other: 404, child: 200, root: 200, operator: 200 },
+  ],
+  [
+    'GET /identities/',
+    () => child.answer.identity,
+    { nobody: 200, other: 404, child: 200, root: 200, operator: 200 },
+  ],
+  [
+    'GET /sessions/',
+    () => of.child.session,
+    { nobody: 200, other: 404, child: 200, root: 200, operator: 200 },
+  ],
   ['GET /api/v1/approvals', () => '', { nobody: 401, other: 200, child: 200, root: 200, operator: 200 }],
   [
     'GET /api/v1/approvals/',
@@ -124,7 +139,7 @@ describe('who may see what', () => {
   it('every route of the interface is in the matrix above, or below', async () => {
     const { json } = await house.ask({ path: '/openapi.json' })
     const known = new Set(matrix.map(([route]) => route.split(' ')[1]?.replace(/\/$/, '/{id}') ?? ''))
-    for (const path of ['/', '/sessions/{id}', '/oauth/token', '/oauth/revoke']) known.add(path)
+    for (const path of ['/', '/oauth/token', '/oauth/revoke']) known.add(path)
     for (const answer of ['approve', 'deny']) known.add(`/api/v1/approvals/{id}/${answer}`)
     const { paths } = json as { paths: Record<string, unknown> }
     expect(Object.keys(paths).filter((path) => !known.has(path))).toEqual([])
@@ -199,6 +214,46 @@ describe('who may see what', () => {
     expect(anonymous.body).not.toContain('child')
     const missing = await house.ask({ path: `/approvals/apr_${'a'.repeat(26)}` })
     expect(missing.body.replaceAll(/apr_\w+/g, '')).toBe(anonymous.body.replaceAll(/apr_\w+/g, ''))
+  })
+
+  it('the pages of an identity and of a session show it to those who may see it, and say the same to all others', async () => {
+    const pages = [
+      [`/identities/${child.answer.identity}`, 'migrate', `/identities/idn_${'a'.repeat(26)}`],
+      [`/sessions/${of.child.session}`, 'orders-db', `/sessions/ses_${'a'.repeat(26)}`],
+    ] as const
+    for (const [path, shown, none] of pages) {
+      const seen = await house.ask({ path, as: root })
+      expect(seen.body).toContain(shown)
+      expect(seen.headers['content-security-policy']).toContain("default-src 'none'")
+      const anonymous = await house.ask({ path })
+      expect(anonymous.body).toMatch(/<pre>hoop-access sessions /)
+      expect(anonymous.body).not.toContain(shown)
+      const missing = await house.ask({ path: none })
+      const plain = (text: string): string => text.replaceAll(/(idn|ses)_\w+/g, '')
+      expect(plain(missing.body)).toBe(plain(anonymous.body))
+    }
+    const links = (await house.ask({ path: `/identities/${child.answer.identity}`, as: root })).body
+    expect(links).toContain(`href="/sessions/${of.child.session}"`)
+    expect(links).toContain(`href="/identities/${root.answer.identity}"`)
+  })
+
+  it('what claims say is text in a page, never markup', async () => {
+    const nasty = '<script>alert(1)</script>"\''
+    const job = await startJob(house.gateway, { claims: { ref: 'refs/heads/x', actor: nasty } })
+    const { body } = await house.ask({ path: `/identities/${job.answer.identity}`, as: 'operator' })
+    expect(body).toContain('&lt;script&gt;alert(1)&lt;/script&gt;&quot;&#39;')
+    expect(body).not.toContain('<script')
+  })
+
+  it('sessions of one identity are those of it and below, and only as far as the caller may see', async () => {
+    const ids = async (identity: string, who: Who): Promise<unknown[]> => {
+      const { json } = await house.ask({ path: `/api/v1/sessions?identity=${identity}`, ...as(who) })
+      return (json as { id: string }[]).map(({ id }) => id)
+    }
+    expect(await ids(child.answer.identity, 'operator')).toEqual([of.child.session])
+    expect(await ids(root.answer.identity, 'operator')).toHaveLength(2)
+    expect(await ids(root.answer.identity, 'child')).toEqual([of.child.session])
+    expect(await ids(root.answer.identity, 'other')).toEqual([])
   })
 
   it('a recording comes as it is', async () => {

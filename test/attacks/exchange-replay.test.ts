@@ -146,6 +146,21 @@ describe('a proof of a key', () => {
     ).rejects.toMatchObject({ code: 'invalid_proof' })
   })
 
+  test('must name the token that it renews or delegates, and no other', async () => {
+    const job = await startJob(gateway)
+    for (const token of [undefined, `${job.answer.access_token}x`]) {
+      for (const child of [{}, { child: makeKey() }]) {
+        const dpop = await job.key.prove(token === undefined ? {} : { token })
+        await expect(
+          exchangeOwn(gateway, { parent: job, ...child, request: { dpop } }),
+        ).rejects.toMatchObject({
+          code: 'invalid_proof',
+          message: expect.stringContaining('ath'),
+        })
+      }
+    }
+  })
+
   test('is wanted even where the stage lets a token alone be used', async () => {
     const job = await startJob(gateway, { scope: 'stage:bare' })
     await expect(exchangeOwn(gateway, { parent: job, request: { dpop: null } })).rejects.toMatchObject({

@@ -1,17 +1,17 @@
 import { execFileSync } from 'node:child_process'
 import { createPrivateKey, X509Certificate } from 'node:crypto'
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { decodeProtectedHeader, EmbeddedJWK, jwtVerify } from 'jose'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { connectGateway } from '../../client/connect.ts'
-import { makeHome, readHome, removeHome, writePrivate } from '../../client/home.ts'
+import { claimHome, makeHome, readHome, removeHome, writePrivate } from '../../client/home.ts'
 import { makeKey } from '../../client/key.ts'
 import { openIdentity, type Opened } from '../../client/open.ts'
 import { opensshKey } from '../../client/openssh.ts'
 import { choosePlatform } from '../../client/platform.ts'
-import { environmentOf } from '../../client/settings.ts'
+import { environmentOf, tokenVariables } from '../../client/settings.ts'
 import { type GatewayApi, ordersDb, startGatewayApi } from '../fakes/gateway-api.ts'
 
 let folder: string
@@ -27,6 +27,7 @@ async function open(api: GatewayApi, home: string, rewrites: Record<string, stri
   return openIdentity(connected, home, {
     source: { kind: 'platform', platform },
     wish: { scope: 'stage:test', ttl: undefined },
+    environment: {},
     rewrites: () => rewrites,
   })
 }
@@ -115,6 +116,45 @@ describe('the private folder', () => {
   })
 })
 
+describe('the folder that HOOP_HOME names', () => {
+  test('is made for its owner only, or taken when it is empty; without a name a new one is made', async () => {
+    const path = join(folder, 'home')
+    expect(await claimHome({ HOOP_HOME: path })).toBe(path)
+    expect((await stat(path)).mode & 0o777).toBe(0o700)
+    expect(await claimHome({ HOOP_HOME: path })).toBe(path)
+    expect(await claimHome({ HOOP_HOME: '', RUNNER_TEMP: folder })).toContain(join(folder, 'hoop-'))
+  })
+
+  test('is refused when it holds something else, is open to others, or is no absolute path', async () => {
+    await writeFile(join(folder, 'thesis.txt'), 'mine')
+    for (const HOOP_HOME of [folder, join(folder, 'thesis.txt'), 'relative/home', '/proc/nowhere/home'])
+      await expect(claimHome({ HOOP_HOME })).rejects.toMatchObject({ code: 'bad_home' })
+    expect(await readdir(folder)).toEqual(['thesis.txt'])
+    const open = join(folder, 'open')
+    await mkdir(open)
+    await chmod(open, 0o755)
+    await expect(claimHome({ HOOP_HOME: open })).rejects.toMatchObject({ code: 'bad_home' })
+  })
+
+  test('is refused while its identity is in force, with the hint to close it, and taken once that is over', async () => {
+    const path = join(folder, 'home')
+    const live = await startGatewayApi()
+    await open(live, await claimHome({ HOOP_HOME: path }))
+    await expect(claimHome({ HOOP_HOME: path })).rejects.toMatchObject({
+      code: 'home_in_use',
+      next: expect.stringContaining('close'),
+    })
+    const { card, held } = await readHome(path)
+    const identity = { ...card.identity, expires_at: new Date(Date.now() - 1000).toISOString() }
+    await writePrivate(path, 'identity.json', JSON.stringify({ ...card, identity }))
+    expect(await claimHome({ HOOP_HOME: path })).toBe(path)
+    const next = await open(live, path)
+    expect((await readHome(path)).held.token).toBe(next.held.token)
+    expect(next.held.token).not.toBe(held.token)
+    await live.close()
+  })
+})
+
 describe('the variables', () => {
   test('with one database, libpq is led to it; with two, only by service', async () => {
     const one = await startGatewayApi()
@@ -146,7 +186,7 @@ describe('the variables', () => {
     const without = environmentOf('/h', card, { current: { PGHOSTADDR: '10.0.0.1' } })
     expect(JSON.stringify(without)).not.toContain(held.token)
     expect(without.PGHOSTADDR).toBe('')
-    const given = environmentOf('/h', card, { current: {}, token: held.token })
+    const given = { ...environmentOf('/h', card, { current: {} }), ...tokenVariables(held.token) }
     expect([given.HOOP_TOKEN, given.PGPASSWORD]).toEqual([held.token, held.token])
     await api.close()
   })

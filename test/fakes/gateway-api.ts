@@ -137,8 +137,8 @@ export async function startGatewayApi(options: GatewayApiOptions = {}): Promise<
     for (const name of form.keys()) if (!known.includes(name)) throw new Violation(`unknown field ${name}`)
     if (form.get('grant_type') !== grantType) throw new Violation('grant_type')
     const subject = form.get('subject_token') ?? ''
-    const proof = await proofOf(request, null)
     const own = form.get('subject_token_type') === `${type}access_token`
+    const proof = await proofOf(request, own ? subject : null)
     if (!own) {
       if (form.get('subject_token_type') !== `${type}id_token`) throw new Violation('subject_token_type')
       idTokens.push(subject)

@@ -10,7 +10,6 @@ import { makeHome } from '../../client/home.ts'
 import { openIdentity } from '../../client/open.ts'
 import { choosePlatform } from '../../client/platform.ts'
 import { readConnections, readDuration, scopeOf } from '../../client/scope.ts'
-import { environmentOf } from '../../client/settings.ts'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { type RunningGateway, startGateway } from '../../gateway/main.ts'
 import { accounts, secrets, shop, writeConfig } from '../demo/shop.ts'
@@ -41,7 +40,7 @@ export interface Stack {
 
 /** One job with its identity. */
 export interface Job {
-  readonly env: Record<string, string>
+  readonly env: Readonly<Record<string, string>>
   readonly held: Held
   readonly home: string
   revoke(): Promise<void>
@@ -85,15 +84,16 @@ export async function startStack(
         { repository_id: '1296269', ref: 'refs/heads/main', ...claims, run_id: String(homes.length) },
         { aud: url },
       )
-      const { held, card } = await openIdentity(connected, home, {
+      const { held, settings } = await openIdentity(connected, home, {
         source: { kind: 'platform', platform: choosePlatform('token', { HOOP_ID_TOKEN }) },
         wish: { scope: scopeOf(stage, readConnections(connections)), ttl: readDuration(ttl) },
+        environment: {},
         rewrites: () => ({}),
       })
       return {
         home,
         held,
-        env: environmentOf(home, card, { current: {} }),
+        env: settings,
         revoke: () => revoke(connected.transport, held),
       }
     },

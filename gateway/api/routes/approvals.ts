@@ -1,7 +1,6 @@
 import { z } from 'zod'
 import { Refused } from '../../core/errors.ts'
-import { scopeOf } from '../caller.ts'
-import { approvalPage, html, signIn } from '../pages.ts'
+import { notYours, scopeOf } from '../caller.ts'
 import type { Routes } from '../parts.ts'
 import { answerBody, approvalId, approvalQuery, approvalView, limitOf, problem, schemaOf } from '../shapes.ts'
 
@@ -44,7 +43,7 @@ export const approvalRoutes: Routes = (app, parts) => {
     async (request, reply) => {
       const within = scopeOf(await parts.caller(request, reply))
       const found = await approvals.show(idOf(request.params), within)
-      if (found === null) throw noApproval()
+      if (found === null) throw notYours('approval')
       return found
     },
   )
@@ -75,7 +74,7 @@ export const approvalRoutes: Routes = (app, parts) => {
         const { reason } = answerBody.parse(request.body)
         const outcome = await approvals.answer(id, { person: 'operator', gate: 'console', answer, reason })
         const view = await approvals.show(id)
-        if (view === null) throw noApproval()
+        if (view === null) throw notYours('approval')
         if (outcome.kind !== 'late') return view
         throw new Refused(
           'already_decided',
@@ -85,50 +84,4 @@ export const approvalRoutes: Routes = (app, parts) => {
       },
     )
   }
-
-  // The link that people get: what is asked is shown only to those who may see it, and to others not even whether it exists.
-  app.get(
-    '/approvals/:id',
-    {
-      schema: {
-        summary: 'The page of an approval',
-        tags: ['approvals'],
-        params: byId,
-        produces: ['text/html'],
-      },
-    },
-    async (request, reply) => {
-      const id = idOf(request.params)
-      const caller = await parts.caller(request, reply)
-      if (caller.kind === 'nobody')
-        return html(reply, signIn(`hoop-access approvals show ${id}`, `hoop-access approvals approve ${id}`))
-      const view = await approvals.show(id, scopeOf(caller))
-      if (view === null) throw noApproval()
-      return html(reply, approvalPage(view))
-    },
-  )
-
-  app.get(
-    '/sessions/:id',
-    {
-      schema: {
-        summary: 'The page of a session',
-        tags: ['sessions'],
-        params: schemaOf(z.object({ id: z.string().regex(/^ses_[a-z2-7]{26}$/) })),
-        produces: ['text/html'],
-      },
-    },
-    (request, reply) => {
-      const { id } = z.object({ id: z.string() }).parse(request.params)
-      return html(reply, signIn(`hoop-access sessions show ${id}`, `hoop-access sessions replay ${id}`))
-    },
-  )
-}
-
-function noApproval(): Refused {
-  return new Refused(
-    'not_found',
-    'there is no such approval, or it is not yours to see',
-    'hoop-access approvals list shows those there are',
-  )
 }

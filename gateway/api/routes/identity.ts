@@ -1,12 +1,19 @@
-import { sql } from 'kysely'
 import { z } from 'zod'
-import { selfAndBelow } from '../../approvals/rows.ts'
 import type { ConnectionView, IdentityView } from '../../core/contract.ts'
 import { type Identity, chainOf } from '../../core/identity.ts'
 import type { Config } from '../../policy/schema.ts'
-import { requireIdentity, scopeOf } from '../caller.ts'
+import { notYours, requireIdentity, scopeOf } from '../caller.ts'
+import { findIdentity, listIdentities } from '../identity-rows.ts'
 import type { Routes } from '../parts.ts'
-import { activityView, identityQuery, identityRow, identityView, limitOf, schemaOf } from '../shapes.ts'
+import {
+  activityView,
+  identityId,
+  identityQuery,
+  identityRow,
+  identityView,
+  limitOf,
+  schemaOf,
+} from '../shapes.ts'
 import { listSessions } from '../session-rows.ts'
 
 const ACTIVITY_CAP = 500
@@ -39,37 +46,22 @@ export const identityRoutes: Routes = (app, parts) => {
     async (request, reply) => {
       const within = scopeOf(await parts.caller(request, reply))
       const query = identityQuery.parse(request.query)
-      let rows = store.db.selectFrom('identities').selectAll()
-      if (within !== undefined) rows = rows.where('id', 'in', selfAndBelow(within))
-      if (query.before !== undefined) {
-        rows = rows.where(
-          sql<boolean>`(created_at, id) < (select created_at, id from identities where id = ${query.before})`,
-        )
-      }
-      const found = await rows
-        .orderBy('created_at', 'desc')
-        .orderBy('id', 'desc')
-        .limit(limitOf(query))
-        .execute()
-      return found.map((row) => {
-        const { issuer, claims } = originSchema.parse(JSON.parse(row.origin))
-        return {
-          id: row.id,
-          parent: row.parent,
-          stage: row.stage,
-          created_at: iso(row.created_at),
-          expires_at: iso(row.expires_at),
-          revoked_at: row.revoked_at === null ? null : iso(row.revoked_at),
-          revoked_why: row.revoked_why,
-          issuer,
-          claims,
-        }
-      })
+      return listIdentities(store, { within, before: query.before, limit: limitOf(query) })
+    },
+  )
+
+  app.get(
+    '/api/v1/identities/:id',
+    described('One identity', identityRow, { params: schemaOf(z.object({ id: identityId })) }),
+    async (request, reply) => {
+      const within = scopeOf(await parts.caller(request, reply))
+      const { id } = z.object({ id: identityId }).parse(request.params)
+      const found = await findIdentity(store, id, within)
+      if (found === null) throw notYours('identity')
+      return found
     },
   )
 }
-
-const originSchema = z.object({ issuer: z.string(), claims: z.record(z.string(), z.string()) })
 
 function viewOf(
   identity: Identity,

@@ -2,9 +2,8 @@ import { createReadStream } from 'node:fs'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { z } from 'zod'
-import { Refused } from '../../core/errors.ts'
 import { findRecording, listLedgers } from '../../recording/files.ts'
-import { requireOperator, scopeOf } from '../caller.ts'
+import { notYours, requireOperator, scopeOf } from '../caller.ts'
 import type { Routes } from '../parts.ts'
 import { findSession, listSessions } from '../session-rows.ts'
 import { limitOf, schemaOf, sessionId, sessionQuery, sessionView } from '../shapes.ts'
@@ -28,7 +27,7 @@ export const sessionRoutes: Routes = (app, parts) => {
     async (request, reply) => {
       const within = scopeOf(await parts.caller(request, reply))
       const query = sessionQuery.parse(request.query)
-      return listSessions(parts, { within, state: query.state, before: query.before, limit: limitOf(query) })
+      return listSessions(parts, { ...query, within, limit: limitOf(query) })
     },
   )
 
@@ -45,7 +44,7 @@ export const sessionRoutes: Routes = (app, parts) => {
     async (request, reply) => {
       const within = scopeOf(await parts.caller(request, reply))
       const found = await findSession(parts, idOf(request.params), within)
-      if (found === null) throw noSession()
+      if (found === null) throw notYours('session')
       return found.view
     },
   )
@@ -65,9 +64,9 @@ export const sessionRoutes: Routes = (app, parts) => {
       const id = idOf(request.params)
       const found = await findSession(parts, id, within)
       // A child sees that its sessions were; what was said in them is for the job's root and for people.
-      if (found === null || (within !== undefined && found.root !== within)) throw noSession()
+      if (found === null || (within !== undefined && found.root !== within)) throw notYours('session')
       const path = await findRecording(parts.recordingsFolder, id)
-      if (path === null) throw noSession()
+      if (path === null) throw notYours('session')
       return reply.type(NDJSON).send(createReadStream(path))
     },
   )
@@ -85,12 +84,4 @@ export const sessionRoutes: Routes = (app, parts) => {
 
 async function* concatenate(folder: string, files: readonly string[]): AsyncGenerator<Buffer> {
   for (const file of files) yield* createReadStream(join(folder, file))
-}
-
-function noSession(): Refused {
-  return new Refused(
-    'not_found',
-    'there is no such session, or it is not yours to see',
-    'list sessions to see those that are',
-  )
 }
