@@ -52,14 +52,19 @@ export async function serve(protocol: Protocol, client: Duplex, house: House): P
     if (refused.code === 'internal')
       house.log.error({ err: error, protocol: protocol.name }, 'connection failed')
     conversation?.tell({ kind: 'refused', refused })
-    house.recordings.note({
-      kind: 'refused',
-      protocol: protocol.name,
-      code: refused.code,
-      why: refused.why,
-      client: address,
-      identity: identity?.id ?? null,
-    })
+    try {
+      house.recordings.note({
+        kind: 'refused',
+        protocol: protocol.name,
+        code: refused.code,
+        why: refused.why,
+        client: address,
+        identity: identity?.id ?? null,
+      })
+    } catch (failed) {
+      // Refused it is all the same; the next session is not let in while its record cannot be kept.
+      house.log.error({ err: failed, protocol: protocol.name }, 'a refusal could not be recorded')
+    }
   } finally {
     closeSoon(conversation?.client ?? client)
   }

@@ -1,4 +1,14 @@
-import { close, constants, fdatasync, fstatSync, fsync, open, openSync, writeSync } from 'node:fs'
+import {
+  close,
+  constants,
+  fdatasync,
+  fstatSync,
+  fsync,
+  ftruncateSync,
+  open,
+  openSync,
+  writeSync,
+} from 'node:fs'
 import { GatewayError } from '../core/errors.ts'
 
 /** How long what was written may stay in the kernel's memory only. */
@@ -12,6 +22,8 @@ export class AppendFile {
   readonly path: string
   readonly #fd: number
   #failure: GatewayError | null = null
+  /** The failure was of a write: what the disk holds is known, but for the end. */
+  #torn = false
   #dirty = false
   #timer: NodeJS.Timeout | null = null
   #running: Promise<void> | null = null
@@ -62,6 +74,7 @@ export class AppendFile {
         from += writeSync(this.#fd, bytes, from, bytes.length - from)
       } catch (error) {
         if (error instanceof Error && 'code' in error && error.code === 'EINTR') continue
+        this.#torn = this.#failure === null
         throw this.#fail(error)
       }
     }
@@ -71,6 +84,21 @@ export class AppendFile {
       // The failure is kept and thrown at the next call.
       if (this.#dirty) this.sync().catch((error: unknown) => this.#fail(error))
     }, onDiskWithin - 10).unref()
+  }
+
+  /**
+   * After a write that failed (a full disk): takes back what there is beyond `length`, so that it can be written again.
+   * Throws when a sync failed as well: that is for good.
+   */
+  mend(length: number): void {
+    if (!this.#torn) return this.check()
+    try {
+      ftruncateSync(this.#fd, length)
+    } catch (error) {
+      throw new GatewayError('recording_failed', `cannot mend ${this.path}`, { cause: error })
+    }
+    this.#torn = false
+    this.#failure = null
   }
 
   /** Resolves once all that was written before the call is on disk; calls at the same time share one fdatasync. */
@@ -102,7 +130,10 @@ export class AppendFile {
     this.#dirty = false
     this.#running = new Promise<void>((resolve) =>
       fdatasync(this.#fd, (error) => {
-        if (error !== null) this.#fail(error)
+        if (error !== null) {
+          this.#torn = false
+          this.#fail(error)
+        }
         this.#running = null
         resolve()
       }),

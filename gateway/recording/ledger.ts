@@ -16,6 +16,8 @@ export class Ledger {
   #second = 0
   #refusals = 0
   #unnoted = 0
+  /** A block is sealed and could not be written: it comes first when there is room again. */
+  #waiting = false
 
   /** `from` as `Chain` takes it: where the file ends. */
   constructor(
@@ -34,14 +36,14 @@ export class Ledger {
   }
 
   note(event: LedgerEvent): void {
-    this.#file.check()
+    this.#ready()
     if (event.kind === 'refused') this.#noteRefusal(event)
     else this.#append(event)
   }
 
   /** Signs what is new, and says how many refusals were only counted. Call it every second or so. */
   tick(): void {
-    this.#file.check()
+    this.#ready()
     if (this.#unnoted > 0 && Math.floor(Date.now() / 1000) !== this.#second) this.#noteUnnoted()
     if (this.#chain.unsigned > 0) this.#write(true)
   }
@@ -52,6 +54,7 @@ export class Ledger {
 
   /** Signs and closes. */
   async close(): Promise<void> {
+    this.#ready()
     this.#noteUnnoted()
     if (this.#chain.unsigned > 0) this.#write(true)
     await this.#file.close()
@@ -89,6 +92,13 @@ export class Ledger {
     this.#write(this.#chain.unsigned >= signEveryBlocks)
   }
 
+  /** Throws while the ledger cannot be written; what could not be written before is written first. */
+  #ready(): void {
+    if (!this.#waiting) return this.#file.check()
+    this.#file.mend(this.#length)
+    this.#appendSealed()
+  }
+
   #write(signed: boolean): void {
     if (this.#file.size !== this.#length) {
       throw new GatewayError(
@@ -99,13 +109,19 @@ export class Ledger {
     try {
       if (signed) this.#chain.sign(Date.now())
       else this.#chain.seal()
-      const bytes = this.#chain.take()
-      this.#length += bytes.length
-      this.#file.write(bytes)
-      this.#chain.taken()
+      this.#appendSealed()
     } catch (error) {
       if (error instanceof GatewayError) throw error
       throw new GatewayError('recording_failed', 'cannot write the ledger', { cause: error })
     }
+  }
+
+  #appendSealed(): void {
+    this.#waiting = true
+    const bytes = this.#chain.take()
+    this.#file.write(bytes)
+    this.#length += bytes.length
+    this.#chain.taken()
+    this.#waiting = false
   }
 }

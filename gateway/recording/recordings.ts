@@ -110,6 +110,8 @@ class DiskRecordings implements Recordings {
     try {
       if (this.#ticks % checkpointEvery === 0) this.#checkpoint()
       this.#ledger.tick()
+      if (this.#failed) this.#log.info({}, 'the ledger can be written again')
+      this.#failed = false
     } catch (error) {
       // Whoever writes next gets the same error; saying it once a second would only fill the log.
       if (!this.#failed)

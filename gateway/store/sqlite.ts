@@ -9,11 +9,21 @@ import {
   SqliteIntrospector,
   SqliteQueryCompiler,
 } from 'kysely'
+import { GatewayError } from '../core/errors.ts'
 
 /** Takes the write lock when a transaction begins: one that reads first and writes later could otherwise fail half-way with SQLITE_BUSY. */
 class ImmediateDriver extends SqliteDriver {
   override async beginTransaction(connection: DatabaseConnection): Promise<void> {
     await connection.executeQuery(CompiledQuery.raw('begin immediate'))
+  }
+
+  /** On a full disk SQLite has rolled back by itself, and a second time is an error that would hide the first. */
+  override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
+    try {
+      await super.rollbackTransaction(connection)
+    } catch (error) {
+      if (!(error instanceof Error) || !error.message.includes('no transaction is active')) throw error
+    }
   }
 }
 
@@ -37,11 +47,24 @@ function openDatabase(path: string): SqliteDatabase {
       const statement = database.prepare(sql)
       return {
         reader: statement.columns().length > 0,
-        all: (parameters) => statement.all(...parameters.map(input)),
-        run: (parameters) => statement.run(...parameters.map(input)),
+        all: (parameters) => written(() => statement.all(...parameters.map(input))),
+        run: (parameters) => written(() => statement.run(...parameters.map(input))),
         iterate: (parameters) => statement.iterate(...parameters.map(input)),
       }
     },
+  }
+}
+
+/** SQLITE_IOERR and SQLITE_FULL (https://sqlite.org/rescode.html), whatever their extension: the disk's fault, not the statement's. */
+const diskFaults: readonly unknown[] = [10, 13]
+
+function written<T>(write: () => T): T {
+  try {
+    return write()
+  } catch (error) {
+    if (error instanceof Error && 'errcode' in error && diskFaults.includes(Number(error.errcode) & 0xff))
+      throw new GatewayError('recording_failed', 'the database cannot be written', { cause: error })
+    throw error
   }
 }
 

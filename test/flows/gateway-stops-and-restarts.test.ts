@@ -47,7 +47,9 @@ test('after kill -9 nothing that was written is lost, and the record still verif
   const [session] = JSON.parse((await hoop('sessions', 'list', '--json', '--config', config)).out)
   expect(session.ended_at).not.toBeNull()
   const ledger = await readFile(join(folder, 'data/recordings/ledger.jsonl'), 'utf8')
-  expect(ledger).toMatch(new RegExp(`"kind":"session-recovered".*${session.id}|${session.id}.*"session-recovered"`))
+  expect(ledger).toMatch(
+    new RegExp(`"kind":"session-recovered".*${session.id}|${session.id}.*"session-recovered"`),
+  )
   const [day = ''] = session.started_at.split('T')
   const recording = await readFile(join(folder, 'data/recordings', day, `${session.id}.jsonl`), 'utf8')
   expect(recording).toContain('before the end')

@@ -14,14 +14,15 @@ import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { type RunningGateway, startGateway } from '../../gateway/main.ts'
 import { accounts, secrets, shop, writeConfig } from '../demo/shop.ts'
 import { type GithubOidc, startGithubOidc } from '../fakes/github-oidc.ts'
-import { executable } from '../servers/gateway.ts'
+import { executable, type RunningGateway as GatewayProcess, startGatewayProcess } from '../servers/gateway.ts'
 import { type PostgresServer, startPostgres } from '../servers/postgres.ts'
 
 /** A gateway with its shop's database and issuer, all real, for one test file. */
-export interface Stack {
+export interface Stack<Gateway = RunningGateway> {
   readonly postgres: PostgresServer
   readonly oidc: GithubOidc
-  readonly gateway: RunningGateway
+  readonly gateway: Gateway
+  readonly url: string
   readonly config: string
   readonly data: string
   /** Opens an identity of a stage as a client would. */
@@ -54,18 +55,61 @@ export interface Ran {
 
 export const hasPsql = spawnSync('psql', ['--version']).status === 0
 
-/** Starts it; `edit` changes the demo's hoop.yaml before the gateway reads it. */
-export async function startStack(
-  options: { edit?: (yaml: string) => string; seed?: string } = {},
-): Promise<Stack> {
+/** How to start it; `edit` changes the demo's hoop.yaml before the gateway reads it. */
+interface StackOptions {
+  readonly edit?: (yaml: string) => string
+  readonly seed?: string
+  /** Called with the gateway's data folder before the gateway starts. */
+  readonly prepare?: (data: string) => void
+}
+
+/** Starts it, the gateway within this process. */
+export function startStack(options: StackOptions = {}): Promise<Stack> {
+  const log = pino({ level: process.env.HOOP_LOG_LEVEL ?? 'fatal' }, pino.destination(2))
+  return build(options, {
+    start: (config) => startGateway({ config, env: secrets, version: 'test', log }),
+    stop: (gateway) => gateway.close(0),
+  })
+}
+
+/** A gateway in a process of its own, which can be stopped and started again. */
+export interface SeparateGateway {
+  process: GatewayProcess
+  /** Ends it by a signal, and starts another on the same data. */
+  restart(signal?: NodeJS.Signals): Promise<void>
+}
+
+/** Starts it, the gateway in a process of its own. */
+export function startSeparateStack(options: StackOptions = {}): Promise<Stack<SeparateGateway>> {
+  return build(options, {
+    async start(config) {
+      const gateway: SeparateGateway = {
+        process: await startGatewayProcess(config, secrets),
+        async restart(signal) {
+          await gateway.process.stop(signal)
+          gateway.process = await startGatewayProcess(config, secrets)
+        },
+      }
+      return gateway
+    },
+    stop: async (gateway) => {
+      await gateway.process.stop('SIGKILL')
+    },
+  })
+}
+
+async function build<Gateway>(
+  options: StackOptions,
+  how: { start: (config: string) => Promise<Gateway>; stop: (gateway: Gateway) => Promise<void> },
+): Promise<Stack<Gateway>> {
   const folder = await mkdtemp(join(tmpdir(), 'hoop-flow-'))
   const [postgres, oidc] = await Promise.all([startPostgres({ tls: true }), startGithubOidc()])
   await postgres.query('CREATE DATABASE shop')
   await postgres.query(shop + accounts + (options.seed ?? ''), { database: 'shop' })
   const { path, url } = await writeConfig({ folder, issuer: oidc.url, database: postgres, ...options })
-  const log = pino({ level: process.env.HOOP_LOG_LEVEL ?? 'fatal' }, pino.destination(2))
-  const gateway = await startGateway({ config: path, env: secrets, version: 'test', log })
   const data = join(folder, 'data')
+  options.prepare?.(data)
+  const gateway = await how.start(path)
   const homes: string[] = []
 
   const operator = (...args: string[]): Promise<Ran> =>
@@ -74,6 +118,7 @@ export async function startStack(
     postgres,
     oidc,
     gateway,
+    url,
     config: path,
     data,
     async open(stage, { connections = '', claims = {}, ttl } = {}) {
@@ -119,7 +164,7 @@ export async function startStack(
       return found
     },
     async close() {
-      await gateway.close(0)
+      await how.stop(gateway)
       await oidc.close()
       await postgres.stop()
       await rm(folder, { recursive: true, force: true })

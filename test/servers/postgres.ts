@@ -17,12 +17,12 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { createRequire } from 'node:module'
-import { createServer } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { basename, dirname, join, relative } from 'node:path'
 import { promisify } from 'node:util'
 import pg from 'pg'
 import { makeAuthority } from './certificates.ts'
+import { freePort } from './port.ts'
 
 /** A running PostgreSQL of its own, on the loopback address. */
 export interface PostgresServer {
@@ -250,16 +250,4 @@ function nobody(): { uid: number; gid: number } {
   const passwd = existsSync('/etc/passwd') ? readFileSync('/etc/passwd', 'utf8') : ''
   const found = /^nobody:[^:]*:(\d+):(\d+):/m.exec(passwd)
   return { uid: Number(found?.[1] ?? 65_534), gid: Number(found?.[2] ?? 65_534) }
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer()
-    server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address()
-      const port = typeof address === 'object' && address !== null ? address.port : 0
-      server.close(() => resolve(port))
-    })
-  })
 }
