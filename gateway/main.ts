@@ -11,6 +11,7 @@ import { LiveSessions } from './core/live-sessions.ts'
 import type { Protocol } from './core/protocol.ts'
 import { type House, serve } from './core/serve.ts'
 import { spkiPin } from './identity/certificates.ts'
+import { thumbprintOf } from './identity/client-key.ts'
 import { Identities } from './identity/identities.ts'
 import { type Keys, openKeys } from './identity/keys.ts'
 import { type Listener, listen } from './listener/listener.ts'
@@ -22,6 +23,7 @@ import { renderFaults } from './policy/fault.ts'
 import type { Config } from './policy/schema.ts'
 import { mapSecrets } from './policy/secret.ts'
 import { createPostgres } from './protocols/postgres/index.ts'
+import { createSsh, knownHostsKey } from './protocols/ssh/index.ts'
 import { openRecordings } from './recording/recordings.ts'
 import { createAnalyzer } from './sql/create-analyzer.ts'
 import { openStore } from './store/open.ts'
@@ -29,6 +31,7 @@ import { openSessionLog } from './store/sessions.ts'
 
 const limits = { total: 5000, perJob: 200 } as const
 const DRAIN_MS = 30_000
+const LAST_WORDS_MS = 2000
 const HOUSEKEEPING_MS = 3_600_000
 
 /** A gateway that takes clients. */
@@ -100,6 +103,7 @@ export async function startGateway(options: {
     maskValue: (mask, value, textual) => maskValue(mask, value, textual, keys.digestKey),
     secure: (socket) => listener.secure(socket),
   })
+  const ssh: Protocol = createSsh({ hostKey: keys.sshHost, thumbprint: thumbprintOf, readSecret })
   const api = await createApi({
     config,
     identities,
@@ -108,6 +112,7 @@ export async function startGateway(options: {
     keys,
     recordings,
     recordingsFolder,
+    sshHostKey: knownHostsKey(keys.sshHost),
     sessions,
     metrics,
     log,
@@ -118,10 +123,13 @@ export async function startGateway(options: {
   const listener = await listen({
     address: host,
     port,
-    ports: { postgres: config.gateway.ports?.postgres },
+    ports: { postgres: config.gateway.ports?.postgres, ssh: config.gateway.ports?.ssh },
     tls,
     http: (socket) => api.take(socket),
-    protocols: { postgres: (socket) => void serve(postgres, socket, house) },
+    protocols: {
+      postgres: (socket) => void serve(postgres, socket, house),
+      ssh: (socket) => void serve(ssh, socket, house),
+    },
     log,
   })
   const housekeeping = setInterval(() => {
@@ -137,7 +145,8 @@ export async function startGateway(options: {
     async close(graceMs) {
       clearInterval(housekeeping)
       api.drain()
-      const closed = listener.close(graceMs)
+      // Sessions that are ended after their grace still have to tell their clients why.
+      const closed = listener.close(graceMs + LAST_WORDS_MS)
       await sessions.drain(graceMs)
       await closed
       await api.close()

@@ -1,6 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { TLSSocket } from 'node:tls'
 import type { FastifyRequest } from 'fastify'
+import { clientCertificateOf } from '../core/client-certificate.ts'
 import { Refused } from '../core/errors.ts'
 import type { Identity } from '../core/identity.ts'
 import type { Credentials } from '../identity/identities.ts'
@@ -55,8 +56,7 @@ export function isFailedProof({ code }: Refused): boolean {
 /** DER of the client certificate, where TLS verified it against the client CA. */
 export function certificateOf(request: FastifyRequest): Uint8Array | null {
   const { socket } = request
-  if (!(socket instanceof TLSSocket) || !socket.authorized) return null
-  return socket.getPeerX509Certificate()?.raw ?? null
+  return socket instanceof TLSSocket ? clientCertificateOf(socket) : null
 }
 
 /** The URL of a request as its client wrote it. */

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
+import { clientCertificateOf } from '../../core/client-certificate.ts'
 import { Refused, asRefused } from '../../core/errors.ts'
 import type { Proof } from '../../core/identity.ts'
 import { Back, Front, Startup, int32, message } from './codec.ts'
@@ -100,10 +101,8 @@ async function authenticate(client: TLSSocket, startUp: StartUp): Promise<Greete
   if (startUp.minor > 0 || startUp.unknownOptions.length > 0) {
     client.write(negotiateMessage(startUp.unknownOptions))
   }
-  const certificate = client.authorized ? client.getPeerX509Certificate() : undefined
-  if (certificate !== undefined) {
-    return { kind: 'client', client, startUp, proof: { kind: 'certificate', der: certificate.raw } }
-  }
+  const der = clientCertificateOf(client)
+  if (der !== null) return { kind: 'client', client, startUp, proof: { kind: 'certificate', der } }
   // AuthenticationCleartextPassword, inside TLS: the token is the password.
   client.write(message(Back.authentication, int32(3)))
   const token = await takePassword(client)
