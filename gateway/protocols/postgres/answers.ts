@@ -120,7 +120,10 @@ export class AnswerWalker {
     }
     const { permit } = first
     const plan = columns.map((column, index): ColumnPlan => {
-      const mask = permit.maskAt(this.#parts.ledger.done, index) ?? this.#directMask(column, permit)
+      const mask = forValue(
+        permit.maskAt(this.#parts.ledger.done, index) ?? this.#directMask(column, permit),
+        column,
+      )
       return mask === null ? null : { mask, textual: textualTypes.has(column.type) }
     })
     if (plan.some((column) => column !== null)) this.#plan = plan
@@ -133,7 +136,7 @@ export class AnswerWalker {
     if (relation === null) {
       if (column.relation < FIRST_NORMAL_OID) return null
       this.#missed(column.relation)
-      return permit.maskOf(`*.*.${quote(column.name)}`)
+      return permit.touchesMasked ? permit.maskOf('*.*.*') : permit.maskOf(`*.*.${quote(column.name)}`)
     }
     const known = relation.columns.find(({ attnum }) => attnum === column.attnum)
     if (known !== undefined) return permit.maskOf(qualify(relation.schema, relation.name, known.name))
@@ -331,6 +334,18 @@ export class AnswerWalker {
     this.#flushRun()
     this.#out.push(bytes)
   }
+}
+
+/**
+ * A computed value gets no mask that shows something of what it is given: parts of `substr(email, n)` for every n, or
+ * digests of them, put together are the value. The server names the relation of a value that is a column as it stands.
+ */
+function forValue(
+  mask: ReturnType<Permit['maskOf']>,
+  column: ColumnDescription,
+): ReturnType<Permit['maskOf']> {
+  if (mask === null || column.relation !== 0) return mask
+  return mask.with === 'partial' || mask.with === 'hash' ? { name: mask.name, with: 'redact' } : mask
 }
 
 const withheldText = 'the database answered this statement with details that are masked'

@@ -16,6 +16,8 @@ export interface Prepared extends Described {
   readonly meaning: Meaning
   readonly statement: Statement
   readonly text: string
+  /** The search path it was read under: under another one the server may resolve its names anew. */
+  readonly path: readonly string[]
 }
 
 /** A portal made by Bind: decided, so it carries its permit. */
@@ -153,7 +155,7 @@ export class Names {
   }
 
   /** What SQL of its own names or forgets (PREPARE, DECLARE, DEALLOCATE …). */
-  bySql(statement: Statement, text: string): Change[] {
+  bySql(statement: Statement, text: string, path: readonly string[]): Change[] {
     const { names, forgets } = statement
     const changes: Change[] = []
     const unsure = { stretch: this.stretch, sure: false }
@@ -163,6 +165,7 @@ export class Names {
         meaning: names.meaning,
         statement: { ...statement, kind: 'rows', names: null, forgets: null, binary: false },
         text,
+        path,
         columns: null,
         describedIn: -1,
       }

@@ -2,7 +2,7 @@ import { Refused } from '../../core/errors.ts'
 import type { Permit } from '../../core/gate.ts'
 import type { Meaning } from '../../core/operation.ts'
 import type { Session } from '../../core/protocol.ts'
-import type { Statement } from '../../sql/analyzer.ts'
+import type { Analysis, Statement } from '../../sql/analyzer.ts'
 import { quote } from '../../sql/identifiers.ts'
 import { Front, message, readBind, readExecute, readParse, readQuery, readTarget, textOf } from './codec.ts'
 import { type Expected, type Ledger, expect } from './ledger.ts'
@@ -167,6 +167,7 @@ export class Requests {
         meaning,
         statement,
         text,
+        path: state.path,
         columns: null,
         describedIn: -1,
       }
@@ -186,17 +187,43 @@ export class Requests {
         if (prepared === null)
           return this.#refuse('extended', unknownNameMessage('statement', bound.statement))
         if (!names.hasRoomForPortal) throw tooMany('portals', 'close those that are not in use')
-        const { meaning, text, statement } = prepared
-        const request = { meaning, text, parameters: bound.values }
-        return then(session.decide(request, this.#parts.holding()), (permit) => {
-          this.#refuseUnmaskable(permit, statement, bound.binary)
-          const portal: Portal = { kind: 'portal', prepared, permit, columns: null, describedIn: -1 }
-          this.#open = true
-          this.#send(expect('bind', { permit, changes: [[names.bind(bound.portal, portal)]] }), permit, bytes)
-          return undefined
+        return then(this.#readAgain(prepared), ({ meaning, text, statement }) => {
+          const request = { meaning, text, parameters: bound.values }
+          return then(session.decide(request, this.#parts.holding()), (permit) => {
+            this.#refuseUnmaskable(permit, statement, bound.binary)
+            const portal: Portal = { kind: 'portal', prepared, permit, columns: null, describedIn: -1 }
+            this.#open = true
+            this.#send(
+              expect('bind', { permit, changes: [[names.bind(bound.portal, portal)]] }),
+              permit,
+              bytes,
+            )
+            return undefined
+          })
         })
       },
     )
+  }
+
+  /** What a prepared statement means now: the server resolves its names anew once the search path is another. */
+  #readAgain(prepared: Prepared): Pick<Prepared, 'meaning' | 'text' | 'statement'> | Promise<Prepared> {
+    const { state } = this.#parts
+    const { text } = prepared
+    if (prepared.path === state.path) return prepared
+    const now = (analysis: Analysis): Prepared => {
+      const statement = analysis.statements[0] ?? noStatement
+      // The text of an SQL-level PREPARE is not what its execution runs.
+      if (statement.names?.kind === 'prepared') {
+        throw new Refused(
+          'unsupported',
+          'the search path changed since this was prepared',
+          'prepare it again',
+        )
+      }
+      return { ...prepared, meaning: analysis.meaning, statement }
+    }
+    const analysis = state.analyze(text, this.#open, this.flush)
+    return analysis instanceof Promise ? analysis.then(now) : now(analysis)
   }
 
   #describe(bytes: Buffer): Done {
@@ -233,6 +260,7 @@ export class Requests {
             meaning,
             statement: fetching,
             text,
+            path: this.#parts.state.path,
             columns: null,
             describedIn: -1,
           }
@@ -275,7 +303,7 @@ export class Requests {
     const { permit, statements } = expected
     if (permit === null) throw new Refused('internal', 'nothing runs without a permit', 'report this')
     state.sent(meaning, statements)
-    const changes = statements.map((statement) => names.bySql(statement, text))
+    const changes = statements.map((statement) => names.bySql(statement, text, state.path))
     const number = this.#send({ ...expected, changes }, permit, bytes)
     if (!statements.some(({ kind }) => kind === 'copy-in')) return undefined
     this.#query = number

@@ -49,6 +49,11 @@ export class SessionState {
     return this.#known.catalog
   }
 
+  /** The search path as far as it is known: another array whenever it may have changed. */
+  get path(): readonly string[] {
+    return this.#path
+  }
+
   /** Waits until all that was sent is answered, and the catalog is up to date. `flush` makes the server answer. */
   settle(flush: () => void): Promise<void> | undefined {
     const { ledger, catalog } = this.#parts
@@ -138,7 +143,7 @@ export class SessionState {
       this.#metUncertain = true
       return null
     }
-    if (found === null) return null
+    if (found === null || (found.kind === 'prepared' && found.path !== this.#path)) return null
     return found.kind === 'portal' ? found.prepared.meaning : found.meaning
   }
 
