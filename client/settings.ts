@@ -4,6 +4,7 @@ import { wrongUsage } from './error.ts'
 import type { Held } from './exchange.ts'
 import { type Card, writePrivate } from './home.ts'
 import { opensshKey } from './openssh.ts'
+import { writeSshSettings } from './ssh-settings.ts'
 import { type Files, rewriteConnectionString } from './rewrite.ts'
 
 /** The paths that client programs are given. */
@@ -19,6 +20,7 @@ export async function writeSettings(home: string, card: Card, held: Held, ca: st
   await writePrivate(home, 'client.pk8', held.key.der)
   await writePrivate(home, 'id_ecdsa', opensshKey(held.key, card.identity.id))
   await writePrivate(home, 'pg_service.conf', serviceFile(home, card.identity.connections))
+  await writeSshSettings(home, card.identity.connections)
   await writeRenewed(home, card, held)
 }
 

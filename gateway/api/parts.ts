@@ -30,6 +30,8 @@ export interface ApiOptions {
   readonly store: Store
   readonly keys: Pick<Keys, 'jwks' | 'caPem' | 'operatorToken'>
   readonly recordings: Pick<Recordings, 'note'>
+  /** The gateway's own SSH host key, as in known_hosts. */
+  readonly sshHostKey?: string
   /** The folder of the recordings. */
   readonly recordingsFolder: string
   readonly sessions: Pick<LiveSessions, 'get' | 'draining'>

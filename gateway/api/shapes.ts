@@ -40,6 +40,7 @@ const connection = z.object({
   type: z.enum(['postgres', 'kubernetes', 'ssh', 'http']),
   host: z.string(),
   port: z.int(),
+  host_key: z.string().optional(),
   databases: z.array(z.string()).optional(),
   url: z.string().optional(),
   operations: z.array(z.string()).optional(),

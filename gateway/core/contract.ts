@@ -40,6 +40,8 @@ export interface ConnectionView {
   type: 'postgres' | 'kubernetes' | 'ssh' | 'http'
   host: string
   port: number
+  /** SSH: the gateway's own host key, as in known_hosts: `ecdsa-sha2-nistp256 AAAA…`. */
+  host_key?: string
   /** PostgreSQL: the default database first. */
   databases?: string[]
   /** Kubernetes and HTTP: the base URL. */

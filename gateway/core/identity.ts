@@ -2,6 +2,8 @@
 export type Proof =
   /** A client certificate (DER) whose key the TLS handshake proved and whose chain it verified. */
   | { readonly kind: 'certificate'; readonly der: Uint8Array }
+  /** A key that the handshake proved: RFC 7638 SHA-256 thumbprint, base64url. */
+  | { readonly kind: 'key'; readonly thumbprint: string }
   /** An access token alone: good only where the stage says `binding: token`. */
   | { readonly kind: 'token'; readonly token: string }
 

@@ -9,8 +9,8 @@ export interface Operation {
   readonly resource: string
   readonly namespace?: string
   readonly name?: string
-  /** The words of a command, for SSH and Kubernetes exec. */
-  readonly command?: readonly string[]
+  /** The words of a command, for SSH and Kubernetes exec; null when it may be any (a shell, or what a shell would make more of). */
+  readonly command?: readonly string[] | null
   /** True for an UPDATE or DELETE without WHERE. */
   readonly unbounded?: boolean
   /** True when nothing can change by it: its record may reach the disk after it is forwarded. */

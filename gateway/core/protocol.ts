@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream'
 import type { Refused } from './errors.ts'
 import type { Grant, Permit } from './gate.ts'
 import type { Proof } from './identity.ts'
+import type { LaneEvent } from '../recording/event.ts'
 import type { Meaning, Request } from './operation.ts'
 
 /** A protocol turns bytes into requests and answers into bytes; it never decides. */
@@ -33,8 +34,8 @@ export interface Conversation {
   readonly hello: Hello
   /** The stream that the client is answered on, after TLS; the session writes to it, between whole messages. */
   readonly client: Duplex
-  /** Says something in this protocol's words; never throws, and does nothing once the client is gone. */
-  tell(message: Message): void
+  /** Says something in this protocol's words; never throws, and does nothing once the client is gone. What it resolves with is only that a last word had its chance to be heard. */
+  tell(message: Message): void | Promise<void>
   /** Connects and authenticates to the grant's target. Rejects with `Refused` (`upstream_failed`, `upstream_untrusted`). */
   dial(grant: Grant, signal: AbortSignal): Promise<Duplex>
   /** Turns what comes from upstream into what the client may see; called for every byte of every answer. */
@@ -81,9 +82,9 @@ export interface Session {
   /**
    * Decides and records one request; waits while people are asked.
    * Synchronous when nothing has to wait. Throws or rejects with `Refused`.
-   * Aborting `signal` withdraws a request that is held.
+   * Aborting `signal` withdraws a request that is held. `tell` says that it waits, where the conversation's own is not the place.
    */
-  decide(request: Request, signal?: AbortSignal): Permit | Promise<Permit>
+  decide(request: Request, signal?: AbortSignal, tell?: (message: Message) => void): Permit | Promise<Permit>
   /** The refusal that policy has for a meaning whatever its parameters, or null. Pure: nothing is recorded or asked. */
   check(meaning: Meaning): Refused | null
   /** Records a refusal that was reached without policy: of what cannot be read, or not be answered masked. `shown` and `why` hold nothing of the request's values. */
@@ -93,4 +94,40 @@ export interface Session {
   /** Masks, records and releases an answer. False: wait for `drained('client')` before giving more. */
   reply(answer: Uint8Array): boolean
   drained(side: 'upstream' | 'client'): Promise<void>
+  /** Opens one of several streams of this session: shows the permit, then has the plan open it upstream. Rejects as `open` does. */
+  lane(permit: Permit, plan: LanePlan): Promise<Lane>
+}
+
+/** One stream within a session that carries several at once. */
+export interface LanePlan {
+  /** What it is, for the record: `exec`, `shell`, `sftp`, `forward`. */
+  readonly name: string
+  /** `text` is masked by the detectors and kept; `opaque` (files, forwarded connections) would break if bytes changed: it is counted and hashed. */
+  readonly content: 'text' | 'opaque'
+  readonly terminal?: { readonly type: string; readonly columns: number; readonly rows: number } | undefined
+  /** The client's end. */
+  readonly client: LaneClient
+  /** Opens the upstream's end: called only once the permit has been seen. */
+  open(): Promise<Duplex>
+  /** What is recorded of input, where some of it was typed unseen (a password). */
+  hide?(bytes: Uint8Array): Uint8Array
+}
+
+/** Where a lane's answers go. */
+export interface LaneClient {
+  write(stream: 'out' | 'err', bytes: Uint8Array): void
+  /** True when it takes no more for now. */
+  readonly full: boolean
+  drained(): Promise<void>
+}
+
+/** The same road as the session's, for one of its streams. */
+export interface Lane {
+  forward(permit: Permit, bytes: Uint8Array): boolean
+  reply(bytes: Uint8Array, stream?: 'out' | 'err'): boolean
+  drained(side: 'upstream' | 'client'): Promise<void>
+  /** Records what happened on it beside bytes. */
+  note(event: LaneEvent): void
+  /** Releases what was held back, and records the end: an exit status, a signal's name, or null. */
+  end(exit: number | string | null): void
 }

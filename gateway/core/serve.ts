@@ -51,7 +51,6 @@ export async function serve(protocol: Protocol, client: Duplex, house: House): P
     const refused = asRefused(error)
     if (refused.code === 'internal')
       house.log.error({ err: error, protocol: protocol.name }, 'connection failed')
-    conversation?.tell({ kind: 'refused', refused })
     try {
       house.recordings.note({
         kind: 'refused',
@@ -65,6 +64,7 @@ export async function serve(protocol: Protocol, client: Duplex, house: House): P
       // Refused it is all the same; the next session is not let in while its record cannot be kept.
       house.log.error({ err: failed, protocol: protocol.name }, 'a refusal could not be recorded')
     }
+    await conversation?.tell({ kind: 'refused', refused })
   } finally {
     closeSoon(conversation?.client ?? client)
   }
@@ -98,7 +98,9 @@ async function converse(admitted: {
       why = error instanceof GatewayError ? `${error.code}: ${error.message}` : why
       house.log.error({ err: error, session: entry.id }, 'session failed')
     }
-    conversation.tell({ kind: 'refused', refused })
+    // The target is let go of first: a last word may take a while to be heard.
+    session?.hangUp()
+    await conversation.tell({ kind: 'refused', refused })
   } finally {
     clearInterval(expiry)
     // Whatever still waits for people is withdrawn with the session.

@@ -5,13 +5,21 @@ import { GatewayError, Refused } from './errors.ts'
 import { type Gate, type Grant, type Permit, type Verdict, checkPermit } from './gate.ts'
 import type { LiveEntry } from './live-sessions.ts'
 import type { Meaning, Request } from './operation.ts'
-import type { Answers, Conversation, Session } from './protocol.ts'
+import { LiveLane } from './lane.ts'
+import type { Answers, Conversation, Lane, LanePlan, Message, Session } from './protocol.ts'
 
 /** Finds secrets in what is shown. */
 export interface Detectors {
   /** The same bytes with every secret replaced, or null when there is none. */
   redact(bytes: Uint8Array): Uint8Array | null
   redactText(text: string): string
+  /** For bytes that come in pieces: what may begin a secret is held back. */
+  createStream(onFound?: (kind: string) => void): {
+    push(chunk: Uint8Array): Uint8Array
+    /** Nothing more came for a while: gives what was held back if it is no longer than `upTo`, and goes on from there. */
+    pause(upTo: number): Uint8Array
+    end(): Uint8Array
+  }
 }
 
 /** What a session is made of. */
@@ -41,6 +49,7 @@ export class LiveSession implements Session {
   readonly #recorded = new WeakMap<Meaning, number>()
   #upstream: Duplex | null = null
   #corked = false
+  #lanes = 0
 
   constructor(parts: SessionParts) {
     this.#parts = parts
@@ -84,7 +93,11 @@ export class LiveSession implements Session {
     recorder.flush()
   }
 
-  decide(request: Request, signal?: AbortSignal): Permit | Promise<Permit> {
+  decide(
+    request: Request,
+    signal?: AbortSignal,
+    tell?: (message: Message) => void,
+  ): Permit | Promise<Permit> {
     const { gate, recorder, entry } = this.#parts
     this.#refuseIfOver()
     const verdict = this.#judge(request.meaning)
@@ -96,7 +109,7 @@ export class LiveSession implements Session {
         recorder.flush()
         throw denial(decision)
       case 'approve':
-        return this.#hold({ request, verdict, seq, by: decision.by, rule: decision.rule, signal })
+        return this.#hold({ request, verdict, seq, by: decision.by, rule: decision.rule, signal, tell })
       case 'allow': {
         entry.counts.allowed++
         const permit = gate.permit(this, verdict)
@@ -150,6 +163,29 @@ export class LiveSession implements Session {
       stream.on('drain', done)
       stream.on('close', done)
     })
+  }
+
+  async lane(permit: Permit, plan: LanePlan): Promise<Lane> {
+    checkPermit(permit, this)
+    const { detectors, recorder, conversation, entry } = this.#parts
+    const upstream = await plan.open()
+    const channel = this.#lanes++
+    const lane = new LiveLane(
+      {
+        session: this,
+        channel,
+        detectors,
+        recorder,
+        line: conversation.client,
+        masked: (count) => {
+          entry.counts.masked += count
+        },
+      },
+      plan,
+      upstream,
+    )
+    lane.note({ what: 'opened', name: plan.name, terminal: plan.terminal })
+    return lane
   }
 
   #judge(meaning: Meaning): Verdict {
@@ -216,6 +252,7 @@ export class LiveSession implements Session {
     by: readonly string[]
     rule: string
     signal: AbortSignal | undefined
+    tell: ((message: Message) => void) | undefined
   }): Promise<Permit> {
     const { gate, approvals, recorder, entry, grant, conversation, ending } = this.#parts
     const { request, verdict, seq, by, rule } = held
@@ -237,10 +274,10 @@ export class LiveSession implements Session {
     )
     const { id: approval, url, expiresAt } = asked
     recorder.record({ kind: 'asked', request: seq, approval, by, digest, expiresAt })
-    const tell = (): void =>
-      conversation.tell({ kind: 'waiting', approval: { id: approval, url, by, rule, expiresAt } })
-    tell()
-    const reminder = setInterval(tell, TELL_EVERY_MS)
+    const say = held.tell ?? ((message: Message) => void conversation.tell(message))
+    const remind = (): void => say({ kind: 'waiting', approval: { id: approval, url, by, rule, expiresAt } })
+    remind()
+    const reminder = setInterval(remind, TELL_EVERY_MS)
     try {
       // A recording that fails here ends the session and with it, through `ending`, the question.
       const [{ answers }] = await Promise.all([asked.outcome, recorder.sync()])
@@ -253,10 +290,7 @@ export class LiveSession implements Session {
         answers: answers.map(copyAnswer),
       })
       await recorder.sync()
-      conversation.tell({
-        kind: 'approved',
-        approval: { id: approval, people: answers.map(({ person }) => person) },
-      })
+      say({ kind: 'approved', approval: { id: approval, people: answers.map(({ person }) => person) } })
       return gate.permit(this, verdict)
     } catch (error) {
       if (error instanceof GatewayError && error.code === 'recording_failed') throw error

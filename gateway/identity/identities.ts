@@ -169,20 +169,18 @@ export class Identities {
   /** A key names its identity only while no other lives with it. */
   async #byKey(thumbprint: string): Promise<LiveIdentity> {
     const { store, tree, now } = this.#tools
-    const rows = await store.db
-      .selectFrom('identities')
-      .select(['id', 'expires_at', 'revoked_at'])
-      .where('thumbprint', '=', thumbprint)
-      .orderBy('expires_at', 'desc')
-      .limit(16)
+    const withKey = store.db.selectFrom('identities').select('id').where('thumbprint', '=', thumbprint)
+    const live = await withKey
+      .where('revoked_at', 'is', null)
+      .where('expires_at', '>', now())
+      .limit(2)
       .execute()
-    const [first, second] = rows
-      .map((row) => ({ id: row.id, over: row.revoked_at !== null || Number(row.expires_at) <= now() }))
-      .sort((a, b) => Number(a.over) - Number(b.over))
-    const identity = first === undefined ? null : await tree.load(first.id)
-    if (identity === null) throw unauthenticated('the key is of no identity of this gateway')
-    if (second !== undefined && !second.over)
+    if (live.length > 1)
       throw unauthenticated('several identities have this key, so it does not say which one is meant')
+    // One that is over is found, too, so that its holder learns what became of it.
+    const row = live[0] ?? (await withKey.orderBy('created_at', 'desc').limit(1).executeTakeFirst())
+    const identity = row === undefined ? null : await tree.load(row.id)
+    if (identity === null) throw unauthenticated('the key is of no identity of this gateway')
     return identity
   }
 

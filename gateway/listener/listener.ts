@@ -12,13 +12,15 @@ export interface ListenerOptions {
   /** 0 takes a free port. */
   readonly port: number
   /** Further ports, one protocol each. */
-  readonly ports?: { readonly postgres?: number | undefined } | undefined
+  readonly ports?: { readonly postgres?: number | undefined; readonly ssh?: number | undefined } | undefined
   readonly tls: TlsConfig
   /** Takes a client that speaks HTTP, after TLS. */
   readonly http: (socket: TLSSocket) => void
   readonly protocols: {
     /** Takes a PostgreSQL client: before TLS (its SSLRequest unread), or after it where it began with TLS. */
     readonly postgres: (socket: Duplex) => void
+    /** Takes an SSH client, its version line unread, or one that waits for the server's. Absent: SSH is not served. */
+    readonly ssh?: (socket: Duplex) => void
   }
   readonly limits?: Partial<Limits>
   /** Milliseconds. */
@@ -32,7 +34,7 @@ export interface ListenerOptions {
 
 export interface Listener {
   /** Where it listens; `ports` holds the ports of single protocols. */
-  readonly address: AddressInfo & { readonly ports: { readonly postgres?: number } }
+  readonly address: AddressInfo & { readonly ports: { readonly postgres?: number; readonly ssh?: number } }
   readonly counts: { readonly connections: number; readonly greeting: number }
   /**
    * Upgrades a socket that a protocol was given, after an SSLRequest was answered.
@@ -50,6 +52,8 @@ export interface Listener {
 
 const DEADLINE_MS = 10_000
 const KEEPALIVE_MS = 30_000
+/** Who says nothing for so long waits for the server's version line, as some SSH clients do (RFC 4253 §4.2 lets either side begin). */
+const SILENCE_MS = 300
 
 /** Listens on one port (and ports of single protocols), and gives each client to the protocol that it starts with. */
 export async function listen(options: ListenerOptions): Promise<Listener> {
@@ -60,7 +64,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   const raws = new WeakMap<Duplex, Socket>()
   const places = new WeakMap<Duplex, Place>()
 
-  const accept = (socket: Socket, only: 'postgres' | null): void => {
+  const accept = (socket: Socket, only: Only): void => {
     socket.on('error', (error) => log.debug({ err: error }, 'a connection broke'))
     const place = admission.enter(socket.remoteAddress ?? '')
     if (place === null) {
@@ -74,16 +78,22 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
       open.delete(socket)
       place.leave()
     })
-    firstBytes(socket, deadlines?.firstBytes ?? DEADLINE_MS, (name) => {
+    const { ssh } = options.protocols
+    if (only === 'ssh') return ssh === undefined ? void socket.destroy() : give(socket, ssh)
+    const silence = ssh === undefined || only !== null ? null : SILENCE_MS
+    const deadline = deadlines?.firstBytes ?? DEADLINE_MS
+    firstBytes(socket, { deadline, silence }, (name) => {
       if (name === 'tls') return void direct(socket, only)
       if (name === 'postgres') return give(socket, options.protocols.postgres)
+      if (ssh !== undefined && only === null && (name === 'ssh' || name === 'silent'))
+        return give(socket, ssh)
       if (only !== null || name === null) return void socket.destroy()
       farewell(socket, words[name])
     })
   }
 
   /** A client that starts with TLS says in ALPN what it speaks inside (RFC 7301); without, it is HTTP. */
-  const direct = async (raw: Socket, only: 'postgres' | null): Promise<void> => {
+  const direct = async (raw: Socket, only: Only): Promise<void> => {
     try {
       const socket = await upgrade(raw)
       if (socket.alpnProtocol === ALPN_POSTGRES) return give(socket, options.protocols.postgres)
@@ -114,13 +124,15 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   }
 
   const servers: Server[] = []
-  const bind = (port: number, only: 'postgres' | null): Promise<AddressInfo> =>
+  const bind = (port: number, only: Only): Promise<AddressInfo> =>
     bound(options.address, port, (socket) => accept(socket, only), log, servers)
   const main = await bind(options.port, null)
-  const ports: { postgres?: number } = {}
+  const ports: { postgres?: number; ssh?: number } = {}
   try {
-    if (options.ports?.postgres !== undefined)
-      ports.postgres = (await bind(options.ports.postgres, 'postgres')).port
+    for (const name of ['postgres', 'ssh'] as const) {
+      const port = options.ports?.[name]
+      if (port !== undefined) ports[name] = (await bind(port, name)).port
+    }
   } catch (error) {
     for (const server of servers) server.close()
     throw error
@@ -173,10 +185,14 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   }
 }
 
+/** The one protocol of a port; null where it is told by how a client starts. */
+type Only = 'postgres' | 'ssh' | null
+
 /** Waits for enough bytes to tell the protocol, puts them back, and says which it is: null when none, or too late. */
 function firstBytes(
   socket: Socket,
-  deadlineMs: number,
+  /** Milliseconds: for all of the greeting, and for a client that says nothing at all (null: the same). */
+  patience: { readonly deadline: number; readonly silence: number | null },
   tell: (name: GreetingName | 'silent' | null) => void,
 ): void {
   let seen: Buffer = Buffer.alloc(0)
@@ -189,6 +205,7 @@ function firstBytes(
   }
   const done = (name: GreetingName | 'silent' | null): void => {
     clearTimeout(timer)
+    clearTimeout(quiet)
     socket.off('readable', read)
     socket.off('end', gone)
     socket.off('close', gone)
@@ -197,10 +214,14 @@ function firstBytes(
   }
   const gone = (): void => {
     clearTimeout(timer)
+    clearTimeout(quiet)
     socket.destroy()
   }
   // One deadline for all of the greeting: a byte every nine seconds does not move it.
-  const timer = setTimeout(() => done(seen.length === 0 ? 'silent' : null), deadlineMs)
+  const timer = setTimeout(() => done(seen.length === 0 ? 'silent' : null), patience.deadline)
+  const quiet = setTimeout(() => {
+    if (seen.length === 0) done('silent')
+  }, patience.silence ?? patience.deadline)
   socket.on('readable', read)
   socket.once('end', gone)
   socket.once('close', gone)

@@ -16,6 +16,8 @@ export interface Detectors {
 export interface DetectorStream {
   /** What may be released now; at most 64 KiB is held back. */
   push(chunk: Uint8Array): Uint8Array
+  /** Nothing more came for a while: gives what is held back when it is no longer than `upTo` bytes (a prompt). Should a secret go on from there, the rest of it is still replaced. */
+  pause(upTo: number): Uint8Array
   /** What was held back. */
   end(): Uint8Array
 }
@@ -105,6 +107,12 @@ export function createDetectors({
         const out = Buffer.concat(parts)
         held = Uint8Array.prototype.slice.call(bytes, keep)
         released = to - keep
+        return out
+      },
+      pause(upTo) {
+        if (held.length - released > upTo) return new Uint8Array(0)
+        const out = Uint8Array.prototype.slice.call(held, released)
+        released = held.length
         return out
       },
       end() {

@@ -57,7 +57,8 @@ const nothing: Operation = { actions: ['nothing'], resource: '', reads: true }
 export function describeOperation(operation: Operation): string {
   const parts: string[] = [operation.actions[0]]
   if (operation.unbounded === true) parts.push('without WHERE')
-  if (operation.command !== undefined) parts.push(JSON.stringify(operation.command.join(' ')))
+  if (operation.command === null) parts.push('of any command')
+  else if (operation.command !== undefined) parts.push(JSON.stringify(operation.command.join(' ')))
   if (operation.resource !== '') parts.push(`on ${operation.resource}`)
   if (operation.name !== undefined) parts.push(`named ${operation.name}`)
   if (operation.namespace !== undefined) parts.push(`in namespace ${operation.namespace}`)

@@ -113,7 +113,11 @@ export function mismatch(rule: Rule, operation: Operation): keyof RuleConfig | n
   if (rule.namespaces !== null && !covers(rule.namespaces, operation.namespace, rule.strict))
     return 'namespaces'
   if (rule.names !== null && !covers(rule.names, operation.name, rule.strict)) return 'names'
+  // What may run anything may run what a deny or approve rule names, and is not what an allow rule names.
+  if (rule.commands !== null && operation.command === null) return rule.strict ? null : 'commands'
   if (rule.commands !== null && !someCommand(rule.commands, operation.command)) return 'commands'
+  // A way into the network behind a host has to be named.
+  if (!rule.strict && rule.resources === null && operation.actions.includes('forward')) return 'resources'
   return null
 }
 
@@ -135,9 +139,9 @@ function covers(matchers: readonly Matcher[], text: string | undefined, strict: 
 
 function someCommand(
   patterns: readonly (readonly (string | null)[])[],
-  words: readonly string[] | undefined,
+  words: readonly string[] | null | undefined,
 ): boolean {
-  if (words === undefined) return false
+  if (words === undefined || words === null) return false
   for (const pattern of patterns) if (matchCommand(pattern, words)) return true
   return false
 }

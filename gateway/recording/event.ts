@@ -66,6 +66,7 @@ export type RecordEvent =
       readonly data: string
       readonly beyond?: { readonly bytes: number; readonly sha256: string }
     }
+  | ({ readonly kind: 'lane'; readonly channel: number } & LaneEvent)
   | {
       readonly kind: 'end'
       readonly why: string
@@ -74,6 +75,40 @@ export type RecordEvent =
       readonly denied: number
       readonly masked: number
     }
+
+/** What happens on one of the streams of a session that carries several. */
+export type LaneEvent =
+  | {
+      readonly what: 'opened'
+      readonly name: string
+      readonly terminal?:
+        | { readonly type: string; readonly columns: number; readonly rows: number }
+        | undefined
+    }
+  /** As asciicast: `i` is input, `o` output, `e` error output; base64, up to the cap. */
+  | { readonly what: 'data'; readonly code: 'i' | 'o' | 'e'; readonly data: string }
+  | { readonly what: 'resized'; readonly columns: number; readonly rows: number }
+  | { readonly what: 'signal'; readonly name: string }
+  /** A file was read or written: how much of it passed, and its hash where it passed in order from its beginning. */
+  | {
+      readonly what: 'file'
+      readonly path: string
+      readonly read: { readonly bytes: number; readonly sha256: string | null }
+      readonly written: { readonly bytes: number; readonly sha256: string | null }
+    }
+  | {
+      readonly what: 'closed'
+      readonly exit: number | string | null
+      readonly sent: Passed
+      readonly out: Passed
+      readonly err: Passed
+    }
+
+/** All that went one way. */
+export interface Passed {
+  readonly bytes: number
+  readonly sha256: string
+}
 
 /** The append-only, hash-chained record of one session. Every method throws `GatewayError` `recording_failed` when it cannot keep its promise, and from then on always. */
 export interface Recorder {

@@ -4,7 +4,7 @@ import type { Tables } from './schema.ts'
 
 // Forward only, each applied once and never edited after it is released. Only types that SQLite and
 // PostgreSQL share: text, integer, bigint.
-const migrations: readonly ((db: Kysely<Tables>) => Promise<void>)[] = [firstTables]
+const migrations: readonly ((db: Kysely<Tables>) => Promise<void>)[] = [firstTables, identitiesByKey]
 
 /** Brings a database to this program's version; refuses one that a newer program has written. */
 export async function migrate(db: Kysely<Tables>, now: number): Promise<void> {
@@ -126,6 +126,11 @@ async function firstTables(db: Kysely<Tables>): Promise<void> {
     .addColumn('key', 'text', (column) => column.primaryKey())
     .addColumn('value', 'text', (column) => column.notNull())
     .execute()
+}
+
+/** SSH proves a key and nothing else. */
+async function identitiesByKey(db: Kysely<Tables>): Promise<void> {
+  await index(db, 'identities', ['thumbprint'])
 }
 
 async function index(db: Kysely<Tables>, table: string, columns: string[]): Promise<void> {

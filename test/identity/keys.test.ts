@@ -29,6 +29,7 @@ describe('the data folder', () => {
       'operator.token',
       'recording.key',
       'server-ca.key',
+      'ssh-host.key',
       'token.key',
     ])
     for (const file of files) expect(statSync(join(folder, file)).mode & 0o777).toBe(0o600)

@@ -1,10 +1,9 @@
 import { z } from 'zod'
 import type { ConnectionView, IdentityView } from '../../core/contract.ts'
 import { type Identity, chainOf } from '../../core/identity.ts'
-import type { Config } from '../../policy/schema.ts'
 import { notYours, requireIdentity, scopeOf } from '../caller.ts'
 import { findIdentity, listIdentities } from '../identity-rows.ts'
-import type { Routes } from '../parts.ts'
+import type { ApiParts, Routes } from '../parts.ts'
 import {
   activityView,
   identityId,
@@ -20,14 +19,14 @@ const ACTIVITY_CAP = 500
 
 /** Who the caller is, what it and those below it did, and the identities there are. */
 export const identityRoutes: Routes = (app, parts) => {
-  const { config, url, identities, approvals, store } = parts
+  const { identities, approvals, store } = parts
   const described = (summary: string, answer: z.ZodType, more: object = {}) => ({
     schema: { summary, tags: ['identity'], response: { 200: schemaOf(answer, 'output') }, ...more },
   })
 
   app.get('/api/v1/identity', described('The calling identity', identityView), async (request, reply) => {
     const identity = requireIdentity(await parts.caller(request, reply))
-    return viewOf(identity, { config, url, renewableUntil: identities.renewableUntil(identity) })
+    return viewOf(identity, { ...parts, renewableUntil: identities.renewableUntil(identity) })
   })
 
   app.get('/api/v1/identity/activity', described('What it did', activityView), async (request, reply) => {
@@ -65,7 +64,7 @@ export const identityRoutes: Routes = (app, parts) => {
 
 function viewOf(
   identity: Identity,
-  { config, url, renewableUntil }: { config: Config; url: string; renewableUntil: number },
+  parts: Pick<ApiParts, 'config' | 'url' | 'sshHostKey'> & { renewableUntil: number },
 ): IdentityView {
   return {
     id: identity.id,
@@ -73,16 +72,19 @@ function viewOf(
     chain: chainOf(identity).map(({ id, stage }) => ({ id, stage })),
     binding: identity.binding,
     expires_at: iso(identity.expiresAt),
-    renewable_until: iso(renewableUntil),
+    renewable_until: iso(parts.renewableUntil),
     connections: [...identity.connections].flatMap(([name, operations]) => {
-      const view = connectionOf(name, config, url)
+      const view = connectionOf(name, parts)
       return view === null ? [] : [{ ...view, ...(operations !== null && { operations: [...operations] }) }]
     }),
   }
 }
 
 /** Where clients find a connection: at the gateway, never at the target. */
-function connectionOf(name: string, config: Config, url: string): ConnectionView | null {
+function connectionOf(
+  name: string,
+  { config, url, sshHostKey }: Pick<ApiParts, 'config' | 'url' | 'sshHostKey'>,
+): ConnectionView | null {
   const connection = config.connections[name]
   if (connection === undefined) return null
   const { hostname, port: given, protocol } = new URL(url)
@@ -99,7 +101,13 @@ function connectionOf(name: string, config: Config, url: string): ConnectionView
         databases: [...new Set([connection.database, ...(connection.databases ?? [])])],
       }
     case 'ssh':
-      return { name, type: 'ssh', host, port: ports?.ssh ?? port }
+      return {
+        name,
+        type: 'ssh',
+        host,
+        port: ports?.ssh ?? port,
+        ...(sshHostKey !== undefined && { host_key: sshHostKey }),
+      }
     case 'kubernetes':
       return { name, type: 'kubernetes', host, port, url: `${url}/k8s/${name}` }
     case 'http':

@@ -119,7 +119,8 @@ export async function openHouse(
           const name = new X509Certificate(proof.der).subject.replace('CN=', '')
           return Promise.resolve(identify(name))
         }
-        if (proof.token.startsWith('token:')) return Promise.resolve(identify(proof.token.slice(6)))
+        if (proof.kind === 'token' && proof.token.startsWith('token:'))
+          return Promise.resolve(identify(proof.token.slice(6)))
         return Promise.reject(new Refused('unauthenticated', 'the token is not valid', 'get a new one'))
       },
       statement: () => Promise.resolve('statement'),

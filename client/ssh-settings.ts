@@ -1,0 +1,115 @@
+import { constants } from 'node:fs'
+import { chmod, lstat, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { userInfo } from 'node:os'
+import { join } from 'node:path'
+import type { ConnectionView } from '../gateway/core/contract.ts'
+import { ClientError, systemCode } from './error.ts'
+import { writePrivate } from './home.ts'
+
+/** What known_hosts calls the gateway, whatever address it is reached by. */
+const alias = 'hoop-access-gateway'
+
+/** Writes `ssh_config` and `known_hosts`, where there are hosts to reach. */
+export async function writeSshSettings(home: string, connections: readonly ConnectionView[]): Promise<void> {
+  const hosts = connections.filter(({ type, host_key }) => type === 'ssh' && host_key !== undefined)
+  if (hosts.length === 0) return
+  const keys = new Set(hosts.map(({ host_key }) => `${alias} ${host_key}\n`))
+  await writePrivate(home, 'known_hosts', [...keys].join(''))
+  await writePrivate(home, 'ssh_config', hosts.map((host) => block(home, host)).join('\n'))
+}
+
+/** The gateway's key and no other, the identity's key and no other, nothing from an agent. */
+function block(home: string, { name, host, port }: ConnectionView): string {
+  const at = (file: string): string => `"${join(home, file)}"`
+  return `Host ${name}
+  HostName ${host}
+  Port ${port}
+  User ${name}
+  IdentityFile ${at('id_ecdsa')}
+  IdentitiesOnly yes
+  IdentityAgent none
+  PreferredAuthentications publickey
+  HostKeyAlias ${alias}
+  UserKnownHostsFile ${at('known_hosts')}
+  GlobalKnownHostsFile /dev/null
+  StrictHostKeyChecking yes
+  UpdateHostKeys no
+  ForwardAgent no
+  ForwardX11 no
+  ProxyJump none
+`
+}
+
+/**
+ * Leads `ssh NAME` to the gateway: an Include of the folder's ssh_config as the first line of the user's own config
+ * (after a `Host` it would count for that host only). OpenSSH takes the home of the password file, whatever HOME says.
+ * False when there is no ssh_config to include.
+ */
+export async function includeSshConfig(home: string, userHome = userInfo().homedir): Promise<boolean> {
+  if ((await readOrNull(join(home, 'ssh_config'))) === null) return false
+  await mkdir(join(userHome, '.ssh'), { recursive: true, mode: 0o700 })
+  await edit(userHome, (config) => `${includeLine(home)}\n${config}`)
+  return true
+}
+
+/** Takes the line out again; the rest stays as it is. */
+export async function excludeSshConfig(home: string, userHome = userInfo().homedir): Promise<void> {
+  if ((await readOrNull(configOf(userHome)))?.includes(includeLine(home)) !== true) return
+  const line = includeLine(home)
+  await edit(userHome, (config) =>
+    config
+      .split('\n')
+      .filter((one) => one !== line)
+      .join('\n'),
+  )
+}
+
+/** The folder's name is the mark: no other line holds it. */
+export function includeLine(home: string): string {
+  return `Include "${join(home, 'ssh_config')}"`
+}
+
+const configOf = (userHome: string): string => join(userHome, '.ssh', 'config')
+
+/** By a draft and a rename, so that a reader sees the old or the new one whole. */
+async function edit(userHome: string, change: (config: string) => string): Promise<void> {
+  const path = configOf(userHome)
+  await refuseForeign(path)
+  const changed = change((await readOrNull(path)) ?? '')
+  if (changed === '') return rm(path, { force: true })
+  const draft = `${path}.hoop-${process.pid}`
+  const file = await open(draft, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
+  try {
+    await file.writeFile(changed)
+  } finally {
+    await file.close()
+  }
+  await chmod(draft, 0o600)
+  await rename(draft, path)
+}
+
+/** A link, or somebody else's file: replacing it would surprise its owner, and OpenSSH refuses a foreign one. */
+async function refuseForeign(path: string): Promise<void> {
+  const found = await lstat(path).catch(() => null)
+  if (found === null || (found.isFile() && (process.getuid === undefined || found.uid === process.getuid())))
+    return
+  throw new ClientError(
+    'bad_home',
+    `${path} is a link or belongs to somebody else, and was left as it is`,
+    'use `ssh -F "$HOOP_HOME/ssh_config"`, or put its Include into that file by hand, as the first line',
+  )
+}
+
+async function readOrNull(path: string): Promise<string | null> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (cause) {
+    if (systemCode(cause) === 'ENOENT') return null
+    throw new ClientError(
+      'bad_home',
+      `${path} cannot be read (${systemCode(cause) ?? 'unknown error'})`,
+      'check its permissions',
+      { cause },
+    )
+  }
+}

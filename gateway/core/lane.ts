@@ -1,0 +1,171 @@
+import { createHash, type Hash } from 'node:crypto'
+import type { Duplex } from 'node:stream'
+import type { LaneEvent, Recorder } from '../recording/event.ts'
+import { type Permit, checkPermit } from './gate.ts'
+import type { Lane, LanePlan } from './protocol.ts'
+import type { Detectors } from './session.ts'
+
+/** What is kept of each direction of a lane's text; what lies beyond is counted and hashed. */
+const KEPT = 1_048_576
+/** After this long without more, what was held back because it may begin a secret is released: it may be a prompt. */
+const QUIET_MS = 50
+/** Longer beginnings of a secret than this are no prompt, and wait for the rest. */
+const LONGEST_PROMPT = 16
+
+/** What a lane is made of. */
+export interface LaneParts {
+  readonly session: object
+  readonly channel: number
+  readonly detectors: Detectors
+  readonly recorder: Recorder
+  /** What all lanes of the session leave by: it backs up when the client reads none of them. */
+  readonly line: Duplex
+  masked(count: number): void
+}
+
+/** One stream of a session that carries several: the same road as the session's own, forwards with a permit, back through masks and record. */
+export class LiveLane implements Lane {
+  readonly #parts: LaneParts
+  readonly #plan: LanePlan
+  readonly #upstream: Duplex
+  readonly #sent: Direction
+  readonly #out: Mouth
+  readonly #err: Mouth
+
+  constructor(parts: LaneParts, plan: LanePlan, upstream: Duplex) {
+    this.#parts = parts
+    this.#plan = plan
+    this.#upstream = upstream
+    const { recorder, channel } = parts
+    const kept = plan.content === 'text' ? KEPT : 0
+    this.#sent = new Direction(recorder, channel, 'i', kept)
+    this.#out = new Mouth(parts, plan, 'o', kept)
+    this.#err = new Mouth(parts, plan, 'e', plan.content === 'text' ? KEPT : KEPT / 16)
+  }
+
+  forward(permit: Permit, bytes: Uint8Array): boolean {
+    checkPermit(permit, this.#parts.session)
+    this.#sent.add(this.#plan.content === 'text' ? (this.#plan.hide?.(bytes) ?? bytes) : bytes)
+    return this.#upstream.write(bytes)
+  }
+
+  reply(bytes: Uint8Array, stream: 'out' | 'err' = 'out'): boolean {
+    const mouth = stream === 'out' ? this.#out : this.#err
+    mouth.say(bytes)
+    return !this.#plan.client.full && this.#parts.line.writableLength < LINE_ROOM
+  }
+
+  note(event: LaneEvent): void {
+    this.#parts.recorder.record({ kind: 'lane', channel: this.#parts.channel, ...event })
+    this.#parts.recorder.flush()
+  }
+
+  drained(side: 'upstream' | 'client'): Promise<void> {
+    if (side === 'upstream') return emptied(this.#upstream, () => !this.#upstream.writableNeedDrain)
+    const { line } = this.#parts
+    return Promise.all([
+      this.#plan.client.drained(),
+      emptied(line, () => line.writableLength < LINE_ROOM),
+    ]).then(() => undefined)
+  }
+
+  end(exit: number | string | null): void {
+    this.#out.end()
+    this.#err.end()
+    this.note({
+      what: 'closed',
+      exit,
+      sent: this.#sent.total(),
+      out: this.#out.direction.total(),
+      err: this.#err.direction.total(),
+    })
+  }
+}
+
+/** Bytes that may wait on the client's connection before lanes stop giving it more: an SSH window can be 4 GiB wide. */
+const LINE_ROOM = 1_048_576
+
+function emptied(stream: Duplex, enough: () => boolean): Promise<void> {
+  if (stream.destroyed || enough()) return Promise.resolve()
+  return new Promise((resolve) => {
+    const look = (): void => {
+      if (!stream.destroyed && !enough()) return
+      for (const name of ['drain', 'close', 'finish']) stream.off(name, look)
+      resolve()
+    }
+    for (const name of ['drain', 'close', 'finish']) stream.on(name, look)
+  })
+}
+
+/** Masks one direction of answers across chunks, records and releases it. */
+class Mouth {
+  readonly direction: Direction
+  readonly #plan: LanePlan
+  readonly #name: 'out' | 'err'
+  readonly #masks: ReturnType<Detectors['createStream']> | null
+  #quiet: NodeJS.Timeout | null = null
+
+  constructor(parts: LaneParts, plan: LanePlan, code: 'o' | 'e', kept: number) {
+    this.#plan = plan
+    this.#name = code === 'o' ? 'out' : 'err'
+    this.direction = new Direction(parts.recorder, parts.channel, code, kept)
+    this.#masks =
+      plan.content === 'text' || code === 'e' ? parts.detectors.createStream(() => parts.masked(1)) : null
+  }
+
+  say(bytes: Uint8Array): void {
+    if (this.#masks === null) return this.#release(bytes)
+    this.#release(this.#masks.push(bytes))
+    const masks = this.#masks
+    if (this.#quiet === null) {
+      this.#quiet = setTimeout(() => {
+        this.#quiet = null
+        this.#release(masks.pause(LONGEST_PROMPT))
+      }, QUIET_MS)
+    } else this.#quiet.refresh()
+  }
+
+  end(): void {
+    if (this.#quiet !== null) clearTimeout(this.#quiet)
+    this.#quiet = null
+    if (this.#masks !== null) this.#release(this.#masks.end())
+  }
+
+  #release(bytes: Uint8Array): void {
+    if (bytes.byteLength === 0) return
+    this.direction.add(bytes)
+    this.#plan.client.write(this.#name, bytes)
+  }
+}
+
+/** The record of one direction of a lane. */
+class Direction {
+  readonly #recorder: Recorder
+  readonly #channel: number
+  readonly #code: 'i' | 'o' | 'e'
+  #room: number
+  #bytes = 0
+  readonly #hash: Hash = createHash('sha256')
+
+  constructor(recorder: Recorder, channel: number, code: 'i' | 'o' | 'e', kept: number) {
+    this.#recorder = recorder
+    this.#channel = channel
+    this.#code = code
+    this.#room = kept
+  }
+
+  add(bytes: Uint8Array): void {
+    this.#bytes += bytes.byteLength
+    this.#hash.update(bytes)
+    const part = bytes.subarray(0, this.#room)
+    if (part.byteLength === 0) return
+    this.#room -= part.byteLength
+    const data = Buffer.from(part.buffer, part.byteOffset, part.byteLength).toString('base64')
+    this.#recorder.record({ kind: 'lane', channel: this.#channel, what: 'data', code: this.#code, data })
+    this.#recorder.flush()
+  }
+
+  total(): { bytes: number; sha256: string } {
+    return { bytes: this.#bytes, sha256: this.#hash.copy().digest('hex') }
+  }
+}

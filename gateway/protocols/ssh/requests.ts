@@ -1,0 +1,28 @@
+import type { Operation, Request } from '../../core/operation.ts'
+import { readCommand } from './command.ts'
+
+/** A request of these operations: SSH has no relations, results or parameters. */
+export function requestOf(text: string, operations: readonly Operation[]): Request {
+  return {
+    text,
+    parameters: [],
+    meaning: { operations, relations: [], results: [], probes: [], spans: [], parameters: [] },
+  }
+}
+
+/** A command: its words when it is nothing but words, else any command. */
+export function execRequest(command: string): Request {
+  return requestOf(command, [
+    { actions: ['exec'], resource: '', command: readCommand(command), reads: false },
+  ])
+}
+
+/** An interactive shell, in which anything may be run. */
+export function shellRequest(): Request {
+  return requestOf('(interactive shell)', [{ actions: ['shell'], resource: '', command: null, reads: false }])
+}
+
+/** A connection from the host on to somewhere else: `HOST:PORT`, or the path of a socket. */
+export function forwardRequest(resource: string): Request {
+  return requestOf(`forward to ${resource}`, [{ actions: ['forward'], resource, reads: false }])
+}
