@@ -1,0 +1,184 @@
+import { createHash } from 'node:crypto'
+import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { hasSshd } from '../servers/sshd.ts'
+import { type SshJob, type SshStack, startSshStack } from './ssh-stack.ts'
+import { run } from './stack.ts'
+
+const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
+const root = `/tmp/hoop-files-${process.pid}`
+const stages = `
+  test:
+    ${subjects}
+    grants:
+      - connection: web-1
+        allow:
+          - { operations: [sftp-read], resources: ["${root}/pub", "${root}/pub/**", "${root}/up", "${root}/up/**"] }
+          - { operations: [sftp-write], resources: ["${root}/up/**"] }
+        deny: [{ operations: [sftp-read, sftp-write], resources: ["${root}/pub/secret.txt"] }]
+        approve: [{ operations: [sftp-write], resources: ["${root}/up/held"], by: sre }]
+  tools:
+    ${subjects}
+    grants:
+      - connection: web-1
+        allow: [{ operations: [exec] }]
+`
+
+describe.skipIf(!hasSshd)('files over SSH', () => {
+  let stack: SshStack
+  let job: SshJob
+  const at = (name: string): string => join(root, name)
+  beforeAll(async () => {
+    for (const folder of ['pub', 'up', 'private', 'local']) await mkdir(at(folder), { recursive: true })
+    await writeFile(at('pub/hello.txt'), 'hello\n')
+    await writeFile(at('pub/secret.txt'), 'hidden\n')
+    await writeFile(at('private/key'), 'the key\n')
+    await writeFile(at('local/new.txt'), 'new\n')
+    await symlink(at('private/key'), at('pub/link'))
+    await symlink(at('private'), at('pub/door'))
+    stack = await startSshStack({ stages })
+    job = await stack.open('test')
+  })
+  afterAll(async () => {
+    await stack.close()
+    await rm(root, { recursive: true, force: true })
+  })
+  const sftp = (batch: string): ReturnType<SshJob['with']> =>
+    job.with('sftp', ['-F', '$CONFIG', '-b', '-', 'web-1'], batch)
+
+  test('sftp reads and writes what its rules name, and the record holds sizes and hashes', async () => {
+    const big = Buffer.alloc(5_000_000, 'payload\n')
+    await writeFile(at('local/big.bin'), big)
+    const ran = await sftp(`get ${at('pub/hello.txt')} ${at('local/got.txt')}
+put ${at('local/big.bin')} ${at('up/big.bin')}
+get ${at('up/big.bin')} ${at('local/back.bin')}
+ls -l ${at('up')}
+`)
+    expect(ran).toMatchObject({ code: 0, err: '' })
+    expect(await readFile(at('local/got.txt'), 'utf8')).toBe('hello\n')
+    expect((await readFile(at('local/back.bin'))).equals(big)).toBe(true)
+    const sha256 = createHash('sha256').update(big).digest('hex')
+    const files = (await stack.records('lane')).filter(({ what }) => what === 'file')
+    expect(files).toContainEqual(
+      expect.objectContaining({ path: at('up/big.bin'), written: { bytes: big.length, sha256 } }),
+    )
+    expect(files).toContainEqual(
+      expect.objectContaining({ path: at('up/big.bin'), read: { bytes: big.length, sha256 } }),
+    )
+  })
+
+  test.each([
+    ['a file that no rule names', `get ${root}/private/key`],
+    ['a file that a rule denies', `get ${root}/pub/secret.txt`],
+    ['the way up and out', `get ${root}/pub/../private/key`],
+    ['a link that leads out', `get ${root}/pub/link`],
+    ['a folder that is a link that leads out', `get ${root}/pub/door/key`],
+    ['a path with dots and slashes', `get ${root}/up/..//./private///key`],
+  ])('%s is not read', async (_what, command) => {
+    const ran = await sftp(`${command} ${at('local/stolen')}\n`)
+    expect(ran.code).not.toBe(0)
+    expect(ran.err).toContain('hoop-access: ')
+    await expect(readFile(at('local/stolen'))).rejects.toThrow(/ENOENT/)
+  })
+
+  test.each([
+    ['writing where only reading is allowed', 'put L R/pub/new.txt'],
+    ['removing', 'rm R/pub/hello.txt'],
+    ['renaming out', 'rename R/up/x R/private/x'],
+    ['renaming in', 'rename R/private/key R/up/key'],
+    ['linking out', 'symlink R/private/key R/up/link'],
+    ['a hard link', 'ln R/private/key R/up/key'],
+    ['a new folder', 'mkdir R/private/new'],
+    ['changing a mode', 'chmod 777 R/private/key'],
+    ['writing through a link', 'put L R/pub/door/new.txt'],
+  ])('%s is refused', async (_what, command) => {
+    const ran = await sftp(`${command.replaceAll('R', root).replace('L', at('local/new.txt'))}\n`)
+    expect(ran.code).not.toBe(0)
+    expect(ran.err).toContain('hoop-access: ')
+    expect(await readFile(at('private/key'), 'utf8')).toBe('the key\n')
+    await expect(readFile(at('private/new.txt'))).rejects.toThrow(/ENOENT/)
+    await expect(readFile(at('up/key'))).rejects.toThrow(/ENOENT/)
+  })
+
+  test('a held file operation waits, and goes on when people agree', async () => {
+    const ran = sftp(`put ${at('local/new.txt')} ${at('up/held')}\n`)
+    const approval = await stack.pending()
+    expect(approval.operations).toContainEqual({ action: 'sftp-write', resource: at('up/held') })
+    await expect(readFile(at('up/held'))).rejects.toThrow(/ENOENT/)
+    await stack.operator('approvals', 'approve', approval.id, '--reason', 'ok')
+    // Opening and changing its mode are two requests.
+    const second = await Promise.race([ran, stack.pending().catch(() => null)])
+    if (second !== null && 'id' in second)
+      await stack.operator('approvals', 'approve', second.id, '--reason', 'ok')
+    await ran
+    expect(await readFile(at('up/held'), 'utf8')).toBe('new\n')
+  })
+
+  test('scp is file operations where it speaks SFTP, and a command where it is old', async () => {
+    const copied = await job.with('scp', [
+      '-F',
+      '$CONFIG',
+      `web-1:${at('pub/hello.txt')}`,
+      at('local/scp.txt'),
+    ])
+    expect(copied).toMatchObject({ code: 0 })
+    expect(await readFile(at('local/scp.txt'), 'utf8')).toBe('hello\n')
+    const refused = await job.with('scp', ['-F', '$CONFIG', `web-1:${at('private/key')}`, at('local/stolen')])
+    expect(refused.code).not.toBe(0)
+    const old = await job.with('scp', [
+      '-O',
+      '-F',
+      '$CONFIG',
+      `web-1:${at('pub/hello.txt')}`,
+      at('local/old.txt'),
+    ])
+    expect(old.code).not.toBe(0)
+    expect(old.err).toContain('hoop-access: no rule of stage test allows exec')
+    const tools = await stack.open('tools')
+    const allowed = await tools.with('scp', [
+      '-O',
+      '-F',
+      '$CONFIG',
+      `web-1:${at('pub/hello.txt')}`,
+      at('local/old.txt'),
+    ])
+    expect(allowed.code).toBe(0)
+    expect(await readFile(at('local/old.txt'), 'utf8')).toBe('hello\n')
+  })
+
+  test('rsync and git go through where their commands are allowed', async () => {
+    const tools = await stack.open('tools')
+    const rsh = `ssh -F ${tools.home}/ssh_config`
+    const synced = await tools.with('rsync', ['-a', '-e', rsh, `${root}/pub/`, `web-1:${at('up/synced')}`])
+    expect(synced).toMatchObject({ code: 0, err: '' })
+    expect(await readFile(at('up/synced/hello.txt'), 'utf8')).toBe('hello\n')
+    await run('git', ['init', '-q', '--bare', at('up/repo.git')], {})
+    await run('git', ['init', '-q', '-b', 'main', at('local/work')], {})
+    const git = (...args: string[]): ReturnType<SshJob['with']> =>
+      tools.with('env', [
+        'GIT_SSH_COMMAND=' + rsh,
+        'git',
+        '-C',
+        at('local/work'),
+        '-c',
+        'user.name=a',
+        '-c',
+        'user.email=a@b.example',
+        ...args,
+      ])
+    await git('commit', '-q', '--allow-empty', '-m', 'first')
+    expect((await git('push', '-q', `web-1:${at('up/repo.git')}`, 'main')).code).toBe(0)
+    const listed = await git('ls-remote', `web-1:${at('up/repo.git')}`)
+    expect(listed.out).toContain('refs/heads/main')
+    const clone = await tools.with('env', [
+      'GIT_SSH_COMMAND=' + rsh,
+      'git',
+      'clone',
+      '-q',
+      `web-1:${at('up/repo.git')}`,
+      at('local/clone'),
+    ])
+    expect(clone.code).toBe(0)
+  })
+})
