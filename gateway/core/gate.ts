@@ -158,6 +158,7 @@ export class Gate {
     const maskOfAny = (origins: readonly Column[]): Mask | null =>
       strictest(origins.map((column) => masks.of(column)))
     const touchesMasked = meaning.relations.some((relation) => masks.touches(relation))
+    const secret = meaning.secretParameters ?? []
     const beyond = touchesMasked ? unknownColumn : null
     return {
       decision: this.#policy.decide(grant.levels, operations),
@@ -171,7 +172,12 @@ export class Gate {
       ),
       touchesMasked,
       reads: meaning.operations.every((operation) => operation.reads),
-      hidden: meaning.parameters.map((columns) => columns.some((column) => masks.of(column) !== null)),
+      hidden: Array.from(
+        { length: Math.max(meaning.parameters.length, ...secret.map((index) => index + 1)) },
+        (_, index) =>
+          secret.includes(index) ||
+          (meaning.parameters[index] ?? []).some((column) => masks.of(column) !== null),
+      ),
     }
   }
 

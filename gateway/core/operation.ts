@@ -47,6 +47,8 @@ export interface Meaning {
   readonly spans: readonly Span[]
   /** Columns that parameter `$n` (index n-1) is compared with or written to. */
   readonly parameters: readonly (readonly Column[])[]
+  /** Parameters (index n-1) that may hold a password: never shown. */
+  readonly secretParameters?: readonly number[]
 }
 
 /** One request as the client made it. */

@@ -51,6 +51,7 @@ function readOne(parsed: Parsed, reader: Reader, node: Node): Effect {
     const own = createReader(reader.around, facts, reader.path, reader.named)
     const effect = readStatement(own, inner, fork)
     for (const seen of facts.seen) reader.facts.seen.add(seen)
+    for (const literal of facts.secrets) reader.facts.secrets.add(literal)
     for (const [literal, columns] of facts.links) {
       if (literal >= 0) reader.facts.link({ columns, literals: new Set([literal]) })
     }
@@ -71,7 +72,7 @@ function createReader(
     around,
     path,
     making: null,
-    found: { searchPath: null },
+    found: { searchPath: null, repathed: false },
     named,
     views: new Map(),
     query: (select, parent, ctes) => readQuery(reader, select, parent, ctes),
@@ -109,18 +110,30 @@ const holdsSecrets: ReadonlySet<string> = new Set([
   'AlterSystemStmt',
 ])
 
-/** Every string of a statement that may hold a password is secret: the tree does not say where they stand. */
+/** Statements whose strings are programs, which may hold such statements. */
+const holdsPrograms: ReadonlySet<string> = new Set(['DoStmt', 'CreateFunctionStmt'])
+const speaksOfSecrets = /password|user\s+mapping|dblink|connection|subscription/i
+
+/**
+ * Every string of a statement that may hold a password is secret, and every comment: the tree does not say where they
+ * stand. A program is kept unless it speaks of such things.
+ */
 function noteSecrets(parsed: Parsed, facts: Facts): void {
-  const within: { from: number; to: number }[] = []
+  const within: { from: number; to: number; programs: boolean }[] = []
   for (const node of parsed.statements) {
-    if (Object.keys(node).some((tag) => holdsSecrets.has(tag))) within.push(extentOf(node, parsed))
+    const [tag = ''] = Object.keys(node)
+    const programs = holdsPrograms.has(tag)
+    if (programs || holdsSecrets.has(tag)) within.push({ ...extentOf(node, parsed), programs })
   }
   if (within.length === 0) return
   const bytes = Buffer.from(parsed.text)
   for (const token of parsed.tokens()) {
     const first = bytes.toString('latin1', token.start, token.start + 2)
-    if (!/^(['$]|[eEnN]'|[uU]&)/.test(first)) continue
-    if (within.some(({ from, to }) => token.start >= from && token.start < to)) facts.secrets.add(token.start)
+    if (!/^(['$]|[eEnN]'|[uU]&|\/\*|--)/.test(first)) continue
+    const held = within.find(({ from, to }) => token.start >= from && token.start < to)
+    if (held === undefined) continue
+    if (held.programs && !speaksOfSecrets.test(bytes.toString('utf8', token.start, token.end))) continue
+    facts.secrets.add(token.start)
   }
 }
 

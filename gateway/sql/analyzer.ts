@@ -8,6 +8,8 @@ export interface CatalogRelation {
   readonly columns: readonly { readonly name: string; readonly type: string; readonly attnum: number }[]
   /** Views: columns of other relations that it reads, `schema.relation.column` or `schema.relation.*`, views already resolved to what lies below. */
   readonly reads: readonly string[]
+  /** Tables that share rows with it by inheritance or partitioning, `schema.relation`. */
+  readonly family?: readonly string[]
   /** Views: the query as `pg_get_viewdef` writes it with every name qualified, from which the origin of each column is read. */
   readonly definition?: string
 }
@@ -34,7 +36,7 @@ export interface SqlContext {
   readonly catalog: Catalog
   /**
    * Every schema that an unqualified name may mean in this session, most likely first; `pg_catalog` is always looked in.
-   * `*` among them: any schema may be meant. `$user` stands for the schema named as `user`.
+   * `*` among them: any schema may be meant. An empty name parts the paths that may be in force, the latest first. `$user` stands for the schema named as `user`.
    */
   readonly searchPath: readonly string[]
   /** The role the session runs as upstream: what `$user` in a search_path stands for. */

@@ -9,7 +9,7 @@
 //     and prorettype is no handler or trigger type)
 //
 // Excluded by hand, because volatility does not tell: those that run text or read relations named by arguments
-// (the *_to_xml family), show other sessions (pg_stat_get_activity …), or belong to event triggers and upgrades.
+// (the *_to_xml family), show other sessions or servers (pg_stat_get_activity, pg_get_replication_slots …), or belong to event triggers and upgrades.
 // A name that is not here and not in `effects` is an operation `call`: forgetting one refuses, never lets through.
 
 const words = (text: string): string[] => text.split(/\s+/).filter((word) => word !== '')
@@ -152,14 +152,14 @@ export const harmless: ReadonlySet<string> = new Set(
   percentile_cont percentile_disc pg_available_extension_versions pg_available_extensions pg_backend_pid
   pg_basetype pg_char_to_encoding pg_client_encoding pg_collation_for pg_collation_is_visible
   pg_column_compression pg_column_is_updatable pg_column_size pg_column_toast_chunk_id pg_conf_load_time
-  pg_config pg_conversion_is_visible pg_current_snapshot pg_current_xact_id pg_current_xact_id_if_assigned
+    pg_conversion_is_visible pg_current_snapshot pg_current_xact_id pg_current_xact_id_if_assigned
   pg_cursor pg_ddl_command_send pg_dependencies_send pg_describe_object pg_encoding_max_length
   pg_encoding_to_char pg_extension_update_paths pg_filenode_relation pg_function_is_visible pg_get_acl
   pg_get_catalog_foreign_keys pg_get_constraintdef pg_get_expr pg_get_function_arg_default
   pg_get_function_arguments pg_get_function_identity_arguments pg_get_function_result
   pg_get_function_sqlbody pg_get_functiondef pg_get_indexdef pg_get_keywords pg_get_object_address
   pg_get_partition_constraintdef pg_get_partkeydef pg_get_publication_tables pg_get_replica_identity_index
-  pg_get_replication_slots pg_get_ruledef pg_get_serial_sequence pg_get_statisticsobjdef
+    pg_get_ruledef pg_get_serial_sequence pg_get_statisticsobjdef
   pg_get_statisticsobjdef_columns pg_get_statisticsobjdef_expressions pg_get_triggerdef pg_get_userbyid
   pg_get_viewdef pg_has_role pg_identify_object pg_identify_object_as_address pg_index_column_has_property
   pg_index_has_property pg_indexam_has_property pg_indexam_progress_phasename pg_input_error_info
@@ -200,8 +200,8 @@ export const harmless: ReadonlySet<string> = new Set(
   pg_stat_get_function_total_time pg_stat_get_ins_since_vacuum pg_stat_get_last_analyze_time
   pg_stat_get_last_autoanalyze_time pg_stat_get_last_autovacuum_time pg_stat_get_last_vacuum_time
   pg_stat_get_lastscan pg_stat_get_live_tuples pg_stat_get_mod_since_analyze pg_stat_get_numscans
-  pg_stat_get_progress_info pg_stat_get_replication_slot pg_stat_get_slru pg_stat_get_snapshot_timestamp
-  pg_stat_get_subscription pg_stat_get_subscription_stats pg_stat_get_total_analyze_time
+  pg_stat_get_progress_info   pg_stat_get_slru pg_stat_get_snapshot_timestamp
+      pg_stat_get_total_analyze_time
   pg_stat_get_total_autoanalyze_time pg_stat_get_total_autovacuum_time pg_stat_get_total_vacuum_time
   pg_stat_get_tuples_deleted pg_stat_get_tuples_fetched pg_stat_get_tuples_hot_updated
   pg_stat_get_tuples_inserted pg_stat_get_tuples_newpage_updated pg_stat_get_tuples_returned
@@ -322,18 +322,24 @@ export const sequenceFunctions: Readonly<Record<string, readonly [string, ...str
 }
 
 /**
- * Functions that pass on what they are given and cannot fail because of it: a masked column may pass through them into
- * the result, where it is masked. All others tell something about the value by failing or by their type, so they need `probe`.
+ * Functions that pass on what they are given: a masked column may pass through them into the result, where it is
+ * masked. They cannot fail, give no NULL and no other number of rows because of it: all others tell something about the
+ * value that no mask hides, so they need `probe`.
  */
 export const showing: ReadonlySet<string> = new Set(
   words(`
-  lower upper initcap length char_length character_length octet_length bit_length btrim ltrim rtrim trim left right
-  substr substring reverse replace translate concat concat_ws md5 quote_literal quote_ident quote_nullable format
+  lower upper initcap length char_length character_length octet_length bit_length reverse concat concat_ws md5
+  quote_literal quote_ident quote_nullable
   to_json to_jsonb row_to_json array_to_json json_build_object json_build_array jsonb_build_object jsonb_build_array
-  json_agg jsonb_agg json_agg_strict jsonb_agg_strict json_object_agg jsonb_object_agg array_agg string_agg
-  xmlagg count min max any_value sum avg first_value last_value lag lead nth_value array_append array_cat
-  array_prepend array_to_string unnest json_each jsonb_each json_each_text jsonb_each_text json_array_elements
-  jsonb_array_elements json_array_elements_text jsonb_array_elements_text json_strip_nulls jsonb_strip_nulls
-  jsonb_pretty to_char text varchar bpchar
+  json_agg jsonb_agg json_agg_strict jsonb_agg_strict json_object_agg jsonb_object_agg array_agg
+  xmlagg count min max any_value sum avg first_value last_value array_append array_prepend jsonb_pretty
+  text varchar bpchar
+`),
+)
+
+/** Those that do so with their first argument only: another may make them fail (a length below zero) or give NULL. */
+export const showingFirst: ReadonlySet<string> = new Set(
+  words(`
+  btrim ltrim rtrim trim left right substr replace translate string_agg array_to_string lag lead nth_value
 `),
 )

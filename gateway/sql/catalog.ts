@@ -35,13 +35,17 @@ const queries = {
       join pg_catalog.pg_class c on c.oid = r.ev_class
     where r.rulename = '_RETURN' and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
       and d.refobjid <> r.ev_class and c.relkind in ('v','m')`,
+  // Rows of a child show in its parents, so its columns are theirs, by name (a child's column keeps its parent's name).
+  inherits: `select inhrelid, inhparent from pg_catalog.pg_inherits i
+    join pg_catalog.pg_class c on c.oid = inhrelid where relkind in ('r','p','f')`,
   functions: `select distinct nspname, proname from pg_catalog.pg_proc p
     join pg_catalog.pg_namespace n on n.oid = p.pronamespace where ${own}`,
-  // Operators of extensions are made in C; one that SQL or a procedural language implements is a user's function.
+  // Operators of extensions are made in C; one that SQL, a procedural language or a built-in function implements may do
+  // anything.
   operators: `select distinct nspname, oprname from pg_catalog.pg_operator o
     join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
     join pg_catalog.pg_proc p on p.oid = o.oprcode join pg_catalog.pg_language l on l.oid = p.prolang
-    where ${own} and lanname not in ('c', 'internal')`,
+    where ${own} and lanname <> 'c'`,
 }
 
 /**
@@ -80,6 +84,7 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
     found.map(([oid, schema, name]) => [oid ?? '', { schema: schema ?? '', name: name ?? '' }]),
   )
   const reads = resolveViews(depends, names, columns)
+  const family = resolveFamilies(await query(queries.inherits), names)
   const relations = found.map(([oid, schema, name, kind, definition]) => ({
     oid: Number(oid),
     relation: {
@@ -88,6 +93,7 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
       kind: kindOf(kind ?? ''),
       columns: columns.get(oid ?? '') ?? [],
       reads: reads(oid ?? ''),
+      family: family(oid ?? ''),
       ...(definition === null || definition === undefined ? {} : { definition }),
     },
   }))
@@ -139,6 +145,32 @@ function kindOf(relkind: string): CatalogRelation['kind'] {
     S: 'sequence',
   }
   return kinds[relkind] ?? 'table'
+}
+
+/** Gives, for a table, those it inherits from and those that inherit from it, at any distance: with all of them it shares rows. */
+function resolveFamilies(
+  inherits: readonly (readonly (string | null)[])[],
+  names: ReadonlyMap<string, { readonly schema: string; readonly name: string }>,
+): (oid: string) => readonly string[] {
+  const near = [new Map<string, string[]>(), new Map<string, string[]>()] as const
+  for (const [child = null, parent = null] of inherits) {
+    if (child === null || parent === null) continue
+    for (const [map, one, other] of [[near[0], child, parent] as const, [near[1], parent, child] as const]) {
+      const known = map.get(one)
+      if (known === undefined) map.set(one, [other])
+      else known.push(other)
+    }
+  }
+  return (start) =>
+    near.flatMap((next) => {
+      const found = new Set<string>([start])
+      for (const oid of found) for (const other of next.get(oid) ?? []) found.add(other)
+      found.delete(start)
+      return [...found].flatMap((oid) => {
+        const relation = names.get(oid)
+        return relation === undefined ? [] : [qualify(relation.schema, relation.name)]
+      })
+    })
 }
 
 /** Gives, for a view, the columns that lie below it, views among them resolved to what they read, and they themselves. */

@@ -2,7 +2,9 @@ import type { Node, RangeVar } from '@pgsql/types'
 import { qualify } from './identifiers.ts'
 import { type Fields, isFields, open, textOf, unreadable } from './parse-tree.ts'
 import type { Reader } from './reader.ts'
-import { creationSchemas, noteWrite, resolve } from './relations.ts'
+import { noteCall } from './functions.ts'
+import { mergeShape, type Origin, origin, type Source, source } from './origin.ts'
+import { creationSchemas, noteWrite, resolve, shapeOf } from './relations.ts'
 import { readAnything } from './sweep.ts'
 
 type Group = 'ddl' | 'admin'
@@ -157,7 +159,34 @@ export function readDefinition(reader: Reader, tag: string, fields: Fields): voi
   } else {
     readSpecial(reader, tag, fields)
   }
-  readAnything(reader, fields)
+  if (tag === 'CreateTrigStmt') {
+    const [name = '', schema = null] = namesIn(fields['funcname']).toReversed()
+    noteCall(reader, schema, name, {})
+  }
+  const sources = sourcesOf(reader, tag, fields['relation'] ?? fields['table'])
+  readAnything(reader, fields, { sources, parent: null, ctes: null })
+  // What a definition compares or writes by itself (defaults, checks, bounds) stands in no expression with the column.
+  const whole = origin()
+  for (const { shape } of sources) mergeShape(whole, shape)
+  collectLiterals(fields, whole)
+  reader.facts.link(whole)
+}
+
+/** What the expressions of a definition can name: its relation, and that relation's rows as rules and triggers see them. */
+function sourcesOf(reader: Reader, tag: string, value: unknown): Source[] {
+  const relation = isFields(value) ? (value['RangeVar'] ?? value) : undefined
+  if (!isRelation(relation) || tag === 'CreateStmt' || tag === 'RenameStmt') return []
+  const shape = shapeOf(reader, resolve(reader, relation))
+  const rows = ['old', 'new'].map((name) => source(name, shape, { qualifiedOnly: true }))
+  return [source(relation.relname ?? '', shape), ...rows]
+}
+
+function collectLiterals(value: unknown, into: Origin): void {
+  if (Array.isArray(value)) for (const item of value) collectLiterals(item, into)
+  if (!isFields(value)) return
+  const literal = value['A_Const']
+  if (isFields(literal) && typeof literal['location'] === 'number') into.literals.add(literal['location'])
+  for (const field of Object.values(value)) collectLiterals(field, into)
 }
 
 function readSpecial(reader: Reader, tag: string, fields: Fields): void {

@@ -70,7 +70,9 @@ export function meaningOf(
     while (parameters.length < -literal) parameters.push([])
     parameters[-literal - 1] = [...columns]
   }
+  const secret = [...facts.secrets].filter((literal) => literal < 0 && -literal <= maxParameter)
   return {
+    ...(secret.length > 0 && { secretParameters: secret.map((literal) => -literal - 1) }),
     operations: [...facts.operations.values()],
     relations: [...facts.relations],
     results: shapes.map(resultOf),

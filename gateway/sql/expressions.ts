@@ -7,20 +7,17 @@ import { eachChild, open, textOf, textsOf, unreadable } from './parse-tree.ts'
 import type { Reader } from './reader.ts'
 import { functionSchemas } from './relations.ts'
 
-/** Operators that pass on what they are given and cannot fail because of it; with the others a value tells by an error or a boolean. */
-const showingOperators: ReadonlySet<string> = new Set(['||', '->', '->>', '#>', '#>>'])
+/**
+ * Operators that pass on what they are given and cannot fail because of it; with the others a value tells by an error, a
+ * boolean or a NULL, which no mask hides (`'{"a": 1}'::jsonb -> left(email, 1)` is one where the letter is an a).
+ */
+const showingOperators: ReadonlySet<string> = new Set(['||'])
 
-/** Types that any value can be cast to without failing. */
-const textTypes: ReadonlySet<string> = new Set([
-  'text',
-  'varchar',
-  'bpchar',
-  'name',
-  'json',
-  'jsonb',
-  'record',
-  'unknown',
-])
+/** Types that any value can be cast to without failing: not JSON, for text that is none fails. */
+const textTypes: ReadonlySet<string> = new Set(['text', 'varchar', 'bpchar', 'name', 'unknown'])
+
+/** What XmlExpr is when it builds; the others (XMLPARSE, XMLPI, XMLROOT, IS DOCUMENT) fail or answer by what they are given. */
+const buildsXml: ReadonlySet<unknown> = new Set(['IS_XMLCONCAT', 'IS_XMLELEMENT', 'IS_XMLFOREST'])
 
 /** Constructors of SQL/JSON, with the function that a server before 16 would call for the same text. */
 const jsonConstructors: Readonly<Record<string, string>> = {
@@ -97,13 +94,14 @@ export function readExpression(
     case 'CollateClause':
     case 'MultiAssignRef':
     case 'ResTarget':
-    case 'XmlExpr':
-    case 'XmlSerialize':
     case 'JsonKeyValue':
     case 'JsonValueExpr':
     case 'JsonOutput':
     case 'JsonReturning':
       return readBelow(fields)
+    case 'XmlExpr':
+      return readBelow(fields, probe || !buildsXml.has(fields['op']))
+    // FORMAT JSON, UNIQUE KEYS and RETURNING make these fail by what they are given.
     case 'JsonObjectConstructor':
     case 'JsonArrayConstructor':
     case 'JsonArrayQueryConstructor':
@@ -112,7 +110,7 @@ export function readExpression(
     case 'JsonScalarExpr':
     case 'JsonSerializeExpr':
       noteCall(reader, null, jsonConstructors[tag] ?? tag, {})
-      return readBelow(fields)
+      return readBelow(fields, true)
     // These tell something about a value by what they answer or by failing.
     case 'MinMaxExpr':
     case 'NullTest':
@@ -125,6 +123,7 @@ export function readExpression(
     case 'JsonIsPredicate':
     case 'JsonArgument':
     case 'JsonBehavior':
+    case 'XmlSerialize':
     case 'A_Indices':
     case 'WindowDef':
       return readBelow(fields, true)
@@ -156,15 +155,21 @@ export function readCondition(reader: Reader, node: Node | undefined, scope: Sco
 }
 
 function readOperator(reader: Reader, expression: A_Expr, scope: Scope, into: Origin, probe: boolean): void {
-  const names = textsOf(expression.name)
+  const name = noteOperator(reader, expression.name)
+  const shows = expression.kind === 'AEXPR_OP' && name !== null && showingOperators.has(name)
+  reader.expression(expression.lexpr, scope, into, probe || !shows)
+  reader.expression(expression.rexpr, scope, into, probe || !shows)
+}
+
+/** Notes the call that an operator may be; gives its name when it can only be PostgreSQL's own. */
+function noteOperator(reader: Reader, written: readonly Node[] | undefined): string | null {
+  const names = textsOf(written)
   const name = names.at(-1) ?? ''
   const schema = names.length > 1 ? names.at(-2) : undefined
   const schemas =
     schema === undefined ? functionSchemas(reader, name) : schema === 'pg_catalog' ? [] : [schema]
   for (const found of schemas) reader.facts.operation(['call'], qualify(found, name))
-  const shows = expression.kind === 'AEXPR_OP' && schemas.length === 0 && showingOperators.has(name)
-  reader.expression(expression.lexpr, scope, into, probe || !shows)
-  reader.expression(expression.rexpr, scope, into, probe || !shows)
+  return schemas.length === 0 ? name : null
 }
 
 function castsToText(cast: TypeCast): boolean {
@@ -173,12 +178,7 @@ function castsToText(cast: TypeCast): boolean {
 }
 
 function readSubLink(reader: Reader, link: SubLink, scope: Scope, into: Origin, probe: boolean): void {
-  if (link.operName !== undefined) {
-    const names = textsOf(link.operName)
-    const schema = names.length > 1 ? names.at(-2) : undefined
-    if (schema !== undefined && schema !== 'pg_catalog')
-      reader.facts.operation(['call'], qualify(schema, names.at(-1) ?? ''))
-  }
+  if (link.operName !== undefined) noteOperator(reader, link.operName)
   const own = origin()
   if (link.subselect !== undefined) {
     const shape = reader.statement(link.subselect, scope, scope.ctes)

@@ -4,6 +4,7 @@ import {
   harmless,
   sequenceFunctions,
   showing,
+  showingFirst,
   takesCredentials,
   volatileHarmless,
 } from './builtin-functions.ts'
@@ -28,8 +29,10 @@ export function readCall(
   if (name === undefined) throw unreadable('a function without a name')
   const shows = noteCall(reader, names.length > 1 ? (names.at(-2) ?? null) : null, name, call)
   const own = origin()
-  const hidden = probe || !shows || call.agg_distinct === true
-  for (const argument of call.args ?? []) reader.expression(argument, scope, own, hidden)
+  const distinct = call.agg_distinct === true
+  call.args?.forEach((argument, index) => {
+    reader.expression(argument, scope, own, probe || distinct || index >= shows)
+  })
   for (const order of call.agg_order ?? []) reader.expression(order, scope, own, true)
   if (call.agg_filter !== undefined) reader.expression(call.agg_filter, scope, own, true)
   // Windows order and group by their columns, which shows in the value only as a position.
@@ -40,21 +43,21 @@ export function readCall(
   for (const literal of own.literals) into.literals.add(literal)
 }
 
-/** Notes the operation of a call; true when what it is given may come out masked without telling anything else. */
-export function noteCall(reader: Reader, schema: string | null, name: string, call: FuncCallFields): boolean {
+/** Notes the operation of a call; gives how many arguments, from the first, may come out masked without telling anything else. */
+export function noteCall(reader: Reader, schema: string | null, name: string, call: FuncCallFields): number {
   const { facts } = reader
   // JDBC and ORMs read index columns by information_schema._pg_expandarray.
-  if (schema === 'information_schema' && name.startsWith('_pg_')) return false
+  if (schema === 'information_schema' && name.startsWith('_pg_')) return 0
   if (schema !== null && schema !== 'pg_catalog') {
     facts.operation(dangerousExtension.test(name) ? ['call', 'admin'] : ['call'], qualify(schema, name))
-    return false
+    return 0
   }
   // An overload in a user's schema wins when its argument types fit better, even behind pg_catalog (10.3).
   const overloads = schema === null ? functionSchemas(reader, name) : []
   for (const found of overloads) {
     facts.operation(dangerousExtension.test(name) ? ['call', 'admin'] : ['call'], qualify(found, name))
   }
-  if (harmless.has(name) || volatileHarmless.has(name)) return overloads.length === 0 && showing.has(name)
+  if (harmless.has(name) || volatileHarmless.has(name)) return overloads.length > 0 ? 0 : shown(name, call)
   if (isBuiltIn(name)) {
     noteEffect(reader, name, call)
   } else if (overloads.length === 0) {
@@ -64,7 +67,15 @@ export function noteCall(reader: Reader, schema: string | null, name: string, ca
       qualify(where, name),
     )
   }
-  return false
+  return 0
+}
+
+function shown(name: string, call: FuncCallFields): number {
+  if (showing.has(name)) return Infinity
+  if (showingFirst.has(name)) return 1
+  // A pattern would give NULL where it does not match; two positions in numbers do not.
+  const positions = name === 'substring' ? call.args?.slice(1) : undefined
+  return positions?.every((at) => 'A_Const' in at && 'ival' in at.A_Const) === true ? 1 : 0
 }
 
 function isBuiltIn(name: string): boolean {

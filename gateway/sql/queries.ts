@@ -415,6 +415,10 @@ function isCte(name: string, ctes: Ctes | null): boolean {
 
 /** The operation of making a relation from a query, under each name it may get, and the move of the query's columns into it. */
 export function noteInto(reader: Reader, names: readonly string[], kind: string, shape: Shape): void {
-  for (const name of names) reader.facts.operation([`create-${kind}`, 'create', 'ddl'], name)
+  for (const name of names) {
+    // No catalog shows a temporary view: what is written to its name later is written to what lies below it.
+    const unseen = kind === 'view' && /^(pg_temp|"\*")/.test(name)
+    reader.facts.operation(unseen ? ['create-view', 'admin'] : [`create-${kind}`, 'create', 'ddl'], name)
+  }
   probeShape(reader, shape)
 }

@@ -7,6 +7,8 @@ import type { Ctes, Origin, Scope, Shape } from './origin.ts'
 /** Collected while one statement is read. */
 export interface Found {
   searchPath: readonly string[] | null
+  /** True once a statement of the text changed the search_path. */
+  repathed: boolean
 }
 
 /** What of the catalog and the session a text may need; answered without waiting. */

@@ -1,8 +1,9 @@
 import type { RangeVar } from '@pgsql/types'
 import type { CatalogRelation } from './analyzer.ts'
-import { qualify } from './identifiers.ts'
+import { qualify, quote } from './identifiers.ts'
 import { merge, type Offered, origin, type Shape } from './origin.ts'
 import type { Reader } from './reader.ts'
+import { splitPaths } from './settings.ts'
 import { describesSchema, isSystemSchema, revealingCatalogs, schemaCatalogs } from './system-catalogs.ts'
 
 /** A relation that a name may mean. */
@@ -13,8 +14,8 @@ export interface Candidate {
 }
 
 /** The schemas to look in, `$user` replaced as PostgreSQL does. */
-function schemas(reader: Reader): string[] {
-  const { around, path } = reader
+function schemas(reader: Reader, path: readonly string[] = reader.path): string[] {
+  const { around } = reader
   return path
     .map((schema) => (schema === '$user' && !around.hasSchema('$user') ? (around.user ?? '') : schema))
     .filter((schema) => schema !== '' && schema !== '*')
@@ -35,13 +36,17 @@ export function firstSchema(reader: Reader): string {
  * may have been made since the catalog was read.
  */
 export function creationSchemas(reader: Reader): readonly string[] {
-  if (reader.making !== null) return [reader.making]
-  const path = schemas(reader).filter(
-    (schema) => schema !== 'pg_catalog' && (schema !== reader.around.user || reader.around.hasSchema(schema)),
-  )
-  const known = path.findIndex((schema) => reader.around.hasSchema(schema))
-  const found = known < 0 ? path : path.slice(0, known + 1)
-  return found.length > 0 ? found : [firstSchema(reader)]
+  const { around, making } = reader
+  if (making !== null) return [making]
+  const found = new Set<string>(reader.path.includes('*') ? ['*'] : [])
+  for (const one of splitPaths(reader.path)) {
+    const path = schemas(reader, one).filter(
+      (schema) => schema !== 'pg_catalog' && (schema !== around.user || around.hasSchema(schema)),
+    )
+    const known = path.findIndex((schema) => around.hasSchema(schema))
+    for (const schema of known < 0 ? path : path.slice(0, known + 1)) found.add(schema)
+  }
+  return found.size > 0 ? [...found] : [firstSchema(reader)]
 }
 
 /** Every schema that an unqualified function of this name may be taken from, of those that have one. */
@@ -68,7 +73,11 @@ export function resolve(reader: Reader, relation: RangeVar): readonly Candidate[
     (candidate) => candidate.known !== null || candidate.schema === 'information_schema',
   )
   if (isCatalog) known.unshift(at('pg_catalog'))
-  return known.length > 0 ? known : [at(firstSchema(reader))]
+  if (known.length > 0) return known
+  // Made since the catalog was read, it may lie in any schema of the path that there is.
+  const places = found.filter(({ schema }) => around.hasSchema(schema))
+  if (reader.path.includes('*')) places.push(at('*'))
+  return places.length > 0 ? places : [at(firstSchema(reader))]
 }
 
 /** Notes that the relation is read, and gives its columns. */
@@ -125,11 +134,18 @@ export function shapeOf(reader: Reader, candidates: readonly Candidate[]): Shape
 function shapeOfOne(reader: Reader, { schema, name, known }: Candidate): Shape {
   if (describesSchema(schema, name)) return { columns: [], rest: origin(), exact: 0 }
   reader.facts.relation(schema, name)
+  if (schema === '*') {
+    reader.facts.relations.add('*.*')
+    return { columns: [], rest: origin(['*.*.*']), exact: 0 }
+  }
   if (known === null) return { columns: [], rest: origin([`${qualify(schema, name)}.*`]), exact: 0 }
   for (const column of known.reads) reader.facts.relations.add(column.slice(0, lastDot(column)))
+  const family = known.family ?? []
+  for (const relative of family) reader.facts.relations.add(relative)
   const below = known.kind === 'view' || known.kind === 'matview' ? viewShape(reader, known) : null
   const columns = known.columns.map((column, index): Offered => {
     const own = origin([qualify(schema, name, column.name)])
+    for (const relative of family) own.columns.add(`${relative}.${quote(column.name)}`)
     if (below !== null && index < below.exact) {
       for (const read of below.columns[index]?.origin.columns ?? []) own.columns.add(read)
     } else {

@@ -7,9 +7,25 @@ export function pathOf(values: readonly (string | null)[]): readonly string[] {
   const path: string[] = []
   for (const value of values) {
     if (value === null) return ['*']
-    path.push(value)
+    if (value !== '') path.push(value)
   }
   return path
+}
+
+/** The paths that may be in force, the latest first: in one list an empty name parts them. */
+export function splitPaths(paths: readonly string[]): readonly (readonly string[])[] {
+  const split: string[][] = [[]]
+  for (const schema of paths) {
+    if (schema === '') split.push([])
+    else split.at(-1)?.push(schema)
+  }
+  return split
+}
+
+/** The same list with one path more, which stays: a ROLLBACK or RESET may bring back any that was ever in force. */
+export function addPath(paths: readonly string[], path: readonly string[]): readonly string[] {
+  const known = path.length === 0 || splitPaths(paths).some((other) => other.join('\0') === path.join('\0'))
+  return known ? paths : [...path, '', ...paths]
 }
 
 /**
@@ -40,9 +56,12 @@ export function noteSetting(
   return null
 }
 
-/** Puts a path in force for what follows in the text. */
+/** Puts a path in force for what follows in the text; none for RESET, which goes back to one that was in force before. */
 export function usePath(reader: Reader, path: readonly string[]): readonly string[] {
-  reader.path = [...new Set([...path, ...reader.path])]
+  reader.path = addPath(reader.path, path)
+  // The server reads prepared statements again under the new path: what they meant before says nothing.
+  for (const name of reader.named.keys()) if (name.startsWith('prepared ')) reader.named.delete(name)
+  reader.found.repathed = true
   reader.found.searchPath = path
   return path
 }

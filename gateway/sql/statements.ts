@@ -69,7 +69,7 @@ export function readStatement(
     return effect({ forgets: { kind: 'prepared', name: node.DeallocateStmt.name ?? null } })
   if ('DiscardStmt' in node) {
     if (node.DiscardStmt.target !== 'DISCARD_ALL') return effect()
-    return effect({ forgets: { kind: 'prepared', name: null }, searchPath: usePath(reader, ['*']) })
+    return effect({ forgets: { kind: 'prepared', name: null }, searchPath: usePath(reader, []) })
   }
   if ('ListenStmt' in node) {
     reader.facts.operation(['listen', 'read'], qualify(node.ListenStmt.conditionname ?? ''), { reads: true })
@@ -218,10 +218,10 @@ function readSet(reader: Reader, set: VariableSetStmt): Effect {
       return effect()
     }
     case 'VAR_RESET_ALL':
-      return effect({ searchPath: usePath(reader, ['*']) })
+      return effect({ searchPath: usePath(reader, []) })
     case 'VAR_RESET':
     case 'VAR_SET_DEFAULT': {
-      if (name === 'search_path') return effect({ searchPath: usePath(reader, ['*']) })
+      if (name === 'search_path') return effect({ searchPath: usePath(reader, []) })
       // The default is what the session started with, which the gateway chose where it matters.
       if (name === 'client_encoding' || name === 'standard_conforming_strings') return effect()
       return effect({ searchPath: noteSetting(reader, name, null) })
@@ -274,12 +274,13 @@ function adopt(reader: Reader, meaning: Meaning): void {
 }
 
 function recall(reader: Reader, kind: 'prepared' | 'cursor', name: string): Meaning {
-  const meaning = reader.named.get(`${kind} ${name}`) ?? reader.around.named(kind, name)
+  const before = kind === 'cursor' || !reader.found.repathed ? reader.around.named(kind, name) : null
+  const meaning = reader.named.get(`${kind} ${name}`) ?? before
   if (meaning !== null) return meaning
   const what = kind === 'prepared' ? 'prepared statement' : 'cursor'
   throw new Refused(
     'unparseable',
-    `the session has no ${what} named ${JSON.stringify(name.slice(0, 64))} that the gateway saw being made`,
+    `the session has no ${what} named ${JSON.stringify(name.slice(0, 64))} that the gateway saw being made under this search_path`,
     kind === 'prepared' ? 'PREPARE it in this session first' : 'DECLARE it in this session first',
   )
 }
@@ -290,6 +291,8 @@ function readExecute(reader: Reader, name: string, values: readonly Node[] | und
   ;(values ?? []).forEach((value, index) => {
     const own = readCondition(reader, value, { sources: [], parent: null, ctes: null })
     reader.facts.link(own, meaning.parameters[index] ?? [])
+    if (meaning.secretParameters?.includes(index) === true)
+      for (const literal of own.literals) reader.facts.secrets.add(literal)
   })
   return rows(shapeOfResult(meaning.results[0]))
 }

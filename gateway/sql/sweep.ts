@@ -1,5 +1,6 @@
 import type { Node, RangeVar } from '@pgsql/types'
-import { origin, type Scope } from './origin.ts'
+import { readCondition } from './expressions.ts'
+import type { Scope } from './origin.ts'
 import { isFields } from './parse-tree.ts'
 import type { Reader } from './reader.ts'
 import { readRelation } from './relations.ts'
@@ -15,11 +16,12 @@ const expressions: ReadonlySet<string> = new Set(['FuncCall', 'SubLink', 'A_Expr
 
 /**
  * Reads whatever a definition holds inside (queries of views and rules, bodies of SQL functions, defaults, conditions,
- * index expressions): queries as if they ran, every call, and every relation that was not read yet.
+ * index expressions): queries as if they ran, every call, and every relation that was not read yet. `scope` is what its
+ * names can mean.
  */
-export function readAnything(reader: Reader, value: unknown): void {
+export function readAnything(reader: Reader, value: unknown, scope: Scope = nowhere()): void {
   if (Array.isArray(value)) {
-    for (const item of value) readAnything(reader, item)
+    for (const item of value) readAnything(reader, item, scope)
     return
   }
   if (!isFields(value)) return
@@ -28,9 +30,9 @@ export function readAnything(reader: Reader, value: unknown): void {
     return
   }
   for (const [key, field] of Object.entries(value)) {
-    if (queries.has(key) && isNode(value)) reader.statement(value, null, null)
-    else if (expressions.has(key) && isNode(value)) reader.expression(value, nowhere(), origin(), true)
-    else readAnything(reader, field)
+    if (queries.has(key) && isNode(value)) reader.statement(value, scope, null)
+    else if (expressions.has(key) && isNode(value)) readCondition(reader, value, scope)
+    else readAnything(reader, field, scope)
   }
 }
 

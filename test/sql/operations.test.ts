@@ -148,7 +148,8 @@ test('what a text does to the session is reported', async () => {
   )
   expect(statements.map((statement) => statement.searchPath)).toEqual([
     ['a', 'B c'],
-    ['*'],
+    // Back to a path that was in force before.
+    [],
     null,
     null,
     null,

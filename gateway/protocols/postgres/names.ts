@@ -13,11 +13,13 @@ export interface Described {
 /** A prepared statement. */
 export interface Prepared extends Described {
   readonly kind: 'prepared'
-  readonly meaning: Meaning
+  meaning: Meaning
   readonly statement: Statement
   readonly text: string
   /** The search path it was read under: under another one the server may resolve its names anew. */
-  readonly path: readonly string[]
+  path: readonly string[]
+  /** The catalog it was read with; null for PREPARE, whose text cannot be read again. */
+  catalog: object | null
 }
 
 /** A portal made by Bind: decided, so it carries its permit. */
@@ -166,6 +168,7 @@ export class Names {
         statement: { ...statement, kind: 'rows', names: null, forgets: null, binary: false },
         text,
         path,
+        catalog: null,
         columns: null,
         describedIn: -1,
       }

@@ -168,6 +168,7 @@ export class Requests {
         statement,
         text,
         path: state.path,
+        catalog: state.catalog,
         columns: null,
         describedIn: -1,
       }
@@ -205,22 +206,22 @@ export class Requests {
     )
   }
 
-  /** What a prepared statement means now: the server resolves its names anew once the search path is another. */
-  #readAgain(prepared: Prepared): Pick<Prepared, 'meaning' | 'text' | 'statement'> | Promise<Prepared> {
+  /** What a prepared statement means now: the server resolves its names anew once the search path or what it names is another. */
+  #readAgain(prepared: Prepared): Prepared | Promise<Prepared> {
     const { state } = this.#parts
-    const { text } = prepared
-    if (prepared.path === state.path) return prepared
-    const now = (analysis: Analysis): Prepared => {
-      const statement = analysis.statements[0] ?? noStatement
-      // The text of an SQL-level PREPARE is not what its execution runs.
-      if (statement.names?.kind === 'prepared') {
-        throw new Refused(
-          'unsupported',
-          'the search path changed since this was prepared',
-          'prepare it again',
-        )
-      }
-      return { ...prepared, meaning: analysis.meaning, statement }
+    const waiting = state.settle(this.flush)
+    if (waiting !== undefined) return waiting.then(() => this.#readAgain(prepared))
+    const { path, catalog, text } = prepared
+    if (path === state.path && (catalog === null || catalog === state.catalog)) return prepared
+    // The text of an SQL-level PREPARE is not what its execution runs.
+    if (catalog === null) {
+      throw new Refused('unsupported', 'the search path changed since this was prepared', 'prepare it again')
+    }
+    const now = ({ meaning }: Analysis): Prepared => {
+      prepared.meaning = meaning
+      prepared.path = state.path
+      prepared.catalog = state.catalog
+      return prepared
     }
     const analysis = state.analyze(text, this.#open, this.flush)
     return analysis instanceof Promise ? analysis.then(now) : now(analysis)
@@ -261,6 +262,7 @@ export class Requests {
             statement: fetching,
             text,
             path: this.#parts.state.path,
+            catalog: null,
             columns: null,
             describedIn: -1,
           }
@@ -302,8 +304,10 @@ export class Requests {
     const { state, names, ledger } = this.#parts
     const { permit, statements } = expected
     if (permit === null) throw new Refused('internal', 'nothing runs without a permit', 'report this')
+    // What the text prepared before it set another path was read under this one.
+    const { path } = state
     state.sent(meaning, statements)
-    const changes = statements.map((statement) => names.bySql(statement, text, state.path))
+    const changes = statements.map((statement) => names.bySql(statement, text, path))
     const number = this.#send({ ...expected, changes }, permit, bytes)
     if (!statements.some(({ kind }) => kind === 'copy-in')) return undefined
     this.#query = number

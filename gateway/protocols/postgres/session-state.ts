@@ -2,6 +2,8 @@ import { Refused } from '../../core/errors.ts'
 import type { Meaning } from '../../core/operation.ts'
 import type { Analysis, Analyzer, SqlContext, Statement } from '../../sql/analyzer.ts'
 import type { DatabaseCatalog, Known } from './catalogs.ts'
+import { splitIdentifiers } from '../../sql/identifiers.ts'
+import { addPath, pathOf } from '../../sql/settings.ts'
 import { nameKey } from './codec.ts'
 import type { Ledger } from './ledger.ts'
 import type { Names } from './names.ts'
@@ -19,8 +21,9 @@ export class SessionState {
     readonly user: string
   }
   #known: Known
-  /** Every schema that any search_path of this session held: a ROLLBACK may bring back an older one. */
+  /** Every search_path of this session: a ROLLBACK may bring back an older one. */
   #path: readonly string[]
+  #reported: string | null = null
   /** True once something was sent that may have changed how texts are read (SET, CALL, DO, functions with effects). */
   #settingsTouched = false
   /** True when something was sent whose success changes what later texts mean. */
@@ -42,7 +45,8 @@ export class SessionState {
   ) {
     this.#parts = parts
     this.#known = known
-    this.#path = [...new Set([...path, ...known.searchPath])]
+    this.#path = path.length > 0 ? path : known.searchPath
+    this.#takeReportedPath()
   }
 
   get catalog(): Known['catalog'] {
@@ -62,6 +66,7 @@ export class SessionState {
       return ledger.until(() => ledger.size === 0).then(() => this.settle(flush))
     }
     this.#unsettled = false
+    this.#takeReportedPath()
     if (ledger.catalogStale) {
       ledger.catalogStale = false
       return catalog.refresh().then((known) => {
@@ -108,14 +113,27 @@ export class SessionState {
     if (meaning.operations.some((operation) => !operation.reads && !isData(operation.actions))) {
       this.#settingsTouched = true
       this.#unsettled = true
+      // A function can set the path as well; before version 18 the server does not say so.
+      const calls = meaning.operations.some(({ actions }) => actions[0] === 'call' || actions[0] === 'do')
+      if (calls && !this.#parts.ledger.parameters.has('search_path')) this.#addPath(['*'])
     }
     for (const { searchPath, changesCatalog, names, forgets } of statements) {
-      if (searchPath !== null) {
-        this.#path = [...new Set([...searchPath, ...this.#path])]
-        if (this.#path.length > PATH_CAP) this.#path = ['*']
-      }
+      if (searchPath !== null) this.#addPath(searchPath)
       if (changesCatalog || names !== null || forgets !== null) this.#unsettled = true
     }
+  }
+
+  #addPath(path: readonly string[]): void {
+    this.#path = addPath(this.#path, path)
+    if (this.#path.length > PATH_CAP) this.#path = ['*']
+  }
+
+  /** The path as the server reports it (18 and later), whatever set it. */
+  #takeReportedPath(): void {
+    const reported = this.#parts.ledger.parameters.get('search_path')
+    if (reported === undefined || reported === this.#reported) return
+    this.#reported = reported
+    this.#addPath(pathOf(splitIdentifiers(reported, ',') ?? [null]))
   }
 
   #contextFor(open: boolean): SqlContext {
