@@ -82,7 +82,7 @@ interface Waiter {
 }
 
 const REASON_CAP = 1000
-const defaults = { pending: 10_000, pendingPerJob: 100 }
+const defaults = { pending: 10_000, pendingPerJob: 100, askedPerMinute: 120 }
 
 /** Opens the approvals over the store. Those that a gateway left pending are withdrawn: the sessions that waited are gone. */
 export async function createApprovals(options: ApprovalsOptions): Promise<LiveApprovals> {

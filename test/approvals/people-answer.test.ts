@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { Places } from '../../gateway/approvals/places.ts'
 import type { ApprovalEvent } from '../../gateway/approvals/approvals.ts'
 import { identity } from '../core/doubles.ts'
 import { approve, baseConfig, deny, keep, makeDesk, never, question } from './desk.ts'
@@ -96,7 +97,7 @@ describe('a held request', () => {
   })
 
   it('is bounded in number, for one job and in all', async () => {
-    const { approvals } = await makeDesk({ limits: { pending: 3, pendingPerJob: 2 } })
+    const { approvals } = await makeDesk({ limits: { pending: 3, pendingPerJob: 2, askedPerMinute: 100 } })
     const leaving = new AbortController()
     await approvals.ask(question(), leaving.signal)
     await approvals.ask(question({ identity: identity({ id: 'idn_c', parent: identity() }) }), never())
@@ -113,6 +114,27 @@ describe('a held request', () => {
         ),
       )
       .toBe(true)
+  })
+
+  it('is bounded in how often one job asks, so that asking and leaving in a loop does not bury people', async () => {
+    const { approvals } = await makeDesk({ limits: { pending: 100, pendingPerJob: 100, askedPerMinute: 5 } })
+    for (let n = 0; n < 5; n++) {
+      const leaving = new AbortController()
+      const { outcome } = await approvals.ask(question({ digest: String(n).padEnd(64, 'e') }), leaving.signal)
+      leaving.abort()
+      await outcome.catch(() => undefined)
+    }
+    await expect(approvals.ask(question(), never())).rejects.toMatchObject({ code: 'overloaded' })
+    await approvals.ask(question({ identity: identity({ id: 'idn_other' }) }), never())
+  })
+
+  it('counts a job anew after a minute', () => {
+    let now = 0
+    const places = new Places({ pending: 9, pendingPerJob: 9, askedPerMinute: 1 }, () => now)
+    places.take(identity())()
+    expect(() => places.take(identity())).toThrow(/within a minute/)
+    now += 60_000
+    places.take(identity())()
   })
 
   it('tells gates that the groups list, and goes on when one fails', async () => {
