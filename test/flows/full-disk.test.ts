@@ -2,7 +2,14 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
-import { type SeparateGateway, type Stack, connect, failure, startSeparateStack } from './stack.ts'
+import {
+  type SeparateGateway,
+  type Stack,
+  connect,
+  eventually,
+  failure,
+  startSeparateStack,
+} from './stack.ts'
 
 let stack: Stack<SeparateGateway>
 let mounted = false
@@ -93,15 +100,4 @@ async function untilRefused(work: (n: number) => Promise<void>): Promise<Error &
     if (error instanceof Error) return Object.assign(error, { n })
   }
   throw new Error('it was never refused')
-}
-
-async function eventually<T>(work: () => Promise<T>): Promise<T> {
-  for (let tries = 1; ; tries++) {
-    try {
-      return await work()
-    } catch (error) {
-      if (tries === 40) throw error
-      await new Promise((resolve) => setTimeout(resolve, 250))
-    }
-  }
 }

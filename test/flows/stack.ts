@@ -247,3 +247,16 @@ export function internals(client: pg.Client): {
   const found: unknown = client
   return found as ReturnType<typeof internals>
 }
+
+/** What `work` gives once it no longer fails; its last failure after ten seconds. */
+export async function eventually<T>(work: () => Promise<T>): Promise<T> {
+  const end = Date.now() + 10_000
+  for (;;) {
+    try {
+      return await work()
+    } catch (error) {
+      if (Date.now() > end) throw error
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+  }
+}

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Stack, connect, failure, startStack } from './stack.ts'
+import { type Stack, connect, eventually, failure, startStack } from './stack.ts'
 
 let stack: Stack
 
@@ -66,15 +66,4 @@ test('a database that is gone is upstream_failed for who connects, and the gatew
 
 function streamOf(client: object): { pause(): void; resume(): void } {
   return (client as { connection: { stream: { pause(): void; resume(): void } } }).connection.stream
-}
-
-async function eventually(check: () => Promise<void>): Promise<void> {
-  for (let tries = 1; ; tries++) {
-    try {
-      return await check()
-    } catch (error) {
-      if (tries === 40) throw error
-      await new Promise((resolve) => setTimeout(resolve, 100))
-    }
-  }
 }
