@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { userInfo } from 'node:os'
 import { promisify } from 'node:util'
 import { ClientError } from './error.ts'
 import { connectGateway, type Connected } from './connect.ts'
@@ -7,6 +8,7 @@ import { type Home, readHome } from './home.ts'
 import { choosePlatform } from './platform.ts'
 import { type Patience } from './retry.ts'
 import { filesOf } from './settings.ts'
+import { includeLine } from './ssh-settings.ts'
 
 /** One thing looked at. */
 export interface Finding {
@@ -45,6 +47,7 @@ export async function* diagnose(options: DoctorOptions): AsyncGenerator<Finding>
     connected.transport.close()
   }
   yield await checkPsql()
+  yield await checkSsh(home)
   yield* checkVariables(environment, home)
 }
 
@@ -198,6 +201,26 @@ async function checkPsql(): Promise<Finding> {
     return { check: 'psql', state: 'bad', found: `${version} is too old`, fix: 'install psql 13 or newer' }
   } catch {
     return skipped('psql', 'it is not here; other PostgreSQL clients may be')
+  }
+}
+
+/** OpenSSH takes the home of the password file, so a config under another HOME (GitHub's containers) is one that it never reads. */
+async function checkSsh(home: Home | null): Promise<Finding> {
+  const check = 'ssh'
+  const name = home?.card.identity.connections.find(({ type }) => type === 'ssh')?.name
+  if (home === null || name === undefined) return skipped(check, 'no host is among the connections')
+  try {
+    const { stdout } = await promisify(execFile)('ssh', ['-G', name], { timeout: 5000 })
+    if (stdout.includes(`identityfile ${home.path}/id_ecdsa`))
+      return good(check, `\`ssh ${name}\` leads to the gateway`)
+    return {
+      check,
+      state: 'bad',
+      found: `\`ssh ${name}\` does not lead to the gateway: ${userInfo().homedir}/.ssh/config does not include its settings`,
+      fix: `use \`ssh -F "$HOOP_HOME/ssh_config" ${name}\`, or put \`${includeLine(home.path)}\` on that file's first line`,
+    }
+  } catch {
+    return skipped(check, 'OpenSSH is not here')
   }
 }
 

@@ -1,7 +1,8 @@
-import { exportVariable, getInput, info, setFailed, setOutput, setSecret } from '@actions/core'
+import { exportVariable, getInput, info, setFailed, setOutput, setSecret, warning } from '@actions/core'
 import { type Connected, connectGateway } from '../../client/connect.ts'
 import { ClientError, wrongUsage } from '../../client/error.ts'
 import { makeHome, readHome } from '../../client/home.ts'
+import { includeSshConfig } from '../../client/ssh-settings.ts'
 import { type Opened, openIdentity, type Source } from '../../client/open.ts'
 import { choosePlatform } from '../../client/platform.ts'
 import { opensshKey } from '../../client/openssh.ts'
@@ -46,6 +47,7 @@ async function main(): Promise<void> {
     environment: process.env,
     rewrites: () => inputs.rewrites,
   })
+  await includeSshConfig(home).catch((error: unknown) => warning(String(error)))
   hide(opensshKey(opened.held.key, ''))
   const { token } = opened.held
   const variables = {

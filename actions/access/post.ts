@@ -3,6 +3,7 @@ import { connectGateway } from '../../client/connect.ts'
 import { type ActivityView, revoke, viewActivity } from '../../client/exchange.ts'
 import { removeHome } from '../../client/home.ts'
 import { type Patience, retrying } from '../../client/retry.ts'
+import { excludeSshConfig } from '../../client/ssh-settings.ts'
 import { type Ending, pointedBack, savedEnding, savedHome, savedVariables } from './state.ts'
 import { renderSummary } from './summary.ts'
 
@@ -19,7 +20,10 @@ async function post(): Promise<void> {
   const ending = await attempt('The identity could not be read', async () => savedEnding())
   if (ending !== null && ending !== undefined) await end(ending, notes)
   const home = savedHome()
-  if (home !== '') await attempt('The client settings could not be removed', () => removeHome(home))
+  if (home !== '') {
+    await attempt('The ssh settings could not be taken out', () => excludeSshConfig(home))
+    await attempt('The client settings could not be removed', () => removeHome(home))
+  }
   // A post step can blank variables, and not unset them.
   for (const name of savedVariables()) exportVariable(name, '')
 }

@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { connectGateway } from '../../client/connect.ts'
 import { revoke } from '../../client/exchange.ts'
 import { readHome, removeHome } from '../../client/home.ts'
+import { excludeSshConfig } from '../../client/ssh-settings.ts'
 import { type ClientOptions, withClientOptions } from './options.ts'
 import { printJson, tell } from './terminal.ts'
 
@@ -18,6 +19,7 @@ export function addClose(program: Command): void {
         tell(`${card.identity.id} is revoked`)
       } finally {
         // Whatever the gateway says: without its key the identity is of no use.
+        await excludeSshConfig(path)
         await removeHome(path)
       }
       if (options.json === true) printJson({ identity: card.identity.id, revoked: true })

@@ -4,6 +4,7 @@ import { wrongUsage } from '../../client/error.ts'
 import { claimHome, removeHome } from '../../client/home.ts'
 import { openIdentity } from '../../client/open.ts'
 import { choosePlatform } from '../../client/platform.ts'
+import { excludeSshConfig, includeSshConfig } from '../../client/ssh-settings.ts'
 import { readConnections, readDuration, readRewrites, scopeOf } from '../../client/scope.ts'
 import { type ClientOptions, collect, orVariable, withClientOptions } from './options.ts'
 import { print, printJson, tell } from './terminal.ts'
@@ -63,6 +64,8 @@ async function open(options: Options): Promise<void> {
       environment: process.env,
       rewrites: () => rewrites,
     })
+    // Somebody's linked dotfiles are no reason to open nothing.
+    await includeSshConfig(home).catch((error: unknown) => tell(String(error)))
     const { identity } = card
     const connections = identity.connections.map(({ name }) => name)
     tell(
@@ -77,6 +80,7 @@ async function open(options: Options): Promise<void> {
       connections,
     })
   } catch (error) {
+    await excludeSshConfig(home)
     await removeHome(home)
     throw error
   } finally {

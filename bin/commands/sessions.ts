@@ -10,7 +10,7 @@ import { connectOperator } from './operator.ts'
 import { type ClientOptions, withOperatorOptions } from './options.ts'
 import { print, printFields, printJson, printTable, tell } from './terminal.ts'
 
-type Options = ClientOptions & { config?: string; speed?: string; identity?: string }
+type Options = ClientOptions & { config?: string; speed?: string; identity?: string; cast?: string }
 
 /** `hoop-access sessions`: what happened. */
 export function addSessions(program: Command): void {
@@ -24,6 +24,7 @@ export function addSessions(program: Command): void {
     .description('play a recording: requests, decisions, approvals and answers, as far as they verify')
     .argument('<id>')
     .option('--speed <times>', 'times as fast as it happened; 0 does not wait', '0')
+    .option('--cast <stream>', 'SSH: print one stream (its number in the replay) as an asciicast instead')
     .action(play)
 }
 
@@ -59,13 +60,21 @@ async function play(id: string, options: Options): Promise<void> {
   const speed = Number(options.speed)
   if (!(speed >= 0))
     throw wrongUsage('--speed is not a number', 'give 1 for as it happened, 10 for faster, 0 for at once')
-  const { replay } = await import('../../gateway/recording/replay.ts')
+  const { exportCast, replay } = await import('../../gateway/recording/replay.ts')
   const { describeAnswer } = await import('../../gateway/protocols/postgres/replay.ts')
   const operator = await connectOperator(options)
   const folder = await mkdtemp(join(tmpdir(), 'hoop-replay-'))
   try {
     const keys = readKeySet(await operator.get('/.well-known/jwks.json')).recording
     const path = await downloadRecording(operator, folder, checkId(id))
+    if (options.cast !== undefined) {
+      const channel = Number(options.cast)
+      if (await exportCast(path, { keys, channel, write: print })) return
+      throw wrongUsage(
+        `there is no stream ${options.cast}`,
+        'replay the session to see the numbers of its streams',
+      )
+    }
     await replay(path, {
       keys,
       describe: (protocol, bytes) => (protocol === 'postgres' ? describeAnswer(bytes) : []),

@@ -1,6 +1,8 @@
 import type { JsonWebKey } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { stripVTControlCharacters } from 'node:util'
 import { GatewayError } from '../core/errors.ts'
+import { createCast } from './cast.ts'
 import { keyFinder } from './files.ts'
 import { readChain, type ReadEvent } from './read-chain.ts'
 
@@ -14,6 +16,28 @@ export interface ReplayOptions {
   /** Takes a line, without its newline and free of control characters. */
   readonly write: (line: string) => void
   readonly signal?: AbortSignal
+}
+
+/** Writes one stream of a recording as an asciicast (version 2), as far as the recording verifies; false when it has no such stream. */
+export async function exportCast(
+  path: string,
+  options: Pick<ReplayOptions, 'keys' | 'write'> & { readonly channel: number },
+): Promise<boolean> {
+  const cast = createCast()
+  let found = false
+  for await (const part of readChain(path, null, keyFinder(options.keys))) {
+    if (part.kind === 'fault') {
+      if (part.torn) break
+      throw new GatewayError('recording_failed', `${path}, line ${part.fault.line}: ${part.fault.why}`)
+    }
+    if (part.kind === 'signature') continue
+    for (const { at, event } of part.events) {
+      if (event.kind !== 'lane' || event.channel !== options.channel) continue
+      found = true
+      for (const line of cast.take(event, at)) options.write(line)
+    }
+  }
+  return found
 }
 
 /** Nobody wants to sit through a lunch break. */
@@ -110,6 +134,8 @@ function linesOf(
         .flatMap((line) => line.split('\n'))
         .map((line) => `< ${line}`)
     }
+    case 'lane':
+      return laneLines(event)
     case 'end':
       return [
         `end: ${text('why')} (${text('allowed')} allowed, ${text('held')} held, ${text('denied')} denied, ${text('masked')} values masked)`,
@@ -117,6 +143,44 @@ function linesOf(
     default:
       return [JSON.stringify(event)]
   }
+}
+
+/** What happened on one of several streams; a terminal's escape sequences are left out, so that lines can be read. */
+function laneLines(event: Record<string, unknown>): string[] {
+  const channel = `#${textOf(event.channel)}`
+  switch (event.what) {
+    case 'opened':
+      return [`${channel} ${textOf(event.name)} opened`]
+    case 'data': {
+      const text = stripVTControlCharacters(Buffer.from(textOf(event.data), 'base64').toString())
+      const mark = event.code === 'i' ? '>' : event.code === 'e' ? '!' : '<'
+      return text
+        .split(/\r?\n|\r/)
+        .filter((line) => line !== '')
+        .map((line) => `${channel} ${mark} ${line}`)
+    }
+    case 'resized':
+      return [`${channel} resized to ${textOf(event.columns)}x${textOf(event.rows)}`]
+    case 'signal':
+      return [`${channel} signal ${textOf(event.name)}`]
+    case 'file':
+      return [
+        `${channel} file ${textOf(event.path)} (read ${passed(event.read)}, written ${passed(event.written)})`,
+      ]
+    case 'closed':
+      return [
+        `${channel} closed, exit ${textOf(event.exit)} (sent ${passed(event.sent)}, out ${passed(event.out)}, err ${passed(event.err)})`,
+      ]
+    default:
+      return [JSON.stringify(event)]
+  }
+}
+
+function passed(value: unknown): string {
+  const { bytes, sha256 }: Record<string, unknown> = Object(value)
+  return bytes === 0 || typeof sha256 !== 'string'
+    ? `${textOf(bytes)} bytes`
+    : `${textOf(bytes)} bytes, SHA-256 ${sha256}`
 }
 
 function textOf(value: unknown): string {

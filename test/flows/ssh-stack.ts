@@ -135,7 +135,7 @@ approvers:
           if (line.includes(`"kind":"${kind}"`)) found.push(JSON.parse(line) as Record<string, unknown>)
         }
       }
-      return found
+      return found.sort((one, other) => Number(one.at) - Number(other.at))
     },
     async close() {
       await gateway.close(0)

@@ -161,7 +161,7 @@ class SessionChannel {
   listen(): void {
     const session = this.#session
     session.on('pty', (accept, reject, info) => {
-      if (this.#live !== null || !/^[\w.+-]{1,64}$/.test(info.term)) return reject?.()
+      if (this.#live !== null || !/^[\w.+-]{0,64}$/.test(info.term)) return reject?.()
       this.#terminal = info
       accept?.()
     })
