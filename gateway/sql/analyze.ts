@@ -5,12 +5,13 @@ import { readDelete, readInsert, readMerge, readUpdate } from './changes.ts'
 import { type Effect, meaningOf } from './effect.ts'
 import { readExpression } from './expressions.ts'
 import { Facts } from './facts.ts'
+import { qualify } from './identifiers.ts'
 import { readCall } from './functions.ts'
 import type { Token } from './literals.ts'
 import { isFields, takeInventory, unreadable } from './parse-tree.ts'
 import { readQuery } from './queries.ts'
 import type { Reader, Surroundings } from './reader.ts'
-import { readRelation } from './relations.ts'
+import { functionSchemas, readRelation } from './relations.ts'
 import { readStatement } from './statements.ts'
 
 /** A parsed text: its statements, and its tokens when asked (they cost another pass over the text). */
@@ -29,6 +30,7 @@ export function analyze(parsed: Parsed, around: Surroundings, path: readonly str
   const facts = new Facts()
   const reader = createReader(around, facts, path)
   const effects = parsed.statements.map((node) => readOne(parsed, reader, node))
+  noteTypes(reader, inventory.types)
   for (const node of inventory.relations)
     if (!facts.seen.has(node)) throw unreadable('a relation in it was not accounted for')
   for (const node of inventory.calls)
@@ -50,6 +52,7 @@ function readOne(parsed: Parsed, reader: Reader, node: Node): Effect {
     const facts = new Facts()
     const own = createReader(reader.around, facts, reader.path, reader.named)
     const effect = readStatement(own, inner, fork)
+    noteTypes(own, takeInventory(inner).types)
     for (const seen of facts.seen) reader.facts.seen.add(seen)
     for (const literal of facts.secrets) reader.facts.secrets.add(literal)
     for (const [literal, columns] of facts.links) {
@@ -59,6 +62,15 @@ function readOne(parsed: Parsed, reader: Reader, node: Node): Effect {
   }
   const effect = readStatement(reader, node, fork)
   return { ...effect, searchPath: effect.searchPath ?? reader.found.searchPath }
+}
+
+/** A type whose values run a user's function when they are made is a call of it, wherever it is named. */
+function noteTypes(reader: Reader, types: readonly (readonly string[])[]): void {
+  for (const names of types) {
+    const [name = '', schema] = names.toReversed()
+    for (const found of functionSchemas(reader, name))
+      if (schema === undefined || schema === found) reader.facts.operation(['call'], qualify(found, name))
+  }
 }
 
 function createReader(

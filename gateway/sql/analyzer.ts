@@ -26,7 +26,8 @@ export interface Catalog {
   relationSchemas(name: string): readonly string[]
   /**
    * Functions of this name that are not of pg_catalog or information_schema: schemas that have one.
-   * The name may also be an operator's (`===`): schemas with one that SQL or a procedural language implements.
+   * The name may also be an operator's (`===`) that is not made in C, or that of a type whose values run a user's function
+   * when they are made (a domain with such a check).
    */
   functionSchemas(name: string): readonly string[]
 }

@@ -40,6 +40,22 @@ const queries = {
     join pg_catalog.pg_class c on c.oid = inhrelid where relkind in ('r','p','f')`,
   functions: `select distinct nspname, proname from pg_catalog.pg_proc p
     join pg_catalog.pg_namespace n on n.oid = p.pronamespace where ${own}`,
+  // Types whose values run a user's function when they are made: domains with such a check, targets of such casts, and
+  // what is made of them (arrays, rows, domains over them).
+  types: `with recursive running(oid) as (
+      select k.contypid from pg_catalog.pg_constraint k
+        join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
+          and d.objid = k.oid and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
+        where k.contypid <> 0
+      union select casttarget from pg_catalog.pg_cast c
+        join pg_catalog.pg_proc p on p.oid = castfunc
+        join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+        join pg_catalog.pg_language l on l.oid = p.prolang
+        where ${own} and lanname <> 'c'
+      union select t.oid from running r join pg_catalog.pg_type t on t.typbasetype = r.oid or t.typelem = r.oid
+        or exists (select 1 from pg_catalog.pg_attribute a where a.attrelid = t.typrelid and a.atttypid = r.oid)
+    ) select distinct nspname, typname from running join pg_catalog.pg_type t using (oid)
+      join pg_catalog.pg_namespace n on n.oid = t.typnamespace`,
   // Operators of extensions are made in C; one that SQL, a procedural language or a built-in function implements may do
   // anything.
   operators: `select distinct nspname, oprname from pg_catalog.pg_operator o
@@ -72,7 +88,11 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
     )
   }
   const depends = await query(queries.views)
-  const functions = [...(await query(queries.functions)), ...(await query(queries.operators))]
+  const functions = [
+    ...(await query(queries.functions)),
+    ...(await query(queries.operators)),
+    ...(await query(queries.types)),
+  ]
 
   const columns = new Map<string, { name: string; type: string; attnum: number }[]>()
   for (const [relation, attnum, name, type] of attributes) {

@@ -102,11 +102,13 @@ function isNode(value: object): value is Node {
 export interface Inventory {
   readonly relations: Set<object>
   readonly calls: Set<object>
+  /** The names of types, as written. */
+  readonly types: (readonly string[])[]
 }
 
 /** Walks the whole tree without recursion: refuses unknown tags and too deep nesting, and lists relations and calls. */
 export function takeInventory(tree: unknown): Inventory {
-  const inventory: Inventory = { relations: new Set(), calls: new Set() }
+  const inventory: Inventory = { relations: new Set(), calls: new Set(), types: [] }
   const stack: { value: unknown; depth: number }[] = [{ value: tree, depth: 0 }]
   for (let item = stack.pop(); item !== undefined; item = stack.pop()) {
     const { value, depth } = item
@@ -119,6 +121,8 @@ export function takeInventory(tree: unknown): Inventory {
     }
     if ('relname' in value && 'relpersistence' in value) inventory.relations.add(value)
     if ('funcname' in value && 'funcformat' in value) inventory.calls.add(value)
+    if ('names' in value && 'typemod' in value && Array.isArray(value.names))
+      inventory.types.push(textsOf(value.names))
     for (const [key, field] of Object.entries(value)) {
       if (/^[A-Z]/.test(key) && !knownTags.has(key)) throw unreadable(`it has a ${key}`)
       stack.push({ value: field, depth: depth + 1 })
