@@ -41,6 +41,8 @@ function differenceOf(
   // By URL: the same issuer may have two names.
   if (config.issuers[subject.issuer]?.url !== token.url)
     return `it is for issuer ${subject.issuer}, not ${token.issuer}`
+  const foreign = foreignCode(subject.claims, token)
+  if (foreign !== null) return foreign
   for (const [name, pattern] of Object.entries(subject.claims)) {
     const actual = Object.hasOwn(token.claims, name) ? claimText(token.claims[name]) : null
     if (actual === null) return `claim ${name} must be ${JSON.stringify(pattern)}, and the token has none`
@@ -52,6 +54,22 @@ function differenceOf(
     return 'its claims match, but it wants a reviewed environment, and this gateway has no GitHub App with which to ask who reviewed it'
   }
   return null
+}
+
+/**
+ * Where a GitLab project runs the pipeline of a merge request from a fork, `project_id` is the fork, whose code runs, and
+ * `job_project_id` the project that runs it (GitLab 18.4; `project_id` since 18.2.2). Neither alone may speak for such a
+ * job: a subject has to name both.
+ */
+function foreignCode(
+  wanted: Readonly<Record<string, string>>,
+  { platform, claims }: PlatformToken,
+): string | null {
+  if (platform !== 'gitlab') return null
+  const [code, place] = [claimText(claims['project_id']), claimText(claims['job_project_id'])]
+  if (place === null || place === code) return null
+  if (Object.hasOwn(wanted, 'project_id') && Object.hasOwn(wanted, 'job_project_id')) return null
+  return `project ${place} runs the code of project ${code} (a merge request from a fork), and the subject does not name both project_id and job_project_id`
 }
 
 /** A claim as text: booleans and numbers as JSON writes them; lists and objects have none. */

@@ -7,7 +7,8 @@ import type { PlatformToken } from './issuers.ts'
 const jobClaims = {
   github: ['repository_id', 'run_id', 'run_attempt', 'check_run_id'],
   gitlab: ['job_id'],
-  jenkins: ['sub', 'build_number'],
+  // A build has a root identity for each credential, which stands for a stage there (see issuers.ts).
+  jenkins: ['sub', 'build_number', 'kid'],
   oidc: [],
 } as const
 

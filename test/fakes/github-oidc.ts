@@ -1,25 +1,10 @@
-import { generateKeyPairSync, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto'
+import { randomBytes, randomUUID, timingSafeEqual } from 'node:crypto'
 import { type IncomingMessage, type ServerResponse, createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { type CryptoKey, type JWK, SignJWT } from 'jose'
+import { type IssueOptions, makeKey, sign } from './issuer.ts'
 
 // An OIDC issuer that behaves as GitHub Actions' does: discovery and keys for those who verify, and the runner's token
 // endpoint for jobs. It is as strict as the real one: what GitHub would refuse, it refuses.
-
-/** How to issue a token that differs from what a job gets. */
-export interface IssueOptions {
-  readonly aud?: string | string[]
-  /** Seconds from now; 300 as GitHub's. */
-  readonly expiresIn?: number
-  /** Seconds from now; 0. */
-  readonly issuedIn?: number
-  /** Sign with this key instead of the published one, under `kid`. */
-  readonly key?: CryptoKey
-  readonly kid?: string
-  readonly alg?: string
-  /** Further members of the protected header. */
-  readonly header?: Readonly<Record<string, unknown>>
-}
 
 /** One request that the issuer got. */
 export interface SeenRequest {
@@ -47,12 +32,6 @@ export interface GithubOidc {
   close(): Promise<void>
 }
 
-interface SigningKey {
-  readonly kid: string
-  readonly privateKey: CryptoKey
-  readonly jwk: JWK
-}
-
 /** Starts the issuer on 127.0.0.1; one run of one job until `setJob` says otherwise. */
 export async function startGithubOidc(options: { port?: number; host?: string } = {}): Promise<GithubOidc> {
   const host = options.host ?? '127.0.0.1'
@@ -67,7 +46,7 @@ export async function startGithubOidc(options: { port?: number; host?: string } 
   const issue: GithubOidc['issue'] = (claims = {}, how = {}) => {
     const [key] = keys
     if (key === undefined) throw new Error('the issuer has no key')
-    return sign(key, { ...defaultClaims(runId), ...job, iss: url, ...claims }, how)
+    return sign(key, timed({ ...defaultClaims(runId), ...job, iss: url, ...claims }, how), how)
   }
 
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
@@ -150,35 +129,16 @@ function refuse(
   return null
 }
 
-function sign(key: SigningKey, claims: Record<string, unknown>, how: IssueOptions): Promise<string> {
+/** What GitHub adds to a job's claims. */
+function timed(claims: Readonly<Record<string, unknown>>, how: IssueOptions): Record<string, unknown> {
   const now = Math.floor(Date.now() / 1000) + (how.issuedIn ?? 0)
-  const payload: Record<string, unknown> = {
+  return {
     jti: randomUUID(),
     aud: how.aud ?? 'https://github.com/acme',
     iat: now,
     nbf: now - 300,
     exp: Math.floor(Date.now() / 1000) + (how.expiresIn ?? 300),
     ...claims,
-  }
-  for (const [name, value] of Object.entries(payload)) if (value === undefined) delete payload[name]
-  return new SignJWT(payload)
-    .setProtectedHeader({
-      typ: 'JWT',
-      alg: how.alg ?? 'RS256',
-      kid: how.kid ?? key.kid,
-      ...how.header,
-    })
-    .sign(how.key ?? key.privateKey)
-}
-
-function makeKey(): SigningKey {
-  const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
-  const kid = randomUUID()
-  const rs256 = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }
-  return {
-    kid,
-    privateKey: privateKey.toCryptoKey(rs256, false, ['sign']),
-    jwk: { ...publicKey.export({ format: 'jwk' }), kid, alg: 'RS256', use: 'sig' },
   }
 }
 
