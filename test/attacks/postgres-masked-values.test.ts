@@ -184,7 +184,7 @@ describe('no masked value comes out', () => {
     const wire = await openWire(job)
     const answer = await wire.run(...statements).finally(() => wire.close())
     expect(answer).not.toMatch(masked)
-    expect(answer).not.toMatch(new RegExp([...'lovelace'].join('[^a-z]*'), 'i'))
+    expect(answer).not.toMatch(new RegExp('lovelace'.split('').join('[^a-z]*'), 'i'))
     expect(Buffer.from(answer, 'latin1').includes('6c6f76656c616365')).toBe(false)
   })
 })
