@@ -9,7 +9,7 @@ import { hasSshd } from '../servers/sshd.ts'
 
 const megabytes = Number(process.argv[2] ?? 500)
 const IDLE = 190
-const RUNS = 3
+const RUNS = Number(process.argv[3] ?? 3)
 
 if (!hasSshd) {
   console.log('skipped: OpenSSH’s server is not installed')
@@ -81,12 +81,14 @@ const measures: Record<string, { runs: number; command: string; rate: boolean }>
 }
 for (const [name, { runs, command, rate }] of Object.entries(measures)) {
   const straight = await fastest(runs, () => sh('direct', command))
+  const cpu = process.cpuUsage()
   const through = await fastest(runs, () => sh('gateway', command))
+  const { user, system } = process.cpuUsage(cpu)
   const shown = (ms: number): string =>
     rate ? `${((megabytes * 1000) / ms).toFixed(0)} MB/s` : `${ms.toFixed(0)} ms`
   const ratio = rate ? straight / through : through / straight
   console.log(
-    `${name.padEnd(16)} direct ${shown(straight).padStart(9)}  gateway ${shown(through).padStart(9)}  ratio ${ratio.toFixed(2)}`,
+    `${name.padEnd(16)} direct ${shown(straight).padStart(9)}  gateway ${shown(through).padStart(9)}  ratio ${ratio.toFixed(2)}  gateway’s CPU ${((user + system) / 1000 / runs).toFixed(0)} ms`,
   )
 }
 
