@@ -1,11 +1,13 @@
 import type { Duplex } from 'node:stream'
-import { type Answer, ApprovalRefused, type Approvals } from '../approvals/approval.ts'
-import type { RecordEvent, Recorder } from '../recording/event.ts'
+import type { Approvals } from '../approvals/approval.ts'
+import type { Recorder } from '../recording/event.ts'
 import { GatewayError, Refused } from './errors.ts'
 import { type Gate, type Grant, type Permit, type Verdict, checkPermit } from './gate.ts'
+import { type Held, hold } from './hold.ts'
 import type { LiveEntry } from './live-sessions.ts'
 import type { Meaning, Request } from './operation.ts'
 import { LiveLane } from './lane.ts'
+import { RequestRecords } from './request-records.ts'
 import type { Answers, Conversation, Lane, LanePlan, Message, Session } from './protocol.ts'
 
 /** Finds secrets in what is shown. */
@@ -35,9 +37,6 @@ export interface SessionParts {
   readonly ending: AbortSignal
 }
 
-const TELL_EVERY_MS = 30_000
-const PARAMETER_CAP = 4096
-
 /** The one road upstream and the one road back: nothing is forwarded undecided, nothing is released unmasked, and both are recorded. */
 export class LiveSession implements Session {
   readonly id: string
@@ -45,8 +44,7 @@ export class LiveSession implements Session {
   readonly #parts: SessionParts
   readonly #answers: Answers
   readonly #verdicts = new WeakMap<Meaning, Verdict>()
-  /** The record that holds a meaning's text, so that repetition costs a number. */
-  readonly #recorded = new WeakMap<Meaning, number>()
+  readonly #records: RequestRecords
   #upstream: Duplex | null = null
   #corked = false
   #lanes = 0
@@ -55,6 +53,7 @@ export class LiveSession implements Session {
     this.#parts = parts
     this.id = parts.entry.id
     this.standing = parts.gate.permit(this, null)
+    this.#records = new RequestRecords(parts)
     this.#answers = parts.conversation.answers({
       redact: (bytes) => parts.detectors.redact(bytes),
       masked: (count) => {
@@ -102,14 +101,14 @@ export class LiveSession implements Session {
     this.#refuseIfOver()
     const verdict = this.#judge(request.meaning)
     const { decision } = verdict
-    const seq = this.#record(request, verdict)
+    const seq = this.#records.add(request, verdict)
     switch (decision.effect) {
       case 'deny':
         entry.counts.denied++
         recorder.flush()
         throw denial(decision)
       case 'approve':
-        return this.#hold({ request, verdict, seq, by: decision.by, rule: decision.rule, signal, tell })
+        return this.#hold(request, verdict, { seq, by: decision.by, rule: decision.rule, signal, tell })
       case 'allow': {
         entry.counts.allowed++
         const permit = gate.permit(this, verdict)
@@ -209,119 +208,26 @@ export class LiveSession implements Session {
     }
   }
 
-  #record(request: Request, verdict: Verdict): number {
-    const { recorder } = this.#parts
-    const { decision } = verdict
-    const outcome = {
-      parameters: request.parameters.map((value, index) => this.#showParameter(value, index, verdict)),
-      effect: decision.effect,
-      rule: decision.rule,
-      ...(decision.effect === 'deny' && { why: decision.why }),
-    }
-    const same = this.#recorded.get(request.meaning)
-    if (same !== undefined) return recorder.record({ kind: 'request', same, ...outcome })
-    const seq = recorder.record({
-      kind: 'request',
-      text: this.#show(request, verdict),
-      operations: request.meaning.operations.map(({ actions, resource }) => ({
-        action: actions[0],
-        resource,
-      })),
-      ...outcome,
-    })
-    this.#recorded.set(request.meaning, seq)
-    return seq
-  }
-
-  #show(request: Request, verdict: Verdict): string {
-    return this.#parts.detectors.redactText(this.#parts.gate.show(request, verdict.masks))
-  }
-
-  #showParameter(value: Uint8Array | null, index: number, verdict: Verdict): string | null {
-    if (value === null) return null
-    if (verdict.hidden[index] ?? verdict.touchesMasked) return '•••'
-    const kept = Buffer.from(value.buffer, value.byteOffset, Math.min(value.byteLength, PARAMETER_CAP))
-    const text = this.#parts.detectors.redactText(kept.toString())
-    return value.byteLength > PARAMETER_CAP ? `${text}… (${value.byteLength} bytes)` : text
-  }
-
-  async #hold(held: {
-    request: Request
-    verdict: Verdict
-    seq: number
-    by: readonly string[]
-    rule: string
-    signal: AbortSignal | undefined
-    tell: ((message: Message) => void) | undefined
-  }): Promise<Permit> {
-    const { gate, approvals, recorder, entry, grant, conversation, ending } = this.#parts
-    const { request, verdict, seq, by, rule } = held
-    entry.counts.held++
-    recorder.flush()
-    const digest = gate.digest(request)
-    const asked = await approvals.ask(
-      {
-        identity: grant.identity,
-        session: this.id,
-        connection: grant.connection,
-        by,
-        rule,
-        operations: request.meaning.operations,
-        statement: this.#show(request, verdict),
-        digest,
-      },
-      held.signal === undefined ? ending : AbortSignal.any([held.signal, ending]),
-    )
-    const { id: approval, url, expiresAt } = asked
-    recorder.record({ kind: 'asked', request: seq, approval, by, digest, expiresAt })
-    const say = held.tell ?? ((message: Message) => void conversation.tell(message))
-    const remind = (): void => say({ kind: 'waiting', approval: { id: approval, url, by, rule, expiresAt } })
-    remind()
-    const reminder = setInterval(remind, TELL_EVERY_MS)
-    try {
-      // A recording that fails here ends the session and with it, through `ending`, the question.
-      const [{ answers }] = await Promise.all([asked.outcome, recorder.sync()])
+  #hold(
+    request: Request,
+    verdict: Verdict,
+    held: Pick<Held, 'seq' | 'by' | 'rule' | 'signal' | 'tell'>,
+  ): Promise<Permit> {
+    const { gate, conversation, ending } = this.#parts
+    const { signal } = held
+    return hold(this.#parts, {
+      ...held,
+      request,
+      shown: this.#records.question(request, verdict),
+      signal: signal === undefined ? ending : AbortSignal.any([signal, ending]),
+      tell: held.tell ?? ((message) => void conversation.tell(message)),
+    }).then(() => {
       this.#refuseIfOver()
-      recorder.record({
-        kind: 'answered',
-        request: seq,
-        approval,
-        state: 'approved',
-        answers: answers.map(copyAnswer),
-      })
-      await recorder.sync()
-      say({ kind: 'approved', approval: { id: approval, people: answers.map(({ person }) => person) } })
       return gate.permit(this, verdict)
-    } catch (error) {
-      if (error instanceof GatewayError && error.code === 'recording_failed') throw error
-      const state = refusalState(error)
-      recorder.record({ kind: 'answered', request: seq, approval, state, answers: refusalAnswers(error) })
-      recorder.flush()
-      if (state !== 'withdrawn') entry.counts.denied++
-      throw error
-    } finally {
-      clearInterval(reminder)
-    }
+    })
   }
 }
 
 function denial(decision: { rule: string | null; why: string; next: string }): Refused {
   return new Refused('denied', decision.why, decision.next, { rule: decision.rule ?? undefined })
-}
-
-type Answered = Extract<RecordEvent, { kind: 'answered' }>
-
-function copyAnswer({ person, group, gate, answer, reason, at }: Answer): Answered['answers'][number] {
-  return { person, group, gate, answer, reason, at }
-}
-
-function refusalState(error: unknown): Answered['state'] {
-  if (error instanceof Refused && error.code === 'approval_denied') return 'denied'
-  if (error instanceof Refused && error.code === 'approval_expired') return 'expired'
-  return 'withdrawn'
-}
-
-/** Who said no, where the refusal carries it. */
-function refusalAnswers(error: unknown): Answered['answers'] {
-  return error instanceof ApprovalRefused ? error.answers.map(copyAnswer) : []
 }

@@ -73,7 +73,9 @@ test('the parameters are part of what is asked, and one approval is for one exec
   const client = await connect(job)
   const statement = 'DELETE FROM notes WHERE id = $1'
   const first = client.query({ name: 'gone', text: statement, values: [81] })
-  await stack.operator('approvals', 'approve', (await stack.pending()).id, '--reason', 'agreed')
+  const asked = await stack.pending()
+  expect(asked.statement).toBe(`${statement}\n-- $1 = "81"`)
+  await stack.operator('approvals', 'approve', asked.id, '--reason', 'agreed')
   expect((await first).rowCount).toBe(0)
   const second = failure(client.query({ name: 'gone', text: statement, values: [82] }))
   await stack.operator('approvals', 'deny', (await stack.pending()).id, '--reason', 'no')
