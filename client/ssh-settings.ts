@@ -18,7 +18,7 @@ export async function writeSshSettings(home: string, connections: readonly Conne
   await writePrivate(home, 'ssh_config', hosts.map((host) => block(home, host)).join('\n'))
 }
 
-/** The gateway's key and no other, the identity's key and no other, nothing from an agent. */
+/** The gateway's key and no other, the identity's key and no other, nothing from an agent. GCM comes first by name: OpenSSH before 10 would take CTR, which costs the gateway twice as much. */
 function block(home: string, { name, host, port }: ConnectionView): string {
   const at = (file: string): string => `"${join(home, file)}"`
   return `Host ${name}
@@ -34,6 +34,7 @@ function block(home: string, { name, host, port }: ConnectionView): string {
   GlobalKnownHostsFile /dev/null
   StrictHostKeyChecking yes
   UpdateHostKeys no
+  Ciphers aes128-gcm@openssh.com,aes256-gcm@openssh.com
   ForwardAgent no
   ForwardX11 no
   ProxyJump none
