@@ -1,0 +1,217 @@
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type GitlabOidc, type Pipeline, startGitlabOidc } from '../fakes/gitlab-oidc.ts'
+import { hasPsql, type Ran, type Stack, startStack } from '../flows/stack.ts'
+import { executable, root } from '../servers/gateway.ts'
+import { canRunPipelines, type Checkout, checkoutComponent } from './pipeline.ts'
+
+const component = await readFile(join(root, 'gitlab-component/templates/access.yml'), 'utf8')
+
+test('the component runs the version that it comes with', async () => {
+  const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version: string }
+  expect(component).toContain(`default: npx --yes hoop-access@${version}\n`)
+})
+
+test('the component sets nothing but its hidden job', () => {
+  const [, content = ''] = component.split('\n---\n')
+  const keys = content.split('\n').filter((line) => /^\S/.test(line))
+  expect(keys).toEqual(['.hoop-access:'])
+})
+
+// Says what is skipped: without git and rsync no pipeline runs, without psql no job reaches a database.
+describe.skipIf(!canRunPipelines || !hasPsql)('pipelines (need git, rsync and psql)', () => {
+  let oidc: GitlabOidc
+  let stack: Stack
+  let checkout: Checkout
+
+  beforeAll(async () => {
+    oidc = await startGitlabOidc()
+    checkout = await checkoutComponent()
+    stack = await startStack({
+      edit: (yaml) =>
+        yaml
+          .replace(
+            'issuers:\n',
+            `issuers:\n  gitlab: { platform: gitlab, url: "${oidc.url}", allow_private: true }\n`,
+          )
+          .replaceAll(
+            /subjects: \[.*\]/g,
+            'subjects: [{ issuer: gitlab, claims: { project_id: "7", ref_protected: "true" } }]',
+          ),
+    })
+  })
+  afterAll(async () => {
+    await stack.close()
+    await checkout.close()
+    await oidc.close()
+  })
+
+  /** Runs one job of a pipeline that includes the component. */
+  async function pipeline(
+    job: string,
+    options: { stage?: string; inputs?: string; pipeline?: Pipeline } = {},
+  ): Promise<Ran> {
+    const yaml = `include:
+  - component: $CI_SERVER_FQDN/$CI_PROJECT_PATH/access@$CI_COMMIT_SHA
+    inputs:
+      gateway: ${stack.url}
+      stage: ${options.stage ?? 'test'}
+      ca: ${join(stack.data, 'ca.pem')}
+      executable: ${process.execPath} ${executable}
+${options.inputs ?? ''}
+job:
+${job}
+`
+    const token = await oidc.issue(options.pipeline ?? 'push', {}, { aud: stack.url })
+    const ran = await checkout.run(yaml, ['job'], token)
+    // The token goes from the platform to the gateway and shows nowhere.
+    expect(ran.out + ran.err).not.toContain(token)
+    return ran
+  }
+
+  async function ledger(): Promise<Record<string, unknown>[]> {
+    const text = await readFile(join(stack.data, 'recordings/ledger.jsonl'), 'utf8')
+    return text
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+  }
+
+  /** All identities made so far are over, and no folder is left. */
+  async function expectNothingLeft(): Promise<void> {
+    const events = await ledger()
+    const made = events.filter(({ kind }) => kind === 'identity').map(({ identity }) => identity)
+    const revoked = new Set(events.filter(({ kind }) => kind === 'revoked').map(({ identity }) => identity))
+    expect(made.filter((identity) => !revoked.has(identity))).toEqual([])
+    expect((await readdir(checkout.temporary)).filter((name) => name.startsWith('hoop'))).toEqual([])
+  }
+
+  const read = `psql -XAtc "SELECT 'read', count(*), min(email) FROM customers"`
+  const readDone = 'read|2|'
+
+  test('extends: the job’s script reaches the database, masked, and nothing is left of it', async () => {
+    const before = (await ledger()).length
+    const ran = await pipeline(`  extends: .hoop-access\n  script:\n    - ${JSON.stringify(read)}`)
+    expect(ran.out).toContain(readDone)
+    expect(ran.out).not.toContain('ada.lovelace@example.com')
+    expect(ran).toMatchObject({ code: 0 })
+    expect(ran.out + ran.err).not.toContain('WARNING')
+    expect((await ledger()).length).toBeGreaterThan(before)
+    await expectNothingLeft()
+  })
+
+  test('!reference: beside the job’s own before_script', async () => {
+    const ran = await pipeline(`  id_tokens: !reference [.hoop-access, id_tokens]
+  before_script:
+    - !reference [.hoop-access, before_script]
+    - echo "mine, as $HOOP_STAGE"
+  after_script: !reference [.hoop-access, after_script]
+  script:
+    - ${JSON.stringify(read)}`)
+    expect(ran.out).toContain('mine, as test')
+    expect(ran.out).toContain(readDone)
+    expect(ran.code).toBe(0)
+    await expectNothingLeft()
+  })
+
+  test('exec in script: a narrower child, that may not write what the job may', async () => {
+    const write = `psql -XAtc "INSERT INTO orders VALUES (555, 1, 1)"`
+    const ran = await pipeline(
+      `  extends: .hoop-access
+  script:
+    - $HOOP_ACCESS exec --connections orders-db:read -- ${read}
+    - ${write}
+    - $HOOP_ACCESS exec --connections orders-db:read -- ${write.replace('555', '556')}`,
+      { stage: 'deploy' },
+    )
+    expect(ran.out).toContain(readDone)
+    expect(ran.out).toContain('INSERT 0 1')
+    expect(ran.code).not.toBe(0)
+    expect(ran.out + ran.err).toContain('narrowed')
+    expect(stack.postgres.log()).toContain('555')
+    expect(stack.postgres.log()).not.toContain('556')
+    expect(await stack.recorded('556')).not.toEqual([])
+    await expectNothingLeft()
+  })
+
+  test('a variable with a connection string leads through the gateway', async () => {
+    const ran = await pipeline(
+      `  extends: .hoop-access
+  variables: { DATABASE_URL: "postgres://ci:old@db.internal:5432/shop" }
+  script:
+    - psql -XAt "$DATABASE_URL" -c "SELECT 'read', count(*) FROM orders WHERE id < 100"
+    - echo "token=\${HOOP_ID_TOKEN:-gone} \${HOOP_TOKEN:-none}"`,
+      { inputs: '      env: DATABASE_URL=orders-db\n      connections: orders-db:read' },
+    )
+    expect(ran.out).toContain('read|2')
+    expect(ran.out).toContain('token=gone none')
+    await expectNothingLeft()
+  })
+
+  test('a job whose own before_script replaced ours is told so, and has no identity', async () => {
+    const before = (await ledger()).filter(({ kind }) => kind === 'identity').length
+    const ran = await pipeline(`  extends: .hoop-access
+  before_script:
+    - echo mine
+  script:
+    - echo "home=\${HOOP_HOME:-none}"`)
+    expect(ran.out).toContain('home=none')
+    expect(ran.out + ran.err).toContain('WARNING: this job opened no identity')
+    expect((await ledger()).filter(({ kind }) => kind === 'identity').length).toBe(before)
+  })
+
+  test('a before_script that fails after ours still ends the identity', async () => {
+    const ran = await pipeline(`  extends: .hoop-access
+  before_script:
+    - !reference [.hoop-access, before_script]
+    - "false"
+  script: [echo never]`)
+    expect(ran.code).not.toBe(0)
+    expect(ran.out).not.toContain('> never')
+    await expectNothingLeft()
+  })
+
+  test('a script that fails still ends the identity', async () => {
+    const ran = await pipeline(`  extends: .hoop-access\n  script: [exit 3]`)
+    expect(ran.code).not.toBe(0)
+    await expectNothingLeft()
+  })
+
+  test.for<Pipeline>(['fork', 'fork_in_parent', 'merge_request'])(
+    'the pipeline of a %s gets nothing, and its script does not run',
+    async (kind) => {
+      const marker = `SELECT 'of ${kind}'`
+      const ran = await pipeline(
+        `  extends: .hoop-access\n  script:\n    - echo began\n    - psql -c "${marker}"`,
+        {
+          pipeline: kind,
+        },
+      )
+      expect(ran.code).not.toBe(0)
+      expect(ran.out + ran.err).toContain('may not become stage test')
+      expect(ran.out).not.toContain('> began')
+      expect(stack.postgres.log()).not.toContain(marker)
+      await expectNothingLeft()
+    },
+  )
+
+  test.for([
+    ['gateway: https://x/$(touch pwned)', 'gateway'],
+    ['connections: "a\'; id; \'"', 'connections'],
+    ['export: everything', 'export'],
+    ['executable: "sh -c id;id"', 'executable'],
+  ])('an input of %j is refused before anything runs', async ([input]) => {
+    const yaml = `include:
+  - component: $CI_SERVER_FQDN/$CI_PROJECT_PATH/access@$CI_COMMIT_SHA
+    inputs:
+      ${input}
+${String(input).startsWith('gateway') ? '' : `      gateway: ${stack.url}\n`}      stage: test
+job: { extends: .hoop-access, script: [echo ran] }
+`
+    const ran = await checkout.run(yaml, ['job'], 'none')
+    expect(ran.code).not.toBe(0)
+    expect(ran.out).not.toContain('> ran')
+    expect(ran.out + ran.err).toMatch(/does not match|allowed options/)
+  })
+})

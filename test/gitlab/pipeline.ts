@@ -1,0 +1,61 @@
+import { spawnSync } from 'node:child_process'
+import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { tmpdir } from 'node:os'
+import { join, relative } from 'node:path'
+import { type Ran, run } from '../flows/stack.ts'
+import { root } from '../servers/gateway.ts'
+
+/** True where gitlab-ci-local can run: it wants git and rsync. */
+export const canRunPipelines = ['git', 'rsync'].every(
+  (program) => spawnSync(program, ['--version']).status === 0,
+)
+
+/** A checkout of the component's project, whose own pipeline includes the component as users do. */
+export interface Checkout {
+  /** Where jobs keep private folders. */
+  readonly temporary: string
+  /** Runs jobs of this .gitlab-ci.yml; `token` stands for what `id_tokens` brings, which gitlab-ci-local leaves unset. */
+  run(yaml: string, jobs: readonly string[], token: string): Promise<Ran>
+  close(): Promise<void>
+}
+
+export async function checkoutComponent(): Promise<Checkout> {
+  const folder = await mkdtemp(join(tmpdir(), 'hoop-gitlab-'))
+  const project = join(folder, 'project')
+  const temporary = join(folder, 'tmp')
+  await mkdir(temporary)
+  await cp(join(root, 'gitlab-component'), project, { recursive: true })
+  const git = (...args: string[]): void => {
+    const done = spawnSync('git', ['-c', 'user.name=test', '-c', 'user.email=test@example.com', ...args], {
+      cwd: project,
+      encoding: 'utf8',
+    })
+    if (done.status !== 0) throw new Error(`git ${args.join(' ')}: ${done.stderr}`)
+  }
+  git('init', '-q', '-b', 'main')
+  git('remote', 'add', 'origin', 'git@gitlab.example:acme/hoop-access.git')
+  git('add', '.')
+  git('commit', '-q', '-m', 'component')
+  git('update-ref', 'refs/remotes/origin/main', 'HEAD')
+  git('symbolic-ref', 'refs/remotes/origin/HEAD', 'refs/remotes/origin/main')
+  const program = createRequire(import.meta.url).resolve('gitlab-ci-local/dist/index.js')
+  return {
+    temporary,
+    async run(yaml, jobs, token) {
+      await writeFile(join(project, '.gitlab-ci.yml'), yaml)
+      const variables = [`HOOP_ID_TOKEN=${token}`, `TMPDIR=${temporary}`].flatMap((one) => [
+        '--variable',
+        one,
+      ])
+      return run(
+        process.execPath,
+        [program, '--cwd', relative('.', project), '--shell-executor-no-image', ...variables, ...jobs],
+        {
+          HOME: folder,
+        },
+      )
+    },
+    close: () => rm(folder, { recursive: true, force: true }),
+  }
+}
