@@ -4,7 +4,7 @@ import type { Connected } from './connect.ts'
 import { ClientError } from './error.ts'
 import { type Held, revoke } from './exchange.ts'
 import { makeHome, removeHome } from './home.ts'
-import { openIdentity, type Opened, type Source } from './open.ts'
+import { inherited, openIdentity, type Opened, type Source } from './open.ts'
 import { keepAlive } from './renewal.ts'
 import { runCommand } from './run.ts'
 import { type Rewrites, readConnections, readDuration, scopeOf } from './scope.ts'
@@ -47,7 +47,6 @@ export async function exec(connected: Connected, options: ExecOptions): Promise<
   const sweep = (): void => rmSync(path, { recursive: true, force: true })
   process.once('exit', sweep)
   try {
-    const inherited = Object.entries(parent?.card.rewrites ?? {})
     const opened = await openIdentity(connected, path, {
       source,
       wish,
@@ -55,13 +54,13 @@ export async function exec(connected: Connected, options: ExecOptions): Promise<
       signal: interruption.signal,
       // The child keeps those of the parent's variables whose connection it was given, and has those named for it.
       rewrites: ({ connections }) => ({
-        ...Object.fromEntries(inherited.filter(([, name]) => connections.some((one) => one.name === name))),
+        ...inherited(parent?.card.rewrites, connections),
         ...options.rewrites,
       }),
     })
     const clean = childEnvironment(environment, {
       parentHome: parent?.path ?? null,
-      rewritten: inherited.map(([variable]) => variable),
+      rewritten: Object.keys(parent?.card.rewrites ?? {}),
       keep: options.keepEnv,
       settings: opened.settings,
     })

@@ -65,3 +65,12 @@ export async function openIdentity(
     throw error
   }
 }
+
+/** Those of a parent's variables whose connection the child was given: they lead it there with its own key. */
+export function inherited(
+  rewrites: Rewrites | undefined,
+  connections: IdentityView['connections'],
+): Rewrites {
+  const entries = Object.entries(rewrites ?? {})
+  return Object.fromEntries(entries.filter(([, name]) => connections.some((one) => one.name === name)))
+}

@@ -1,8 +1,8 @@
 import type { Command } from 'commander'
 import { connectGateway } from '../../client/connect.ts'
 import { wrongUsage } from '../../client/error.ts'
-import { claimHome, removeHome } from '../../client/home.ts'
-import { openIdentity } from '../../client/open.ts'
+import { claimHome, makeHome, readHome, removeHome } from '../../client/home.ts'
+import { inherited, openIdentity, type Source } from '../../client/open.ts'
 import { choosePlatform } from '../../client/platform.ts'
 import { excludeSshConfig, includeSshConfig } from '../../client/ssh-settings.ts'
 import { readConnections, readDuration, readRewrites, scopeOf } from '../../client/scope.ts'
@@ -14,6 +14,7 @@ interface Options extends ClientOptions {
   readonly connections?: string
   readonly ttl?: string
   readonly env: readonly string[]
+  readonly child?: boolean
 }
 
 /** `hoop-access open`: an identity for this job, and its settings in a private folder; prints no secret. */
@@ -34,6 +35,10 @@ export function addOpen(program: Command): void {
       collect,
       [],
     )
+    .option(
+      '--child',
+      'a narrower child of the identity in force (HOOP_HOME), in a new folder; the parent stays as it is',
+    )
     .addHelpText(
       'after',
       '\nThe folder is the one that HOOP_HOME names, if it is not there yet or empty, and else a new one in RUNNER_TEMP or the' +
@@ -44,25 +49,31 @@ export function addOpen(program: Command): void {
 }
 
 async function open(options: Options): Promise<void> {
-  const stage = orVariable(options.stage, 'HOOP_STAGE')
-  if (stage === undefined) throw wrongUsage('no stage was named', 'give --stage NAME or set HOOP_STAGE')
+  const parent = options.child === true ? await readHome(process.env.HOOP_HOME) : undefined
+  // The stage in HOOP_STAGE is the one in force; a child becomes another only when the call says so.
+  const stage = parent === undefined ? orVariable(options.stage, 'HOOP_STAGE') : options.stage
+  if (parent === undefined && stage === undefined)
+    throw wrongUsage('no stage was named', 'give --stage NAME or set HOOP_STAGE')
   const wish = {
     scope: scopeOf(stage, readConnections(orVariable(options.connections, 'HOOP_CONNECTIONS'))),
     ttl: readDuration(orVariable(options.ttl, 'HOOP_TTL')),
   }
   const rewrites = readRewrites(options.env)
-  const platform = choosePlatform(orVariable(options.platform, 'HOOP_PLATFORM'))
-  const connected = await connectGateway(
-    orVariable(options.gateway, 'HOOP_GATEWAY'),
-    orVariable(options.ca, 'HOOP_CA'),
-  )
-  const home = await claimHome(process.env)
+  const source: Source =
+    parent === undefined
+      ? { kind: 'platform', platform: choosePlatform(orVariable(options.platform, 'HOOP_PLATFORM')) }
+      : { kind: 'home', home: parent }
+  const connected =
+    parent === undefined
+      ? await connectGateway(orVariable(options.gateway, 'HOOP_GATEWAY'), orVariable(options.ca, 'HOOP_CA'))
+      : await connectGateway(parent.card.gateway, parent.ca)
+  const home = parent === undefined ? await claimHome(process.env) : await makeHome()
   try {
     const { card } = await openIdentity(connected, home, {
-      source: { kind: 'platform', platform },
+      source,
       wish,
       environment: process.env,
-      rewrites: () => rewrites,
+      rewrites: ({ connections }) => ({ ...inherited(parent?.card.rewrites, connections), ...rewrites }),
     })
     // Somebody's linked dotfiles are no reason to open nothing.
     await includeSshConfig(home).catch((error: unknown) => tell(String(error)))
