@@ -9,7 +9,7 @@ beforeAll(async () => {
 afterAll(() => stack.close())
 
 test('at expiry nothing new is admitted, and what runs may end', async () => {
-  const job = await stack.open('test', { ttl: '3s' })
+  const job = await stack.open('test', { ttl: '6s' })
   const [runs, idle] = [await connect(job), await connect(job)]
   idle.on('error', () => undefined)
   // Held back by its own client, so that it is in the middle of its answer when the identity expires.
