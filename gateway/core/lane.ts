@@ -20,6 +20,8 @@ export interface LaneParts {
   readonly recorder: Recorder
   /** What all lanes of the session leave by: it backs up when the client reads none of them. */
   readonly line: Duplex
+  /** What all lanes' requests leave by. */
+  readonly upstreamLine: Duplex
   masked(count: number): void
 }
 
@@ -29,6 +31,8 @@ export class LiveLane implements Lane {
   readonly #plan: LanePlan
   readonly #upstream: Duplex
   readonly #sent: Direction
+  /** Masks what is recorded of input. */
+  readonly #seen: ReturnType<Detectors['createStream']> | null
   readonly #out: Mouth
   readonly #err: Mouth
 
@@ -37,20 +41,24 @@ export class LiveLane implements Lane {
     this.#plan = plan
     this.#upstream = upstream
     const { recorder, channel } = parts
-    const kept = plan.content === 'text' ? KEPT : 0
+    const kept = plan.content === 'text' ? (plan.kept ?? KEPT) : 0
+    this.#seen = plan.maskInput === true ? parts.detectors.createStream() : null
     this.#sent = new Direction(recorder, channel, 'i', kept)
     this.#out = new Mouth(parts, plan, 'o', kept)
-    this.#err = new Mouth(parts, plan, 'e', plan.content === 'text' ? KEPT : KEPT / 16)
+    this.#err = new Mouth(parts, plan, 'e', plan.content === 'text' ? kept : KEPT / 16)
   }
 
   forward(permit: Permit, bytes: Uint8Array): boolean {
     checkPermit(permit, this.#parts.session)
-    this.#sent.add(this.#plan.content === 'text' ? (this.#plan.hide?.(bytes) ?? bytes) : bytes)
+    gather(this.#parts.upstreamLine)
+    const shown = this.#plan.content === 'text' ? (this.#plan.hide?.(bytes) ?? bytes) : bytes
+    this.#sent.add(this.#seen?.push(shown) ?? shown)
     return this.#upstream.write(bytes)
   }
 
   reply(bytes: Uint8Array, stream: 'out' | 'err' = 'out'): boolean {
     const mouth = stream === 'out' ? this.#out : this.#err
+    gather(this.#parts.line)
     mouth.say(bytes)
     return !this.#plan.client.full && this.#parts.line.writableLength < LINE_ROOM
   }
@@ -70,6 +78,7 @@ export class LiveLane implements Lane {
   }
 
   end(exit: number | string | null): void {
+    if (this.#seen !== null) this.#sent.add(this.#seen.end())
     this.#out.end()
     this.#err.end()
     this.note({
@@ -80,6 +89,19 @@ export class LiveLane implements Lane {
       err: this.#err.direction.total(),
     })
   }
+}
+
+const gathering = new WeakSet<Duplex>()
+
+/** What lanes put on a line in one turn leaves in one write: SSH makes three writes of a packet. */
+function gather(line: Duplex): void {
+  if (gathering.has(line)) return
+  gathering.add(line)
+  line.cork()
+  setImmediate(() => {
+    gathering.delete(line)
+    line.uncork()
+  })
 }
 
 /** Bytes that may wait on the client's connection before lanes stop giving it more: an SSH window can be 4 GiB wide. */

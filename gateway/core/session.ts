@@ -77,6 +77,10 @@ export class LiveSession implements Session {
     return decision.effect === 'deny' ? denial(decision) : null
   }
 
+  holds(meaning: Meaning): boolean {
+    return this.#judge(meaning).decision.effect === 'approve'
+  }
+
   refuse(shown: string, why: string): void {
     const { recorder, entry } = this.#parts
     entry.counts.denied++
@@ -167,6 +171,8 @@ export class LiveSession implements Session {
   async lane(permit: Permit, plan: LanePlan): Promise<Lane> {
     checkPermit(permit, this)
     const { detectors, recorder, conversation, entry } = this.#parts
+    const upstreamLine = this.#upstream
+    if (upstreamLine === null) throw new GatewayError('internal', 'no lane can be opened before dialling')
     const upstream = await plan.open()
     const channel = this.#lanes++
     const lane = new LiveLane(
@@ -176,6 +182,7 @@ export class LiveSession implements Session {
         detectors,
         recorder,
         line: conversation.client,
+        upstreamLine,
         masked: (count) => {
           entry.counts.masked += count
         },
@@ -221,6 +228,7 @@ export class LiveSession implements Session {
       shown: this.#records.question(request, verdict),
       signal: signal === undefined ? ending : AbortSignal.any([signal, ending]),
       tell: held.tell ?? ((message) => void conversation.tell(message)),
+      linger: conversation.linger,
     }).then(() => {
       this.#refuseIfOver()
       return gate.permit(this, verdict)
