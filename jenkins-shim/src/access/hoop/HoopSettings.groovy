@@ -1,0 +1,111 @@
+package access.hoop
+
+import com.cloudbees.groovy.cps.NonCPS
+
+/**
+ * What `hoopAccess` was called with, checked. Everything ends up in variables of a shell's environment, so values are held
+ * to the characters that the executable takes. No pipeline step is called here, nothing is kept, and only methods are used
+ * that the script sandbox lets through.
+ */
+class HoopSettings implements Serializable {
+    private static final long serialVersionUID = 1L
+
+    static final String DEFAULT_EXECUTABLE = 'npx --yes hoop-access@0.1.0'
+
+    private static final String NAME = '[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?'
+    private static final String DURATION = '[1-9][0-9]{0,5}[smhd]'
+    private static final String WORD = '[A-Za-z0-9@%+=:,./\\\\_-]+'
+
+    private static final Map<String, String> PATTERNS = [
+        gateway        : 'https?://[A-Za-z0-9.:-]+',
+        stage          : NAME,
+        credentialsId  : '[A-Za-z0-9._-]{1,128}',
+        ttl            : DURATION,
+        ca             : 'sha256:[A-Za-z0-9+/=_:-]+|' + WORD,
+        approvalTimeout: DURATION,
+        executable     : WORD + '( ' + WORD + ')*',
+    ]
+
+    /** Checks a call; throws an Exception that says what to write. A nested block needs no gateway and no credential. */
+    @NonCPS
+    static Map<String, String> read(Map given, boolean nested) {
+        Map<String, String> read = [:]
+        for (Object key : given.keySet()) {
+            String name = String.valueOf(key)
+            if (name == 'connections') {
+                read.connections = readConnections(given.get(key))
+            } else if (name == 'env') {
+                read.flags = readVariables(given.get(key))
+            } else if (PATTERNS.containsKey(name)) {
+                read.put(name, readText(name, given.get(key)))
+            } else {
+                throw new Exception('hoopAccess: there is no parameter ' + quote(name))
+            }
+        }
+        if (!nested) {
+            for (String name : ['gateway', 'stage', 'credentialsId']) {
+                if (!read.containsKey(name)) {
+                    throw new Exception('hoopAccess: ' + name + ' is missing')
+                }
+            }
+        }
+        return read
+    }
+
+    /** `NAME=value` lines, as `hoop-access env --format docker` prints them. */
+    @NonCPS
+    static List<String> lines(String printed) {
+        List<String> found = []
+        for (String line : printed.split('\r?\n')) {
+            if (line.matches('[A-Za-z_][A-Za-z0-9_]*=.*')) found.add(line)
+        }
+        return found
+    }
+
+    @NonCPS
+    private static String readText(String name, Object value) {
+        String text = value == null ? '' : value.toString()
+        if (!text.matches(PATTERNS.get(name))) {
+            throw new Exception('hoopAccess: ' + name + ' cannot be ' + quote(text))
+        }
+        return text
+    }
+
+    @NonCPS
+    private static String readConnections(Object value) {
+        if (!(value instanceof List)) {
+            throw new Exception("hoopAccess: connections is a list: ['orders-db:read']")
+        }
+        List<String> names = []
+        for (Object one : (List) value) {
+            String name = String.valueOf(one)
+            if (!name.matches(NAME + '(:[A-Za-z][A-Za-z0-9-]{0,63})?')) {
+                throw new Exception('hoopAccess: connections cannot hold ' + quote(name))
+            }
+            names.add(name)
+        }
+        return String.join(',', names)
+    }
+
+    @NonCPS
+    private static String readVariables(Object value) {
+        if (!(value instanceof Map)) {
+            throw new Exception("hoopAccess: env is a map: [DATABASE_URL: 'orders-db']")
+        }
+        List<String> flags = []
+        for (Object key : ((Map) value).keySet()) {
+            String variable = String.valueOf(key)
+            String connection = String.valueOf(((Map) value).get(key))
+            if (!variable.matches('[A-Za-z_][A-Za-z0-9_]*') || !connection.matches(NAME)) {
+                throw new Exception('hoopAccess: env cannot hold ' + quote(variable + '=' + connection))
+            }
+            flags.add('--env ' + variable + '=' + connection)
+        }
+        return String.join(' ', flags)
+    }
+
+    @NonCPS
+    private static String quote(String text) {
+        return '"' + text.substring(0, Math.min(text.length(), 80)).replaceAll('[^ -~]', '?') + '"'
+    }
+}

@@ -1,0 +1,106 @@
+import access.hoop.HoopSettings
+
+/**
+ * Runs a block of a job on its agent under an identity of a stage: `hoopAccess(gateway:, stage:, connections: [],
+ * credentialsId:) { … }`. Within another block it is a narrower child of that block's identity. However the block ends,
+ * the identity is revoked. Secrets stay in a folder on the agent; variables lead to it.
+ */
+def call(Map given, Closure body) {
+    boolean nested = (env.HOOP_HOME ?: '') != ''
+    Map<String, String> settings = HoopSettings.read(given, nested)
+    String executable = settings.executable ?: env.HOOP_ACCESS ?: HoopSettings.DEFAULT_EXECUTABLE
+    String home = ''
+    try {
+        home = nested ? openNested(settings, executable) : openRoot(settings, executable)
+        List<String> variables = readVariables(home, executable)
+        variables.add('HOOP_ACCESS=' + executable)
+        if (settings.approvalTimeout) {
+            variables.add('HOOP_APPROVAL_TIMEOUT=' + settings.approvalTimeout)
+        }
+        withEnv(variables) {
+            body()
+        }
+    } finally {
+        if (home != '') {
+            closeIdentity(home, executable)
+        }
+    }
+}
+
+String openRoot(Map<String, String> settings, String executable) {
+    String home = ''
+    // Bound for this one call: the token is good for one key, and nothing after it needs one.
+    withCredentials([string(credentialsId: settings.credentialsId, variable: 'HOOP_ID_TOKEN')]) {
+        home = openIdentity(settings, executable, '')
+    }
+    return home
+}
+
+String openNested(Map<String, String> settings, String executable) {
+    return openIdentity(settings, executable, '--child')
+}
+
+/** The folder of a new identity, on the agent. */
+String openIdentity(Map<String, String> settings, String executable, String how) {
+    List<String> variables = [
+        'HOOP_ACCESS=' + executable,
+        'HOOP_ACCESS_FLAGS=' + (how + ' ' + (settings.flags ?: '')).trim(),
+        'HOOP_PLATFORM=jenkins',
+        'HOOP_CONNECTIONS=' + (settings.connections ?: ''),
+        'HOOP_TTL=' + (settings.ttl ?: ''),
+        // Containers of this job see the workspace's own temporary folder, and not the agent's.
+        'RUNNER_TEMP=' + (env.WORKSPACE_TMP ?: ''),
+    ]
+    if (settings.gateway) {
+        variables.add('HOOP_GATEWAY=' + settings.gateway)
+    }
+    if (settings.ca) {
+        variables.add('HOOP_CA=' + settings.ca)
+    }
+    if (settings.stage) {
+        variables.add('HOOP_ACCESS_STAGE=' + settings.stage)
+    }
+    String printed = ''
+    withEnv(variables) {
+        printed = runHere(
+            'set +x; [ -z "$RUNNER_TEMP" ] || mkdir -p "$RUNNER_TEMP"; $HOOP_ACCESS open $HOOP_ACCESS_FLAGS ${HOOP_ACCESS_STAGE:+--stage "$HOOP_ACCESS_STAGE"}',
+            '@echo off\r\nif not "%RUNNER_TEMP%"=="" if not exist "%RUNNER_TEMP%" mkdir "%RUNNER_TEMP%"\r\nif not "%HOOP_ACCESS_STAGE%"=="" set "HOOP_ACCESS_FLAGS=%HOOP_ACCESS_FLAGS% --stage %HOOP_ACCESS_STAGE%"\r\ncall %HOOP_ACCESS% open %HOOP_ACCESS_FLAGS%',
+        )
+    }
+    return printed.trim()
+}
+
+/** The variables that lead programs to an identity; none is secret. */
+List<String> readVariables(String home, String executable) {
+    String printed = ''
+    withEnv(['HOOP_HOME=' + home, 'HOOP_ACCESS=' + executable]) {
+        printed = runHere(
+            'set +x; $HOOP_ACCESS env --format docker',
+            '@call %HOOP_ACCESS% env --format docker',
+        )
+    }
+    return HoopSettings.lines(printed)
+}
+
+void closeIdentity(String home, String executable) {
+    int code = 0
+    withEnv(['HOOP_HOME=' + home, 'HOOP_ACCESS=' + executable]) {
+        if (isUnix()) {
+            code = sh(label: 'hoop-access close', returnStatus: true, script: 'set +x; $HOOP_ACCESS close')
+        } else {
+            code = bat(label: 'hoop-access close', returnStatus: true, script: '@call %HOOP_ACCESS% close')
+        }
+    }
+    if (code != 0) {
+        // The block's own outcome counts; the key is gone with the folder, and the identity ends by itself.
+        echo 'hoopAccess: WARNING: the identity could not be revoked, and ends by itself'
+    }
+}
+
+/** What a command prints, on whichever system the agent has. */
+String runHere(String posix, String windows) {
+    if (isUnix()) {
+        return sh(label: 'hoop-access', returnStdout: true, script: posix)
+    }
+    return bat(label: 'hoop-access', returnStdout: true, script: windows)
+}

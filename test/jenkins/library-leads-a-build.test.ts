@@ -1,0 +1,222 @@
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type JenkinsOidc, startJenkinsOidc } from '../fakes/jenkins-oidc.ts'
+import { hasPsql, type Stack, startStack } from '../flows/stack.ts'
+import { executable, root } from '../servers/gateway.ts'
+import { groovy, hasGroovy } from './groovy.ts'
+
+/** What a build did. */
+interface Build {
+  readonly failure: string | null
+  readonly log: string
+  readonly calls: string[]
+  readonly layers: number
+}
+
+test('the library runs the version that it comes with', async () => {
+  const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version: string }
+  const library = await readFile(join(root, 'jenkins-shim/src/access/hoop/HoopSettings.groovy'), 'utf8')
+  expect(library).toContain(`'npx --yes hoop-access@${version}'`)
+})
+
+// Says what is skipped: Groovy runs the library, psql reaches the database.
+describe.skipIf(!hasGroovy || !hasPsql)('builds (need groovy and psql)', () => {
+  let oidc: JenkinsOidc
+  let stack: Stack
+  let workspace: string
+  let number = 0
+
+  beforeAll(async () => {
+    oidc = await startJenkinsOidc(['hoop-test', 'hoop-deploy'])
+    workspace = await mkdtemp(join(tmpdir(), 'hoop-jenkins-'))
+    const subject = (stage: string): string =>
+      `subjects: [{ issuer: jenkins, claims: { sub: "**/job/shop/", kid: hoop-${stage} } }]`
+    const stages = ['test', 'deploy']
+    stack = await startStack({
+      edit: (yaml) =>
+        yaml
+          .replace(
+            'issuers:\n',
+            `issuers:\n  jenkins: { platform: jenkins, url: "${oidc.url}", allow_private: true }\n`,
+          )
+          .replaceAll(/subjects: \[.*\]/g, () => subject(stages.shift() ?? '')),
+    })
+  })
+  afterAll(async () => {
+    await stack.close()
+    await oidc.close()
+    await rm(workspace, { recursive: true, force: true })
+  })
+
+  /** The call's parameters, with those that every call has. */
+  const given = (more: string): string =>
+    `gateway: '${stack.url}', ca: '${join(stack.data, 'ca.pem')}', executable: '${process.execPath} ${executable}', ${more}`
+
+  /** Runs a Jenkinsfile's steps as a new build; no token of any binding shows in the log or a step. */
+  async function build(script: string, env: Record<string, string> = {}): Promise<Build> {
+    number++
+    const tokens = async (credential: string): Promise<string[]> =>
+      Promise.all(
+        [0, 1].map((second) =>
+          oidc.issue(credential, { job: 'shop', number }, {}, { aud: stack.url, issuedIn: -second }),
+        ),
+      )
+    const credentials = { 'hoop-test': await tokens('hoop-test'), 'hoop-deploy': await tokens('hoop-deploy') }
+    const done = (await groovy('steps.groovy', [root, script], {
+      env: { PATH: process.env.PATH, HOME: workspace, WORKSPACE_TMP: join(workspace, 'shop@tmp'), ...env },
+      credentials,
+    })) as Build
+    const shown = done.log + done.calls.join('\n')
+    for (const token of Object.values(credentials).flat()) expect(shown).not.toContain(token)
+    expect(shown).not.toMatch(/PRIVATE KEY|eyJ[\w-]{20,}/)
+    expect(done.layers).toBe(0)
+    return done
+  }
+
+  async function ledger(): Promise<Record<string, unknown>[]> {
+    const text = await readFile(join(stack.data, 'recordings/ledger.jsonl'), 'utf8')
+    return text
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+  }
+
+  async function expectNothingLeft(): Promise<void> {
+    const events = await ledger()
+    const made = events.filter(({ kind }) => kind === 'identity').map(({ identity }) => identity)
+    const revoked = new Set(events.filter(({ kind }) => kind === 'revoked').map(({ identity }) => identity))
+    expect(made.filter((identity) => !revoked.has(identity))).toEqual([])
+    expect(await readdir(join(workspace, 'shop@tmp')).catch(() => [])).toEqual([])
+  }
+
+  const query = `sh 'psql -XAtc "SELECT 42, count(*), min(email) FROM customers"'`
+
+  test('a block reaches the database, masked, and its identity ends with it', async () => {
+    const { failure, log } = await build(
+      `hoopAccess(${given("stage: 'test', connections: ['orders-db:read'], credentialsId: 'hoop-test'")}) {
+        ${query}
+        sh 'env'
+      }
+      sh 'echo after home=\${HOOP_HOME:-none} user=\${PGUSER:-none} token=\${HOOP_ID_TOKEN:-none}'`,
+    )
+    expect(failure).toBeNull()
+    expect(log).toContain('42|2|')
+    expect(log).not.toContain('ada.lovelace@example.com')
+    expect(log).not.toContain('HOOP_ID_TOKEN=')
+    expect(log).toContain('after home=none user=none token=none')
+    expect((await ledger()).filter(({ kind }) => kind === 'identity').length).toBe(1)
+    await expectNothingLeft()
+  })
+
+  test('a block within a block is narrower, and the outer one goes on after it', async () => {
+    const { failure, log } = await build(
+      `hoopAccess(${given("stage: 'deploy', credentialsId: 'hoop-deploy'")}) {
+        hoopAccess(connections: ['orders-db:read']) {
+          ${query}
+          sh 'psql -XAtc "INSERT INTO orders VALUES (701, 1, 1)" || echo refused'
+        }
+        sh 'psql -XAtc "INSERT INTO orders VALUES (702, 1, 1)"'
+      }`,
+    )
+    expect(failure).toBeNull()
+    expect(log).toContain('42|2|')
+    expect(log).toMatch(/narrowed[^]*refused/)
+    expect(log).toContain('INSERT 0 1')
+    expect(stack.postgres.log()).not.toContain('701')
+    expect(stack.postgres.log()).toContain('702')
+    expect(await stack.recorded('701')).not.toEqual([])
+    const children = (await ledger()).filter(({ kind, parent }) => kind === 'identity' && parent !== null)
+    expect(children.length).toBe(1)
+    await expectNothingLeft()
+  })
+
+  test('a variable with a connection string leads through the gateway, in the nested block too', async () => {
+    const { failure, log } = await build(
+      `hoopAccess(${given("stage: 'test', credentialsId: 'hoop-test', env: [DATABASE_URL: 'orders-db']")}) {
+        sh 'psql -XAt "$DATABASE_URL" -c "SELECT 43"; echo "outer $DATABASE_URL"'
+        hoopAccess(connections: ['orders-db:read']) {
+          sh 'psql -XAt "$DATABASE_URL" -c "SELECT 44"; echo "inner $DATABASE_URL"'
+        }
+      }`,
+      { DATABASE_URL: 'postgres://ci:old@db.internal:5432/shop' },
+    )
+    expect(failure).toBeNull()
+    expect(log).toMatch(/^43$/m)
+    expect(log).toMatch(/^44$/m)
+    const [outer, inner] = ['outer', 'inner'].map(
+      (name) => new RegExp(`^${name} (\\S+)`, 'm').exec(log)?.[1] ?? '',
+    )
+    expect(outer).toContain('@localhost')
+    expect(inner).not.toBe(outer)
+    await expectNothingLeft()
+  })
+
+  test('a block that fails fails as it would, and its identity ends', async () => {
+    const { failure } = await build(
+      `hoopAccess(${given("stage: 'test', credentialsId: 'hoop-test'")}) { sh 'exit 3' }`,
+    )
+    expect(failure).toContain('script returned exit code 3')
+    await expectNothingLeft()
+  })
+
+  test('two stages of one build, each by its own credential', async () => {
+    const { failure, log } = await build(
+      `stage('Test') { hoopAccess(${given("stage: 'test', credentialsId: 'hoop-test'")}) { sh 'echo as $HOOP_STAGE' } }
+       stage('Deploy') { hoopAccess(${given("stage: 'deploy', credentialsId: 'hoop-deploy'")}) { sh 'echo as $HOOP_STAGE' } }`,
+    )
+    expect(failure).toBeNull()
+    expect(log).toMatch(/^as test$/m)
+    expect(log).toMatch(/^as deploy$/m)
+    await expectNothingLeft()
+  })
+
+  test('the credential of one stage does not make another, and the body does not run', async () => {
+    const { failure, log } = await build(
+      `hoopAccess(${given("stage: 'deploy', credentialsId: 'hoop-test'")}) { echo 'ran' }`,
+    )
+    expect(failure).not.toBeNull()
+    expect(log).toMatch(/claim kid must be ['"]hoop-deploy['"], and is ['"]hoop-test['"]/)
+    expect(log).not.toMatch(/^ran$/m)
+    await expectNothingLeft()
+  })
+
+  test('the same credential a second time in a build is refused: a build has one root for each', async () => {
+    const block = `hoopAccess(${given("stage: 'test', credentialsId: 'hoop-test'")}) { echo 'ran' }`
+    const { failure, log } = await build(`${block}\n${block}`)
+    expect(failure).not.toBeNull()
+    expect(log.match(/^ran$/gm)).toHaveLength(1)
+    expect(log).toContain('already has identity')
+    await expectNothingLeft()
+  })
+
+  test.for([
+    ["stage: 'test'", 'credentialsId is missing'],
+    ["stage: 'te$(id)st', credentialsId: 'hoop-test'", 'stage cannot be'],
+    ["stage: 'test', credentialsId: 'hoop-test', connections: 'orders-db'", 'connections is a list'],
+    ["stage: 'test', credentialsId: 'hoop-test', connections: ['a;id']", 'connections cannot hold'],
+    ["stage: 'test', credentialsId: 'hoop-test', env: [A: 'b c']", 'env cannot hold'],
+    ["stage: 'test', credentialsId: 'hoop-test', conections: []", 'there is no parameter "conections"'],
+  ])('a call with %s is refused before any step', async ([call, why]) => {
+    const { failure, calls } = await build(`hoopAccess(${given(String(call))}) { echo 'ran' }`)
+    expect(failure).toContain(why)
+    expect(calls).toEqual([])
+  })
+
+  test('on a Windows agent, by bat', async () => {
+    const { failure, calls } = (await groovy(
+      'steps.groovy',
+      [
+        root,
+        `hoopAccess(gateway: 'https://hoop.acme.example', stage: 'test', credentialsId: 'hoop-test') { echo 'in ' + env.PGHOST + ' ' + env.HOOP_HOME }`,
+      ],
+      { env: {}, credentials: { 'hoop-test': ['a-token'] }, windows: true },
+    )) as Build
+    expect(failure).toBeNull()
+    const commands = calls.filter((call) => call.startsWith('bat'))
+    expect(commands).toHaveLength(3)
+    expect(commands[0]).toContain('call %HOOP_ACCESS% open')
+    expect(commands[2]).toContain('call %HOOP_ACCESS% close')
+  })
+})

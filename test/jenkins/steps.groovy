@@ -1,0 +1,160 @@
+import groovy.json.JsonOutput
+import groovy.json.JsonSlurper
+import org.codehaus.groovy.control.CompilerConfiguration
+
+// Runs a Jenkinsfile's steps with the shared library, on strict doubles of Jenkins's steps: what Jenkins would refuse, they
+// refuse, and whatever crosses a step must be serialisable, as after a restart of the controller. `sh` runs for real.
+//
+// args: the repository's root, a script, and JSON { env, credentials: { id: [token, …] }, windows }. Prints JSON.
+
+abstract class Steps extends Script {
+    static final List<String> calls = []
+    static final StringBuilder log = new StringBuilder()
+    static Map<String, String> agent = [:]
+    static Map<String, List<String>> credentials = [:]
+    static List<Map<String, String>> layers = []
+    static boolean windows = false
+    static Closure<String> answerBat = { String script -> '' }
+
+    Map<String, String> variables() {
+        Map<String, String> all = [:]
+        all.putAll(agent)
+        for (Map<String, String> layer : layers) all.putAll(layer)
+        return all
+    }
+
+    Map<String, String> getEnv() { return variables() }
+
+    boolean isUnix() { note('isUnix'); return !windows }
+
+    void echo(Object message) { note('echo'); log.append(plain(message)).append('\n') }
+
+    void error(Object message) { note('error'); throw new Exception(plain(message)) }
+
+    void stage(Object name, Closure body) { note('stage'); plain(name); body() }
+
+    def withEnv(Object list, Closure body) {
+        note('withEnv')
+        if (!(list instanceof List)) throw new Exception('withEnv: a list is needed')
+        Map<String, String> layer = [:]
+        for (Object one : (List) list) {
+            String text = plain(one)
+            int at = text.indexOf('=')
+            if (at <= 0) throw new Exception('withEnv: ' + text)
+            layer.put(text.substring(0, at), text.substring(at + 1))
+        }
+        within(serialised(layer), body)
+    }
+
+    Map string(Map given) {
+        if (given.keySet() != ['credentialsId', 'variable'] as Set) throw new Exception('string: ' + given.keySet())
+        return [kind: 'string', id: plain(given.credentialsId), variable: plain(given.variable)]
+    }
+
+    def withCredentials(Object bindings, Closure body) {
+        note('withCredentials')
+        Map<String, String> layer = [:]
+        for (Object one : (List) bindings) {
+            Map binding = (Map) one
+            List<String> tokens = credentials.get(binding.id)
+            if (!tokens) throw new Exception("Could not find credentials entry with ID '" + binding.id + "'")
+            // Each binding asks the plugin, which signs anew.
+            layer.put((String) binding.variable, tokens.remove(0))
+        }
+        within(layer, body)
+    }
+
+    private within(Map<String, String> layer, Closure body) {
+        layers.add(layer)
+        try {
+            return body()
+        } finally {
+            layers.remove(layers.size() - 1)
+        }
+    }
+
+    def sh(Object given) {
+        if (windows) throw new Exception('sh: not on a Windows agent')
+        return shell('sh', given) { String script ->
+            // As the durable task runs it: traced, and failing at the first failure.
+            List<String> command = ['/bin/sh', '-xe', '-c', script]
+            ProcessBuilder builder = new ProcessBuilder(command)
+            builder.environment().clear()
+            builder.environment().putAll(variables())
+            Process process = builder.start()
+            StringBuilder out = new StringBuilder()
+            StringBuilder err = new StringBuilder()
+            process.waitForProcessOutput(out, err)
+            log.append(err)
+            return [code: process.exitValue(), out: out.toString()]
+        }
+    }
+
+    def bat(Object given) {
+        if (!windows) throw new Exception('bat: only on a Windows agent')
+        return shell('bat', given) { String script -> [code: 0, out: answerBat.call(script)] }
+    }
+
+    private shell(String step, Object given, Closure<Map> run) {
+        Map options = given instanceof Map ? (Map) given : [script: given]
+        for (Object key : options.keySet()) {
+            if (!(key in ['script', 'returnStdout', 'returnStatus', 'label'])) throw new Exception(step + ': ' + key)
+        }
+        if (options.returnStdout && options.returnStatus) throw new Exception(step + ': either status or output')
+        if (!(options.script instanceof String)) {
+            throw new Exception(step + ': the script is interpolated by Groovy: secrets would be in it')
+        }
+        note(step + ' ' + options.script)
+        Map done = run.call((String) options.script)
+        if (!options.returnStdout) log.append(done.out)
+        if (options.returnStatus) return done.code
+        if (done.code != 0) throw new Exception('script returned exit code ' + done.code)
+        return options.returnStdout ? done.out : null
+    }
+
+    private void note(String call) { calls.add(call) }
+
+    private static String plain(Object value) {
+        if (!(value instanceof CharSequence)) throw new Exception('not text: ' + value)
+        return serialised(value.toString())
+    }
+
+    private static <T> T serialised(T value) {
+        ByteArrayOutputStream bytes = new ByteArrayOutputStream()
+        new ObjectOutputStream(bytes).writeObject(value)
+        return (T) new ObjectInputStream(new ByteArrayInputStream(bytes.toByteArray())).readObject()
+    }
+
+    def methodMissing(String name, Object arguments) {
+        if (name == 'hoopAccess') {
+            Object[] given = (Object[]) arguments
+            return library.call(given[0], (Closure) given[1])
+        }
+        throw new Exception('No such DSL method ' + name)
+    }
+
+    static Script library
+}
+
+File root = new File(args[0])
+Map input = (Map) new JsonSlurper().parse(System.in)
+Steps.agent = (Map) input.env
+Steps.credentials = (Map) input.credentials
+Steps.windows = input.windows == true
+Steps.answerBat = { String script ->
+    script.contains(' open ') ? 'C:\\agent\\tmp\\hoop-1\r\n' : 'HOOP_HOME=C:\\agent\\tmp\\hoop-1\r\nPGHOST=gateway\r\n'
+}
+CompilerConfiguration configuration = new CompilerConfiguration()
+configuration.scriptBaseClass = Steps.name
+GroovyClassLoader loader = new GroovyClassLoader(Steps.classLoader, configuration)
+loader.addClasspath(new File(root, 'jenkins-shim/src').path)
+loader.addClasspath(new File(root, 'test/jenkins/stubs').path)
+GroovyShell shell = new GroovyShell(loader, new Binding(), configuration)
+Steps.library = shell.parse(new File(root, 'jenkins-shim/vars/hoopAccess.groovy'))
+String failure = null
+try {
+    shell.parse(args[1], 'Jenkinsfile.groovy').run()
+} catch (Exception problem) {
+    failure = problem.toString()
+}
+println JsonOutput.toJson([failure: failure, log: Steps.log.toString(), calls: Steps.calls, layers: Steps.layers.size()])
