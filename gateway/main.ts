@@ -2,6 +2,7 @@ import { sign } from 'node:crypto'
 import { isIP } from 'node:net'
 import { dirname, join, resolve } from 'node:path'
 import { type Logger, pino } from 'pino'
+import { Failures } from './api/failures.ts'
 import { createMetrics } from './api/metrics.ts'
 import { createApi } from './api/server.ts'
 import { createApprovals } from './approvals/approvals.ts'
@@ -14,6 +15,7 @@ import { spkiPin } from './identity/certificates.ts'
 import { thumbprintOf } from './identity/client-key.ts'
 import { Identities } from './identity/identities.ts'
 import { type Keys, openKeys } from './identity/keys.ts'
+import { networkOf } from './listener/admission.ts'
 import { type Listener, listen } from './listener/listener.ts'
 import { createDetectors } from './masking/detectors.ts'
 import { maskValue } from './masking/columns.ts'
@@ -103,7 +105,16 @@ export async function startGateway(options: {
     maskValue: (mask, value, textual) => maskValue(mask, value, textual, keys.digestKey),
     secure: (socket) => listener.secure(socket),
   })
-  const ssh: Protocol = createSsh({ hostKey: keys.sshHost, thumbprint: thumbprintOf, readSecret })
+  const failures = new Failures()
+  const ssh: Protocol = createSsh({
+    hostKey: keys.sshHost,
+    thumbprint: thumbprintOf,
+    readSecret,
+    failures: {
+      check: (address) => failures.check(networkOf(address)),
+      note: (address) => failures.note(networkOf(address)),
+    },
+  })
   const api = await createApi({
     config,
     identities,

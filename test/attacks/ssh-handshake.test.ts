@@ -5,7 +5,7 @@ import { type Socket, connect } from 'node:net'
 import ssh2, { type Client, type ConnectConfig, type ParsedKey } from 'ssh2'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type SshJob, type SshStack, fed, startSshStack } from '../flows/ssh-stack.ts'
-import { hasSshd } from '../servers/sshd.ts'
+import { hasSshd, startSshd } from '../servers/sshd.ts'
 
 const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
 
@@ -256,4 +256,56 @@ describe.skipIf(!hasSshd)('ways in through SSH itself', () => {
     socket.destroy()
     await alive()
   })
+})
+
+describe.skipIf(!hasSshd)('guessing, and a host that is another', () => {
+  test('after sixty failed proofs in a minute an address may show no more tokens, and who has a key is served', async () => {
+    const stack = await startSshStack({
+      stages: `
+  test:
+    ${subjects}
+    grants: [{ connection: web-1, allow: [{ operations: [exec] }] }]
+`,
+    })
+    try {
+      const job = await stack.open('test')
+      const guess = (): Promise<boolean> =>
+        new Promise((resolve) => {
+          const client = new ssh2.Client()
+          client.on('error', () => undefined)
+          client.on('ready', () => resolve(true))
+          client.on('close', () => resolve(false))
+          client.connect({ host: '127.0.0.1', port: stack.port, username: 'web-1', password: 'guess' })
+        })
+      for (let round = 0; round < 7; round++) {
+        const guesses = await Promise.all(Array.from({ length: 10 }, guess))
+        expect(guesses).not.toContain(true)
+      }
+      expect((await job.ssh('web-1', 'echo x')).code).toBe(0)
+    } finally {
+      await stack.close()
+    }
+  }, 40_000)
+
+  test('a host that shows another key than the pinned one is not logged in to', async () => {
+    const other = await startSshd()
+    const stack = await startSshStack({
+      more: `  web-3: { type: ssh, host: 127.0.0.1, port: ${other.port}, user: ${other.user}, private_key: { file: ${other.privateKey} }, host_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJ9K4Xv0dHxkZ1hUu7y0n8YQ7yP2n3V4w5s6t7u8v9w" }`,
+      stages: `
+  test:
+    ${subjects}
+    grants: [{ connection: web-3, allow: [{ operations: [exec] }] }]
+`,
+    })
+    try {
+      const job = await stack.open('test')
+      const ran = await job.ssh('web-3', 'echo x')
+      expect(ran.code).toBe(126)
+      expect(ran.err).toContain('another key than the one that is pinned')
+      expect(other.log()).not.toContain('Accepted')
+    } finally {
+      await stack.close()
+      await other.stop()
+    }
+  }, 20_000)
 })

@@ -18,11 +18,14 @@ export class SshConversation implements Conversation {
   readonly client: Duplex
   readonly #greeted: Greeted
   readonly #readSecret: ReadSecret
+  readonly #failed: () => void
   #upstream: Upstream | null = null
   #channels: Channels | null = null
   #accepted = false
 
-  constructor(greeted: Greeted, readSecret: ReadSecret) {
+  /** `failed` is told when the proof was of nobody. */
+  constructor(greeted: Greeted, readSecret: ReadSecret, failed: () => void) {
+    this.#failed = failed
     this.#greeted = greeted
     this.#readSecret = readSecret
     this.client = greeted.client
@@ -35,8 +38,10 @@ export class SshConversation implements Conversation {
     const { refused } = message
     const left = new Promise<void>((resolve) => this.client.once('close', resolve))
     // Who it is was not proved: there is nothing to say but no.
-    if (!this.#accepted && refused.code === 'unauthenticated') this.#greeted.reject()
-    else this.#sayLast(refusalLine(refused))
+    if (!this.#accepted && refused.code === 'unauthenticated') {
+      this.#failed()
+      this.#greeted.reject()
+    } else this.#sayLast(refusalLine(refused))
     const patience = new AbortController()
     const timer = setTimeout(() => patience.abort(), LAST_WORD_MS)
     await Promise.race([left, new Promise((resolve) => patience.signal.addEventListener('abort', resolve))])
