@@ -5,7 +5,11 @@ export type PlatformName = 'github' | 'gitlab' | 'jenkins' | 'token'
 /** Where a job's ID token comes from. */
 export interface Platform {
   readonly name: PlatformName
-  /** A fresh ID token for this audience, where the platform can give one: call it again for every attempt. */
+  /**
+   * An ID token for this audience: call it again for every attempt. GitHub gives a fresh one each time. GitLab and Jenkins
+   * gave theirs before this process began, one for all attempts: the gateway takes it again for the same key only, so a
+   * lost answer can be asked for again, and nothing else can.
+   */
   getIdToken(audience: string): Promise<string>
 }
 

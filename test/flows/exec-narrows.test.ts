@@ -44,6 +44,24 @@ test('what the parent may and the child may not is refused, with the level that 
   expect(stack.postgres.log()).not.toContain('909')
 })
 
+test('open --child: a narrower identity that stays until it is closed, and leaves its parent in force', async () => {
+  const call = (args: readonly string[], env: Record<string, string>): Promise<Ran> =>
+    run(process.execPath, [executable, ...args], { ...job.env, ...env })
+  const wider = await call(['open', '--child', '--stage', 'test'], {})
+  expect(wider.code).not.toBe(0)
+  const opened = await call(['open', '--child', '--connections', 'orders-db:read'], {})
+  expect(opened).toMatchObject({ code: 0 })
+  const home = opened.out.trim()
+  expect(home).not.toBe(job.home)
+  const write = ['exec', '--env', 'DATABASE_URL=orders-db', '--', process.execPath, query]
+  const refused = await call([...write, 'UPDATE orders SET total = 808 WHERE id = 10'], { HOOP_HOME: home })
+  expect(refused.err).toContain('42501')
+  expect(stack.postgres.log()).not.toContain('808')
+  expect(await call(['close'], { HOOP_HOME: home })).toMatchObject({ code: 0 })
+  expect((await call(['env'], { HOOP_HOME: home })).code).not.toBe(0)
+  expect((await exec([], ['true'])).code).toBe(0)
+})
+
 test('a child cannot be wider: neither in stage, nor connection, nor operation', async () => {
   const stage = await exec(['--stage', 'test'], ['true'])
   expect(stage.code).toBe(125)

@@ -97,6 +97,8 @@ ${job}
     expect(ran.out).not.toContain('ada.lovelace@example.com')
     expect(ran).toMatchObject({ code: 0 })
     expect(ran.out + ran.err).not.toContain('WARNING')
+    // Against the schema that GitLab publishes, which gitlab-ci-local carries.
+    expect(ran.out + ran.err).toContain('json schema validated')
     expect((await ledger()).length).toBeGreaterThan(before)
     await expectNothingLeft()
   })

@@ -39,7 +39,8 @@ export async function checkoutComponent(): Promise<Checkout> {
   git('commit', '-q', '-m', 'component')
   git('update-ref', 'refs/remotes/origin/main', 'HEAD')
   git('symbolic-ref', 'refs/remotes/origin/HEAD', 'refs/remotes/origin/main')
-  const program = createRequire(import.meta.url).resolve('gitlab-ci-local/dist/index.js')
+  const require = createRequire(import.meta.url)
+  const program = require.resolve('gitlab-ci-local/dist/index.js')
   return {
     temporary,
     async run(yaml, jobs, token) {
