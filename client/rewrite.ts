@@ -38,9 +38,10 @@ export function rewriteConnectionString(
   connection: ConnectionView,
   files: Files,
 ): string {
+  if (connection.type === 'http' && connection.url !== undefined) return connection.url
   if (connection.type !== 'postgres') {
     throw wrongUsage(
-      `${connection.name} is of type ${connection.type}, and only connection strings of postgres are rewritten`,
+      `${connection.name} is of type ${connection.type}, and only those of postgres and http are rewritten`,
       'use the settings in HOOP_HOME for it',
     )
   }

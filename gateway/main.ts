@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path'
 import { type Logger, pino } from 'pino'
 import { Failures } from './api/failures.ts'
 import { createMetrics } from './api/metrics.ts'
+import { problemOf } from './api/problem.ts'
 import { createApi } from './api/server.ts'
 import { createApprovals } from './approvals/approvals.ts'
 import { GatewayError } from './core/errors.ts'
@@ -24,6 +25,7 @@ import { loadConfig, readSecret } from './policy/load.ts'
 import { renderFaults } from './policy/fault.ts'
 import type { Config } from './policy/schema.ts'
 import { mapSecrets } from './policy/secret.ts'
+import { createHttp } from './protocols/http/index.ts'
 import { createPostgres } from './protocols/postgres/index.ts'
 import { createSsh, knownHostsKey } from './protocols/ssh/index.ts'
 import { openRecordings } from './recording/recordings.ts'
@@ -115,7 +117,9 @@ export async function startGateway(options: {
       note: (address) => failures.note(networkOf(address)),
     },
   })
+  const http = createHttp({ house, readSecret, problemOf })
   const api = await createApi({
+    dataPath: (request, response, identify) => http.take(request, response, identify),
     config,
     identities,
     approvals,
@@ -161,6 +165,7 @@ export async function startGateway(options: {
       await sessions.drain(graceMs)
       await closed
       await api.close()
+      await http.close()
       await approvals.close()
       await analyzer.close()
       await recordings.close('stopped')

@@ -1,4 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
 import { TLSSocket } from 'node:tls'
 import type { FastifyRequest } from 'fastify'
 import { clientCertificateOf } from '../core/client-certificate.ts'
@@ -24,7 +25,7 @@ export interface Recogniser {
 }
 
 /** The caller of a request: `nobody` only when it offers no proof at all. Rejects with `Refused` when a proof does not hold. */
-export async function callerOf(request: FastifyRequest, tools: Recogniser): Promise<Caller> {
+export async function callerOf(request: IncomingMessage, tools: Recogniser): Promise<Caller> {
   const authorization = request.headers.authorization ?? null
   const clientCertificateDer = certificateOf(request)
   if (authorization === null && clientCertificateDer === null) return { kind: 'nobody' }
@@ -36,9 +37,9 @@ export async function callerOf(request: FastifyRequest, tools: Recogniser): Prom
   try {
     const identity = await tools.identities.identifyRequest({
       authorization,
-      dpop: singleHeader(request, 'dpop'),
-      method: request.method,
-      url: urlOf(request, tools.url),
+      dpop: singleHeader({ raw: request }, 'dpop'),
+      method: request.method ?? '',
+      url: urlOf({ url: request.url ?? '' }, tools.url),
       clientCertificateDer,
     })
     return { kind: 'identity', identity }
@@ -54,18 +55,18 @@ export function isFailedProof({ code }: Refused): boolean {
 }
 
 /** DER of the client certificate, where TLS verified it against the client CA. */
-export function certificateOf(request: FastifyRequest): Uint8Array | null {
+export function certificateOf(request: Pick<FastifyRequest, 'socket'>): Uint8Array | null {
   const { socket } = request
   return socket instanceof TLSSocket ? clientCertificateOf(socket) : null
 }
 
 /** The URL of a request as its client wrote it. */
-export function urlOf(request: FastifyRequest, gatewayUrl: string): string {
+export function urlOf(request: Pick<FastifyRequest, 'url'>, gatewayUrl: string): string {
   return `${gatewayUrl.replace(/\/+$/, '')}${request.url}`
 }
 
 /** A header that may come once at most (RFC 9449 §4.3 of DPoP); node joins repetitions with a comma. */
-export function singleHeader(request: FastifyRequest, name: string): string | null {
+export function singleHeader(request: { readonly raw: IncomingMessage }, name: string): string | null {
   const values = request.raw.headersDistinct[name] ?? []
   if (values.length > 1) throw new Refused('invalid_request', `${name} came more than once`, 'send it once')
   return values[0] ?? null

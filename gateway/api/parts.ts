@@ -1,3 +1,4 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { LiveApprovals } from '../approvals/approvals.ts'
 import type { TokenAnswer } from '../core/contract.ts'
@@ -40,6 +41,12 @@ export interface ApiOptions {
     error(fields: object, message: string): void
   }
   readonly metrics?: Metrics
+  /** Takes requests that go through to a connection; `identify` says who sends one, or rejects with `Refused`. */
+  readonly dataPath?: (
+    request: IncomingMessage,
+    response: ServerResponse,
+    identify: () => Promise<Identity>,
+  ) => void
   /** Told of connections whose client proved who it is. */
   readonly settled?: (socket: FastifyRequest['socket']) => void
 }

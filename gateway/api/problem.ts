@@ -6,6 +6,7 @@ const statuses: Record<Code, number> = {
   already_decided: 409,
   approval_denied: 403,
   approval_expired: 403,
+  approval_pending: 429,
   approval_withdrawn: 403,
   denied: 403,
   forged_permit: 500,
@@ -35,7 +36,7 @@ const statuses: Record<Code, number> = {
   upstream_untrusted: 502,
 }
 
-/** Seconds after which what failed for now may be tried again. */
+/** Seconds after which what failed for now, or still waits for people, may be tried again. */
 const RETRY_AFTER = 2
 
 /** An error as it goes out: status, headers, body. */
@@ -54,7 +55,7 @@ export function problemOf(error: unknown): Answered<Problem> {
     headers: {
       'content-type': 'application/problem+json; charset=utf-8',
       ...(status === 401 && { 'www-authenticate': 'DPoP algs="ES256", Bearer' }),
-      ...(status === 503 && { 'retry-after': String(RETRY_AFTER) }),
+      ...((status === 503 || refused.code === 'approval_pending') && { 'retry-after': String(RETRY_AFTER) }),
       ...(error instanceof TooManyFailures && { 'retry-after': String(error.retryAfter) }),
     },
     body: {

@@ -1,10 +1,11 @@
-import { STATUS_CODES, type Server, createServer } from 'node:http'
+import { type IncomingMessage, STATUS_CODES, type Server, createServer } from 'node:http'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import swagger from '@fastify/swagger'
 import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify'
 import { Refused } from '../core/errors.ts'
-import { type Caller, callerOf } from './caller.ts'
+import type { Identity } from '../core/identity.ts'
+import { type Caller, callerOf, requireIdentity } from './caller.ts'
 import { Failures } from './failures.ts'
 import { createMetrics } from './metrics.ts'
 import type { ApiOptions, ApiParts } from './parts.ts'
@@ -40,6 +41,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
   const failures = new Failures()
   const known = new WeakMap<FastifyRequest, Promise<Caller>>()
   const { identities, keys } = options
+  const recogniser = { identities, operatorToken: keys.operatorToken, url, failures }
   const parts: ApiParts = {
     ...options,
     url,
@@ -48,7 +50,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     caller: async (request, reply) => {
       let found = known.get(request)
       if (found === undefined) {
-        found = callerOf(request, { identities, operatorToken: keys.operatorToken, url, failures })
+        found = callerOf(request.raw, recogniser)
         known.set(request, found)
       }
       const caller = await found
@@ -60,7 +62,12 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     },
   }
   let draining = false
-  const { app, server } = await build(parts, () => draining)
+  const identify = async (request: IncomingMessage): Promise<Identity> => {
+    const identity = requireIdentity(await callerOf(request, recogniser))
+    options.settled?.(request.socket)
+    return identity
+  }
+  const { app, server } = await build(parts, () => draining, identify)
   return {
     take: (socket) => void server.emit('connection', socket),
     inject: app.inject.bind(app),
@@ -81,18 +88,27 @@ export async function createApi(options: ApiOptions): Promise<Api> {
 async function build(
   parts: ApiParts,
   draining: () => boolean,
+  identify: (request: IncomingMessage) => Promise<Identity>,
 ): Promise<{ app: FastifyInstance; server: Server }> {
   const server = createServer({
     maxHeaderSize: HEADER_CAP,
     headersTimeout: HEADERS_MS,
-    requestTimeout: REQUEST_MS,
+    // What goes through to a connection may take long; `limitTime` is for the rest.
+    requestTimeout: 0,
     keepAliveTimeout: IDLE_MS,
     connectionsCheckingInterval: 2000,
   })
   // Node starts the watch over slow clients when a server listens; this one is given its sockets.
   server.emit('listening')
   const app = fastify({
-    serverFactory: (handler) => server.on('request', handler),
+    serverFactory: (handler) =>
+      server.on('request', (request, response) => {
+        const { dataPath } = parts
+        if (dataPath !== undefined && request.url?.startsWith('/http/') === true)
+          return dataPath(request, response, () => identify(request))
+        limitTime(request, server)
+        handler(request, response)
+      }),
     bodyLimit: BODY_CAP,
     routerOptions: { maxParamLength: 64, caseSensitive: true, ignoreTrailingSlash: false },
     // What the schema does not have is refused, not changed.
@@ -130,6 +146,15 @@ async function build(
   })
   await app.ready()
   return { app, server }
+}
+
+/** Ends a request whose body does not arrive in time, as node would. */
+function limitTime(request: IncomingMessage, server: Server): void {
+  const timer = setTimeout(() => {
+    const late = Object.assign(new Error('the request took too long'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
+    server.emit('clientError', late, request.socket)
+  }, REQUEST_MS)
+  for (const over of ['end', 'close']) request.once(over, () => clearTimeout(timer))
 }
 
 const headers = {

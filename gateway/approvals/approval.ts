@@ -15,6 +15,8 @@ export interface Question {
   readonly statement: string
   /** Keyed digest of text and parameters, hex: what an approval is bound to. */
   readonly digest: string
+  /** Milliseconds for which it stays open after whoever asked has left, so that the same request can come again and join it; 0 or absent: not at all. */
+  readonly linger?: number
 }
 
 export interface Answer {
@@ -34,13 +36,14 @@ export interface Asked {
   readonly expiresAt: number
   /**
    * Resolves when all groups have agreed (the approval is then used up as far as its reach says);
-   * rejects with `Refused` `approval_denied`, `approval_expired` or `approval_withdrawn`.
+   * rejects with `Refused` `approval_denied`, `approval_expired`, `approval_withdrawn`, or `approval_pending` when
+   * whoever asked has left a question that lingers.
    */
   readonly outcome: Promise<{ readonly answers: readonly Answer[] }>
 }
 
 export interface Approvals {
-  /** Asks; the question is in the store when this resolves. Aborting `signal` withdraws it. */
+  /** Asks; the question is in the store when this resolves. Aborting `signal` withdraws it, or lets it linger. */
   ask(question: Question, signal: AbortSignal): Promise<Asked>
 }
 

@@ -10,7 +10,7 @@ import { consoleGate } from './gates/console.ts'
 import type { ApprovalGate } from './gates/gate.ts'
 import { type PlaceLimits, Places } from './places.ts'
 import { groupsOf, isRequester, standing } from './quorum.ts'
-import { collision, notAnApprover, notFound, refusalOf, withdrawn } from './refusals.ts'
+import { collision, notAnApprover, notFound, refusalOf, stillPending, withdrawn } from './refusals.ts'
 import { narrowest, reachOf, timeoutOf } from './reach.ts'
 import {
   type ApprovalFilter,
@@ -79,6 +79,18 @@ interface Waiter {
   readonly question: Question
   readonly askedAt: number
   readonly settle: (state: Exclude<ApprovalState, 'pending'>, answers: readonly Answer[]) => void
+  /** True when whoever asked has left, and nobody has joined since. */
+  readonly left: boolean
+  /** Waits for it in place of whoever left. */
+  join(signal: AbortSignal): Asked
+}
+
+/** Who waits for an outcome now. */
+interface Claim {
+  readonly resolve: (outcome: { answers: readonly Answer[] }) => void
+  readonly reject: (why: unknown) => void
+  /** Stops listening for their leaving. */
+  readonly leave: () => void
 }
 
 const REASON_CAP = 1000
@@ -113,6 +125,8 @@ class StoredApprovals implements LiveApprovals {
 
   async ask(question: Question, signal: AbortSignal): Promise<Asked> {
     if (signal.aborted) throw withdrawn([])
+    const left = this.#left(question)
+    if (left !== null) return left.join(signal)
     const reused = await this.#reusable(question)
     if (reused !== null) return reused
     const release = this.#places.take(question.identity)
@@ -252,32 +266,105 @@ class StoredApprovals implements LiveApprovals {
     return row
   }
 
+  /** A question that lingers and is this one: the same identity, connection, rule, groups, text and parameters. */
+  #left(question: Question): Waiter | null {
+    if (!question.linger) return null
+    for (const waiter of this.#waiters.values()) {
+      const { question: asked, left } = waiter
+      if (
+        left &&
+        asked.identity.id === question.identity.id &&
+        asked.connection === question.connection &&
+        asked.rule === question.rule &&
+        asked.digest === question.digest &&
+        asked.by.join('\0') === question.by.join('\0')
+      )
+        return waiter
+    }
+    return null
+  }
+
   #wait(row: Row, question: Question, signal: AbortSignal, release: () => void): Asked {
     const { id, expires_at: expiresAt } = row
-    const { promise, resolve, reject } = Promise.withResolvers<{ answers: readonly Answer[] }>()
-    // Whoever asked may have left before looking at the outcome; that is no fault of the process.
-    promise.catch(() => undefined)
-    const withdraw = (): void => this.#concludeQuietly(id, 'withdrawn')
+    const { ended } = question.identity
+    const url = linkOf(this.#options.url, id)
+    let claim: Claim | null = null
+    let settled: { state: Exclude<ApprovalState, 'pending'>; answers: readonly Answer[] } | null = null
+    let lingering: NodeJS.Timeout | undefined
+    const forget = (): void => {
+      this.#waiters.delete(id)
+      clearTimeout(lingering)
+      ended.removeEventListener('abort', withdraw)
+      release()
+    }
+    /** Gives the outcome to whoever waits; kept for whoever comes again when nobody does. */
+    const hand = (): void => {
+      if (settled === null || claim === null) return
+      const { resolve, reject } = claim
+      const { state, answers } = settled
+      claim.leave()
+      forget()
+      if (state === 'approved') void this.#use(row).then(() => resolve({ answers }), reject)
+      else reject(refusalOf(state, answers))
+    }
+    const withdraw = (): void => {
+      // Approved, and nobody came back for it in time: it is good for nothing any more.
+      if (settled?.state === 'approved' && reachOf(row.reach) === 0)
+        void this.#giveUp(id).catch(() => undefined)
+      if (settled === null) this.#concludeQuietly(id, 'withdrawn')
+      else forget()
+    }
     const timer = alarm(expiresAt, this.#now, () => this.#concludeQuietly(id, 'expired'))
+    const join = (joined: AbortSignal): Asked => {
+      clearTimeout(lingering)
+      const { promise, resolve, reject } = Promise.withResolvers<{ answers: readonly Answer[] }>()
+      // Whoever asked may have left before looking at the outcome; that is no fault of the process.
+      promise.catch(() => undefined)
+      const leave = (): void => {
+        if (!question.linger || ended.aborted) return withdraw()
+        claim?.leave()
+        claim = null
+        lingering = setTimeout(withdraw, question.linger)
+        lingering.unref()
+        reject(stillPending(id, url))
+      }
+      claim = { resolve, reject, leave: () => joined.removeEventListener('abort', leave) }
+      if (joined.aborted) leave()
+      else joined.addEventListener('abort', leave, { once: true })
+      hand()
+      return { id, url, expiresAt, outcome: promise }
+    }
     this.#waiters.set(id, {
       question,
       askedAt: row.requested_at,
+      get left() {
+        return claim === null
+      },
+      join,
       settle: (state, answers) => {
-        if (!this.#waiters.delete(id)) return
+        if (settled !== null) return
+        settled = { state, answers }
         timer.cancel()
-        signal.removeEventListener('abort', withdraw)
-        release()
         this.#tellGates(row, 'conclude')
         this.#emit({ kind: 'concluded', id, state, waitedMs: this.#now() - row.requested_at })
-        if (state === 'approved') void this.#use(row).then(() => resolve({ answers }), reject)
-        else reject(refusalOf(state, answers))
+        if (claim === null && state === 'withdrawn') forget()
+        else hand()
       },
     })
     this.#emit({ kind: 'asked', id, state: 'pending', waitedMs: 0 })
     this.#tellGates(row, 'announce')
-    if (signal.aborted) withdraw()
-    else signal.addEventListener('abort', withdraw, { once: true })
-    return { id, url: linkOf(this.#options.url, id), expiresAt, outcome: promise }
+    ended.addEventListener('abort', withdraw, { once: true })
+    return join(signal)
+  }
+
+  /** Ends an approval that nobody came back for. */
+  async #giveUp(id: string): Promise<void> {
+    await this.#options.store.db
+      .updateTable('approvals')
+      .set({ state: 'withdrawn' })
+      .where('id', '=', id)
+      .where('state', '=', 'approved')
+      .execute()
   }
 
   /** Uses an approval that is good once up, before what it lets pass goes on. */

@@ -28,6 +28,15 @@ export function refusalOf(
   return withdrawn(answers)
 }
 
+/** Whoever asked has left, and the question stays open for a while. */
+export function stillPending(id: string, url: string): Refused {
+  return new Refused(
+    'approval_pending',
+    `approval ${id} is still pending`,
+    `have it answered at ${url}, and send the same request again`,
+  )
+}
+
 /** The request was taken back, by its client or by the end of its session. */
 export function withdrawn(answers: readonly Answer[]): ApprovalRefused {
   return new ApprovalRefused(

@@ -3,6 +3,7 @@ export type Code =
   | 'already_decided'
   | 'approval_denied'
   | 'approval_expired'
+  | 'approval_pending'
   | 'approval_withdrawn'
   | 'denied'
   | 'forged_permit'

@@ -20,6 +20,8 @@ export interface Held {
   /** Aborted when the request is withdrawn, or its session ends. */
   readonly signal: AbortSignal | undefined
   readonly tell: ((message: Message) => void) | undefined
+  /** Milliseconds for which the question stays open without the client; absent: it is withdrawn. */
+  readonly linger?: number | undefined
 }
 
 /** Asks, tells the client that it waits, and records question and answers; resolves once people have agreed, rejects with `Refused`. */
@@ -48,6 +50,7 @@ export async function hold(
       operations: request.meaning.operations,
       statement: held.shown,
       digest,
+      ...(held.linger !== undefined && { linger: held.linger }),
     },
     held.signal,
   )
@@ -70,6 +73,8 @@ export async function hold(
     tell({ kind: 'approved', approval: { id: approval, people: answers.map(({ person }) => person) } })
   } catch (error) {
     if (error instanceof GatewayError && error.code === 'recording_failed') throw error
+    // It stays open, and whoever comes again for it has the answer in their own record.
+    if (error instanceof Refused && error.code === 'approval_pending') throw error
     const state = refusalState(error)
     recorder.record({ kind: 'answered', request: seq, approval, state, answers: refusalAnswers(error) })
     recorder.flush()

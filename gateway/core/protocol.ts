@@ -36,8 +36,10 @@ export interface Conversation {
   readonly client: Duplex
   /** Says something in this protocol's words; never throws, and does nothing once the client is gone. What it resolves with is only that a last word had its chance to be heard. */
   tell(message: Message): void | Promise<void>
-  /** Connects and authenticates to the grant's target. Rejects with `Refused` (`upstream_failed`, `upstream_untrusted`). */
+  /** Connects and authenticates to the grant's target; where each lane opens a stream of its own, what stands for all of them: they end with it. Rejects with `Refused` (`upstream_failed`, `upstream_untrusted`). */
   dial(grant: Grant, signal: AbortSignal): Promise<Duplex>
+  /** Milliseconds for which a held request that its client has left stays open, so that the same request can come again and join it. Absent: it is withdrawn at once. */
+  readonly linger?: number
   /** Turns what comes from upstream into what the client may see; called for every byte of every answer. */
   answers(tools: AnswerTools): Answers
   /** Carries requests and answers until either side is done; resolves at an orderly end, rejects otherwise. */
@@ -87,6 +89,8 @@ export interface Session {
   decide(request: Request, signal?: AbortSignal, tell?: (message: Message) => void): Permit | Promise<Permit>
   /** The refusal that policy has for a meaning whatever its parameters, or null. Pure: nothing is recorded or asked. */
   check(meaning: Meaning): Refused | null
+  /** True when policy would ask people about a meaning. Pure, like `check`. */
+  holds(meaning: Meaning): boolean
   /** Records a refusal that was reached without policy: of what cannot be read, or not be answered masked. `shown` and `why` hold nothing of the request's values. */
   refuse(shown: string, why: string): void
   /** Sends upstream. False: wait for `drained('upstream')` before sending more. Throws on a forged or foreign permit. */
@@ -109,6 +113,10 @@ export interface LanePlan {
   readonly client: LaneClient
   /** Opens the upstream's end: called only once the permit has been seen. */
   open(): Promise<Duplex>
+  /** How much of each direction is kept in the record, in bytes; 1 MiB when absent. */
+  readonly kept?: number
+  /** True when what is recorded of input goes through the detectors, too. */
+  readonly maskInput?: boolean
   /** What is recorded of input, where some of it was typed unseen (a password). */
   hide?(bytes: Uint8Array): Uint8Array
 }

@@ -44,30 +44,57 @@ export async function serve(protocol: Protocol, client: Duplex, house: House): P
     if (conversation === null) return
     identity = await house.identities.identify(conversation.hello.proof)
     house.settled(client)
-    const grant = house.gate.admit(identity, conversation.hello.connection)
-    const entry = await house.sessions.begin(identity, conversation.hello.connection, protocol.name)
-    await converse({ entry, grant, conversation, address, house })
+    await attend({ protocol: protocol.name, conversation, identity, address }, house)
   } catch (error) {
-    const refused = asRefused(error)
-    if (refused.code === 'internal')
-      house.log.error({ err: error, protocol: protocol.name }, 'connection failed')
-    try {
-      house.recordings.note({
-        kind: 'refused',
-        protocol: protocol.name,
-        code: refused.code,
-        why: refused.why,
-        client: address,
-        identity: identity?.id ?? null,
-      })
-    } catch (failed) {
-      // Refused it is all the same; the next session is not let in while its record cannot be kept.
-      house.log.error({ err: failed, protocol: protocol.name }, 'a refusal could not be recorded')
-    }
+    const refused = noteRefusal(error, { protocol: protocol.name, address, identity }, house)
     await conversation?.tell({ kind: 'refused', refused })
   } finally {
     closeSoon(conversation?.client ?? client)
   }
+}
+
+/**
+ * The same from where it is known who asks: what `serve` goes on with, and where protocols begin that prove it in every
+ * request. Rejects with `Refused` when no session came about; how one ends is told to the conversation.
+ */
+export async function attend(
+  known: {
+    readonly protocol: string
+    readonly conversation: Conversation
+    readonly identity: Identity
+    readonly address: string | null
+  },
+  house: House,
+): Promise<void> {
+  const { protocol, conversation, identity, address } = known
+  const grant = house.gate.admit(identity, conversation.hello.connection)
+  const entry = await house.sessions.begin(identity, conversation.hello.connection, protocol)
+  await converse({ entry, grant, conversation, address, house })
+}
+
+/** Puts into the ledger that somebody was refused before there was a session, and gives what they may be told. */
+export function noteRefusal(
+  error: unknown,
+  who: { readonly protocol: string; readonly address: string | null; readonly identity: Identity | null },
+  house: Pick<House, 'recordings' | 'log'>,
+): Refused {
+  const { protocol, address, identity } = who
+  const refused = asRefused(error)
+  if (refused.code === 'internal') house.log.error({ err: error, protocol }, 'connection failed')
+  try {
+    house.recordings.note({
+      kind: 'refused',
+      protocol,
+      code: refused.code,
+      why: refused.why,
+      client: address,
+      identity: identity?.id ?? null,
+    })
+  } catch (failed) {
+    // Refused it is all the same; the next session is not let in while its record cannot be kept.
+    house.log.error({ err: failed, protocol }, 'a refusal could not be recorded')
+  }
+  return refused
 }
 
 /** An admitted connection: what happens from here on is in the session's own recording. */

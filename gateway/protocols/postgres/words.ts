@@ -7,6 +7,7 @@ const states: Record<Code, string> = {
   already_decided: '42501',
   approval_denied: '42501',
   approval_expired: '42501',
+  approval_pending: '42501',
   approval_withdrawn: '57014',
   denied: '42501',
   forged_permit: 'XX000',

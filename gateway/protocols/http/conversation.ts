@@ -1,0 +1,124 @@
+import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import { PassThrough } from 'node:stream'
+import { Refused } from '../../core/errors.ts'
+import type { Grant } from '../../core/gate.ts'
+import type { Identity } from '../../core/identity.ts'
+import type { AnswerTools, Answers, Conversation, Hello, Message, Session } from '../../core/protocol.ts'
+import type { Upstream, Upstreams } from './upstream.ts'
+
+/** A session that takes requests. */
+export interface Ready {
+  readonly session: Session
+  readonly upstream: Upstream
+  readonly tools: AnswerTools
+  /** Aborted, with a `Refused`, when the session ends: with the client's connection, or before it. */
+  readonly over: AbortSignal
+}
+
+/** How long a held request stays open for the same request to come again. */
+const LINGER_MS = 600_000
+
+/** The requests of one identity to one connection, over one connection of a client: one session. */
+export class HttpConversation implements Conversation {
+  readonly hello: Hello
+  readonly client: Socket
+  readonly linger = LINGER_MS
+  /** Resolves when requests can be taken; rejects with `Refused` when the session did not come about. */
+  readonly ready: Promise<Ready>
+  readonly #upstreams: Upstreams
+  readonly #settle: PromiseWithResolvers<Ready>
+  readonly #over = new AbortController()
+  #upstream: Upstream | null = null
+  #tools: AnswerTools | null = null
+
+  constructor(request: IncomingMessage, connection: string, upstreams: Upstreams) {
+    this.client = request.socket
+    this.#upstreams = upstreams
+    this.#settle = Promise.withResolvers<Ready>()
+    this.ready = this.#settle.promise
+    // Whoever asked may have left before it was known.
+    this.ready.catch(() => undefined)
+    this.hello = {
+      connection,
+      database: null,
+      // Who sends a request is proved by each request, before it comes here.
+      proof: { kind: 'token', token: '' },
+      request: null,
+      agent: request.headers['user-agent']?.slice(0, 64) ?? null,
+    }
+  }
+
+  /** Ends the session where none came about. */
+  fail(why: Refused): void {
+    this.#settle.reject(why)
+    this.#over.abort(why)
+  }
+
+  tell(message: Message): void {
+    if (message.kind === 'refused') this.fail(message.refused)
+  }
+
+  async dial(grant: Grant): Promise<PassThrough> {
+    this.#upstream = this.#upstreams.of(grant)
+    return new PassThrough()
+  }
+
+  /** Answers leave by lanes only. */
+  answers(tools: AnswerTools): Answers {
+    this.#tools = tools
+    return () => []
+  }
+
+  async relay(session: Session, signal: AbortSignal): Promise<void> {
+    const { client } = this
+    const upstream = this.#upstream
+    const tools = this.#tools
+    if (upstream === null || tools === null) throw new Error('relay before dial')
+    this.#settle.resolve({ session, upstream, tools, over: this.#over.signal })
+    try {
+      if (!client.destroyed) await once(client, 'close', { signal })
+      this.fail(new Refused('identity_ended', 'the client left', 'connect again'))
+    } catch {
+      throw signal.reason
+    }
+  }
+}
+
+/** The session of a request: the one that its connection has for this identity and target, or a new one. */
+export class Conversations {
+  readonly #bySocket = new WeakMap<Socket, Map<string, HttpConversation>>()
+  readonly #begin: (conversation: HttpConversation, identity: Identity) => void
+  readonly #upstreams: Upstreams
+
+  /** `begin` starts a session, and tells the conversation how it ends. */
+  constructor(
+    upstreams: Upstreams,
+    begin: (conversation: HttpConversation, identity: Identity) => Promise<void>,
+  ) {
+    this.#upstreams = upstreams
+    this.#begin = (conversation, identity) => {
+      const key = keyOf(identity, conversation.hello.connection)
+      void begin(conversation, identity).finally(() => this.#bySocket.get(conversation.client)?.delete(key))
+    }
+  }
+
+  of(request: IncomingMessage, identity: Identity, connection: string): Promise<Ready> {
+    const { socket } = request
+    const known = this.#bySocket.get(socket) ?? new Map<string, HttpConversation>()
+    this.#bySocket.set(socket, known)
+    const key = keyOf(identity, connection)
+    let conversation = known.get(key)
+    if (conversation === undefined) {
+      conversation = new HttpConversation(request, connection, this.#upstreams)
+      known.set(key, conversation)
+      this.#begin(conversation, identity)
+    }
+    return conversation.ready
+  }
+}
+
+function keyOf(identity: Identity, connection: string): string {
+  return `${identity.id}/${connection}`
+}

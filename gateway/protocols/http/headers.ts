@@ -1,0 +1,102 @@
+import { Refused } from '../../core/errors.ts'
+
+/** Names and values, one after the other, as they stood. */
+type RawHeaders = readonly string[]
+
+// RFC 9110 §7.6.1, and those that never go further than the next server.
+const hopByHop = words(
+  'connection keep-alive proxy-connection te trailer transfer-encoding upgrade http2-settings expect',
+)
+/**
+ * What clients may not say upstream: who they are and where they come from is the gateway's to say, as are the method and
+ * the path (overrides would go around the decision). A range would cut secrets in two, so that neither half is found.
+ */
+const notFromClients =
+  words(`authorization dpop cookie forwarded via host content-length accept-encoding range if-range
+  x-real-ip x-client-ip x-client-cert x-original-url x-original-uri x-original-method x-rewrite-url x-http-method
+  x-http-method-override x-method-override x-host true-client-ip`)
+const prefixesNotFromClients = [
+  'proxy-',
+  'x-forwarded-',
+  'impersonate-',
+  'x-remote-',
+  'x-ssl-',
+  'ssl-client-',
+]
+/** What upstream may not say to clients: its own challenges and cookies, and what would lead them around the gateway. */
+const notFromUpstream =
+  words(`content-length content-encoding set-cookie set-cookie2 www-authenticate authentication-info
+  accept-ranges alt-svc strict-transport-security clear-site-data`)
+
+/** The headers that go upstream: the client's own without the above, then the gateway's. Throws `Refused` on what is ambiguous. */
+export function headersUpstream(
+  raw: RawHeaders,
+  gateways: ReadonlyMap<string, string>,
+  length: number | null,
+): string[] {
+  const named = connectionNamed(raw)
+  const kept: string[] = []
+  for (const [name, value] of pairs(raw)) {
+    // Servers that hand headers on as variables read `_` as `-`: a name with it is another name in disguise.
+    if (name.includes('_') || hopByHop.has(name) || notFromClients.has(name) || named.has(name)) continue
+    if (prefixesNotFromClients.some((prefix) => name.startsWith(prefix)) || gateways.has(name)) continue
+    kept.push(name, value)
+  }
+  kept.push('accept-encoding', 'identity')
+  if (length !== null) kept.push('content-length', String(length))
+  for (const [name, value] of gateways) kept.push(name, value)
+  return kept
+}
+
+/** The headers that a client may see of an answer, secrets in them replaced. */
+export function headersToClient(raw: RawHeaders, redact: (bytes: Uint8Array) => Uint8Array | null): string[] {
+  const named = connectionNamed(raw)
+  const kept: string[] = []
+  for (const [name, value] of pairs(raw)) {
+    if (hopByHop.has(name) || notFromUpstream.has(name) || named.has(name) || name.startsWith('proxy-'))
+      continue
+    const clean = redact(Buffer.from(value, 'latin1'))
+    kept.push(name, clean === null ? value : Buffer.from(clean).toString('latin1'))
+  }
+  return kept
+}
+
+/** The length of a request's body: a number of bytes, `chunked`, or 0. Throws `Refused` on what two servers could read in two ways (RFC 9112 §6.3). */
+export function bodyLength(raw: RawHeaders): number | 'chunked' {
+  const values = (wanted: string): string[] =>
+    [...pairs(raw)].filter(([name]) => name === wanted).map(([, value]) => value)
+  const [coding, ...codings] = values('transfer-encoding')
+  const [length, ...lengths] = values('content-length')
+  if (codings.length > 0 || lengths.length > 0 || (coding !== undefined && length !== undefined))
+    throw ambiguous('it says its length twice')
+  if (coding !== undefined) {
+    if (coding.toLowerCase() !== 'chunked') throw ambiguous('its transfer coding is not chunked alone')
+    return 'chunked'
+  }
+  if (length === undefined) return 0
+  if (!/^\d{1,15}$/.test(length)) throw ambiguous('its length is no number')
+  return Number(length)
+}
+
+function connectionNamed(raw: RawHeaders): ReadonlySet<string> {
+  const named = new Set<string>()
+  for (const [name, value] of pairs(raw))
+    if (name === 'connection') for (const one of value.split(',')) named.add(one.trim().toLowerCase())
+  return named
+}
+
+function* pairs(raw: RawHeaders): Generator<[string, string]> {
+  for (let i = 0; i + 1 < raw.length; i += 2) yield [(raw[i] ?? '').toLowerCase(), raw[i + 1] ?? '']
+}
+
+function ambiguous(what: string): Refused {
+  return new Refused(
+    'protocol_violation',
+    `the request’s body cannot be told: ${what}`,
+    'send it as RFC 9112 has it',
+  )
+}
+
+function words(text: string): ReadonlySet<string> {
+  return new Set(text.trim().split(/\s+/))
+}

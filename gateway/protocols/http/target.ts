@@ -1,0 +1,71 @@
+import { Refused } from '../../core/errors.ts'
+
+/** Where a request leads, in canonical form: what is decided on is what is sent. */
+export interface Target {
+  readonly connection: string
+  /** Begins with a slash; below the connection's base. */
+  readonly path: string
+  /** From `?` on, byte for byte; empty when there is none. */
+  readonly query: string
+}
+
+const TARGET_CAP = 8192
+
+/**
+ * Reads `/http/CONNECTION/PATH?QUERY`. Escapes of characters that need none (RFC 3986 §6.2.2.2 and the rest of pchar) are
+ * undone and the others written in capitals; whatever two servers could read in two ways is refused. Throws `Refused`.
+ */
+export function readTarget(text: string): Target {
+  if (text.length > TARGET_CAP) throw refuse(`it is longer than ${TARGET_CAP} bytes`)
+  if (!/^[\x21-\x7e]*$/.test(text)) throw refuse('it holds bytes that a URL may not hold')
+  if (text.includes('#')) throw refuse('it holds a fragment')
+  const [, connection = '', rest = '', query = ''] =
+    /^\/http\/([\w.-]{1,64})(\/[^?]*)?(\?.*)?$/.exec(text) ?? []
+  if (connection === '' || connection === '.' || connection === '..')
+    throw refuse('it does not begin with /http/CONNECTION/')
+  return { connection, path: canonical(rest === '' ? '/' : rest), query }
+}
+
+function canonical(path: string): string {
+  const segments = path.slice(1).split('/')
+  for (const [index, segment] of segments.entries())
+    if (segment === '' && index < segments.length - 1) throw refuse('it holds an empty segment (//)')
+  return `/${segments.map(canonicalSegment).join('/')}`
+}
+
+/** RFC 3986 §3.3, without `;`: some servers cut a segment there, and others do not. */
+const plain = /^[\w.~!$&'()*+,=:@-]$/
+
+function canonicalSegment(segment: string): string {
+  if (/%(?![\da-f]{2})/i.test(segment)) throw refuse('it holds a percent sign that escapes nothing')
+  if (/%2e/i.test(segment)) throw refuse('it holds an escaped dot')
+  const decoded = decode(segment)
+  if (/%[\da-f]{2}/i.test(decoded)) throw refuse('it is escaped twice')
+  if (/[/\\;\p{Cc}]/u.test(decoded)) throw refuse('a segment holds a slash, backslash, semicolon or control')
+  if (decoded === '.' || decoded === '..') throw refuse('it holds a dot segment')
+  // A server that folds characters would see another path: a fullwidth slash becomes a slash.
+  if (decoded.normalize('NFKC') !== decoded)
+    throw refuse('it holds characters that can be written in two ways')
+  return Array.from(decoded, (character) =>
+    plain.test(character) ? character : encodeURIComponent(character),
+  ).join('')
+}
+
+function decode(segment: string): string {
+  for (const raw of segment.replaceAll(/%[\da-f]{2}/gi, ''))
+    if (!plain.test(raw)) throw refuse(`it holds ${JSON.stringify(raw)}, which has to be escaped or left out`)
+  try {
+    return decodeURIComponent(segment)
+  } catch (cause) {
+    throw refuse('its escapes are not UTF-8', { cause })
+  }
+}
+
+function refuse(what: string, options?: ErrorOptions): Refused {
+  return new Refused(
+    'invalid_request',
+    `the request target cannot be read in one way only: ${what}`,
+    'send a path as RFC 3986 has it: /http/CONNECTION/PATH?QUERY',
+    options,
+  )
+}

@@ -1,0 +1,26 @@
+import { expect, test } from 'vitest'
+import { readTarget } from '../../../gateway/protocols/http/target.ts'
+
+test.each([
+  ['/http/api', '/', ''],
+  ['/http/api/', '/', ''],
+  ['/http/api?x=1', '/', '?x=1'],
+  ['/http/api/v1/a', '/v1/a', ''],
+  ['/http/api/v1/a/', '/v1/a/', ''],
+  ['/http/api/%76%31/%41', '/v1/A', ''],
+  ['/http/api/@scope/x', '/@scope/x', ''],
+  ['/http/api/%40scope', '/@scope', ''],
+  ['/http/api/a%20b', '/a%20b', ''],
+  ['/http/api/%c3%a9', '/%C3%A9', ''],
+  ['/http/api/100%25', '/100%25', ''],
+  ['/http/api/a?p=../..%2f//%00', '/a', '?p=../..%2f//%00'],
+])('%s is read as %s', (text, path, query) => {
+  expect(readTarget(text)).toEqual({ connection: 'api', path, query })
+})
+
+test('what is sent is read as the same again', () => {
+  for (const text of ['/a%20b', '/%c3%a9', '/%76', '/100%25', '/!$&*()']) {
+    const { path } = readTarget(`/http/api${text}`)
+    expect(readTarget(`/http/api${path}`).path).toBe(path)
+  }
+})
