@@ -35,6 +35,10 @@ describe.skipIf(!canRunPipelines || !hasPsql)('pipelines (need git, rsync and ps
             'issuers:\n',
             `issuers:\n  gitlab: { platform: gitlab, url: "${oidc.url}", allow_private: true }\n`,
           )
+          .replace(
+            '\n  deploy:\n',
+            '\n  bare:\n    binding: token\n    subjects: []\n    grants: [{ connection: orders-db, as: { user: ci_readonly, password: "${ORDERS_RO_PASSWORD}" }, allow: [{ operations: [read] }] }]\n  deploy:\n',
+          )
           .replaceAll(
             /subjects: \[.*\]/g,
             'subjects: [{ issuer: gitlab, claims: { project_id: "7", ref_protected: "true" } }]',
@@ -148,6 +152,19 @@ ${job}
     )
     expect(ran.out).toContain('read|2')
     expect(ran.out).toContain('token=gone none')
+    await expectNothingLeft()
+  })
+
+  test('export: token, for clients without a certificate', async () => {
+    const ran = await pipeline(
+      `  extends: .hoop-access
+  script:
+    - unset PGSSLCERT PGSSLKEY
+    - ${JSON.stringify(read)}`,
+      { stage: 'bare', inputs: '      export: token' },
+    )
+    expect(ran.out).toContain(readDone)
+    expect(ran.code).toBe(0)
     await expectNothingLeft()
   })
 
