@@ -20353,9 +20353,10 @@ var harmless = new Set(
   )
 );
 function rewriteConnectionString(current, connection, files) {
+  if (connection.type === "http" && connection.url !== void 0) return connection.url;
   if (connection.type !== "postgres") {
     throw wrongUsage(
-      `${connection.name} is of type ${connection.type}, and only connection strings of postgres are rewritten`,
+      `${connection.name} is of type ${connection.type}, and only those of postgres and http are rewritten`,
       "use the settings in HOOP_HOME for it"
     );
   }
