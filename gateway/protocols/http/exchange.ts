@@ -51,15 +51,19 @@ export async function exchange(parts: {
     throw error
   }
   let whole: Buffer | null = null
-  if (length !== 0 && session.holds(asked.meaning)) {
+  const holds = session.holds(asked.meaning)
+  if (length !== 0 && holds) {
     whole = await readWhole(request)
     asked = withBody(asked, whole)
   }
-  const waiting = AbortSignal.any([signal, AbortSignal.timeout(parts.patience)])
+  // A timer for each request that need not wait would be a timer too many.
+  const waiting = holds ? AbortSignal.any([signal, AbortSignal.timeout(parts.patience)]) : signal
   const permit = await session.decide(asked, waiting, () => undefined)
   signal.throwIfAborted()
   const answer = new Answer(response, ready)
   const body = new PassThrough()
+  // undici destroys it with the request, whose end is told by the answer.
+  body.on('error', () => undefined)
   const lane = await session.lane(permit, {
     name: 'request',
     content: 'text',
@@ -287,7 +291,8 @@ class Answer implements Dispatcher.DispatchHandler {
   #decode(raw: readonly string[]): void {
     const at = raw.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === 'content-encoding')
     const coding = at < 0 ? 'identity' : (raw[at + 1] ?? '').trim().toLowerCase()
-    if (coding === 'identity' || coding === '') return
+    const bodiless = this.#response.req.method === 'HEAD' || this.status === 204 || this.status === 304
+    if (coding === 'identity' || coding === '' || bodiless) return
     const make = Object.hasOwn(decoders, coding) ? decoders[coding] : undefined
     if (make === undefined)
       throw new Refused(

@@ -104,6 +104,9 @@ export function createHttp({ house, readSecret, problemOf, patience = PATIENCE_M
 
   return {
     take(request, response, identify) {
+      // Writing to a client that has left is no fault of the process; that it left is told by `close`.
+      for (const stream of [request, response]) stream.on('error', () => undefined)
+      if (house.sessions.draining) response.shouldKeepAlive = false
       const turn = turns.get(request.socket) ?? { last: Promise.resolve(), count: 0 }
       turns.set(request.socket, turn)
       if (++turn.count > PIPELINED) return void request.socket.destroy()

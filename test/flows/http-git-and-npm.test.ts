@@ -1,0 +1,148 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type HttpJob, type HttpStack, startHttpStack } from './http-stack.ts'
+import { run } from './stack.ts'
+
+let folder: string
+let stack: HttpStack
+let job: HttpJob
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'hoop-git-'))
+  const git = (...args: string[]): void => void execFileSync('git', args, { cwd: folder, stdio: 'ignore' })
+  git('init', '--bare', '-b', 'main', 'shop.git')
+  git('-C', 'shop.git', 'config', 'http.receivepack', 'true')
+  mkdirSync(join(folder, 'package'))
+  writeFileSync(join(folder, 'package/package.json'), '{"name":"left-pad-of-ours","version":"1.0.0"}')
+  writeFileSync(join(folder, 'package/index.js'), 'module.exports = 7\n')
+  execFileSync('tar', ['-czf', 'package.tgz', 'package'], { cwd: folder })
+  stack = await startHttpStack({
+    stages: `  test:
+    subjects: [{ issuer: github, claims: { repository_id: "1296269" } }]
+    grants:
+      - connection: api
+        allow:
+          - { operations: [read], resources: ["/git/**", "/npm/**"] }
+          - { operations: [POST], resources: ["/git/shop.git/git-upload-pack", "/git/shop.git/git-receive-pack"] }
+`,
+    upstream: (request, response) =>
+      request.url?.startsWith('/base/git/') === true
+        ? httpBackend(request, response)
+        : registry(request, response),
+  })
+  job = await stack.open('test')
+}, 60_000)
+
+afterAll(async () => {
+  await stack.close()
+  rmSync(folder, { recursive: true, force: true })
+})
+
+test('git clones, commits and pushes over HTTPS', async () => {
+  const at = (name: string): string => join(job.home, name)
+  const env = { GIT_CONFIG_NOSYSTEM: '1', GIT_TERMINAL_PROMPT: '0' }
+  const tls = ['-c', `http.sslCAInfo=${at('ca.pem')}`, '-c', `http.sslCert=${at('client.crt')}`]
+  const who = [
+    '-c',
+    `http.sslKey=${at('client.key')}`,
+    '-c',
+    'user.name=ci',
+    '-c',
+    'user.email=ci@shop.example',
+  ]
+  const git = (...args: string[]) => run('git', [...tls, ...who, ...args], env)
+  const url = `https://localhost:${stack.port}/http/api/git/shop.git`
+  const clone = join(folder, 'clone')
+  expect(await git('clone', url, clone)).toMatchObject({ code: 0 })
+  writeFileSync(
+    join(clone, 'large.bin'),
+    Buffer.from(Array.from({ length: 2_000_000 }, (_, i) => (i * i * 31) % 251)),
+  )
+  await git('-C', clone, 'add', '.')
+  await git('-C', clone, 'commit', '-m', 'one')
+  expect(await git('-C', clone, 'push', 'origin', 'HEAD:main')).toMatchObject({ code: 0 })
+  const again = join(folder, 'again')
+  expect(await git('clone', '-b', 'main', url, again)).toMatchObject({ code: 0 })
+  expect(readFileSync(join(again, 'large.bin'))).toEqual(readFileSync(join(clone, 'large.bin')))
+})
+
+test('npm installs from a registry behind it', async () => {
+  const at = (name: string): string => join(job.home, name)
+  const project = join(folder, 'project')
+  mkdirSync(project)
+  writeFileSync(join(project, 'package.json'), '{"name":"project","version":"1.0.0"}')
+  const pem = (name: string): string => readFileSync(at(name), 'utf8').trim()
+  const base = `//localhost:${stack.port}/http/api/npm/`
+  writeFileSync(
+    join(project, '.npmrc'),
+    `registry=https:${base}\ncafile=${at('ca.pem')}\n${base}:certfile=${at('client.crt')}\n${base}:keyfile=${at('client.key')}\naudit=false\nfund=false\ncache=${join(folder, 'cache')}\n`,
+  )
+  expect(pem('client.crt')).toContain('BEGIN CERTIFICATE')
+  const npm = await run('npm', ['install', 'left-pad-of-ours', '--prefix', project], {
+    NPM_CONFIG_USERCONFIG: join(project, '.npmrc'),
+  })
+  expect(npm).toMatchObject({ code: 0 })
+  expect(readFileSync(join(project, 'node_modules/left-pad-of-ours/index.js'), 'utf8')).toContain('7')
+}, 60_000)
+
+/** A registry of one package. */
+function registry(request: IncomingMessage, response: ServerResponse): void {
+  const bytes = readFileSync(join(folder, 'package.tgz'))
+  if (request.url?.endsWith('.tgz') === true) {
+    response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': bytes.length })
+    return void response.end(bytes)
+  }
+  const dist = {
+    tarball: `https://localhost:${stack.port}/http/api/npm/left-pad-of-ours/-/left-pad-of-ours-1.0.0.tgz`,
+    integrity: `sha512-${createHash('sha512').update(bytes).digest('base64')}`,
+  }
+  const name = 'left-pad-of-ours'
+  response.writeHead(200, { 'content-type': 'application/json' })
+  response.end(
+    JSON.stringify({
+      name,
+      'dist-tags': { latest: '1.0.0' },
+      versions: { '1.0.0': { name, version: '1.0.0', dist } },
+    }),
+  )
+}
+
+/** Git's own CGI (git-http-backend(1)). */
+function httpBackend(request: IncomingMessage, response: ServerResponse): void {
+  const { pathname, search } = new URL(request.url ?? '', 'https://localhost')
+  const child = spawn('git', ['http-backend'], {
+    env: {
+      PATH: process.env.PATH ?? '',
+      GIT_PROJECT_ROOT: folder,
+      GIT_HTTP_EXPORT_ALL: '1',
+      PATH_INFO: pathname.slice('/base/git'.length),
+      QUERY_STRING: search.slice(1),
+      REQUEST_METHOD: request.method ?? '',
+      CONTENT_TYPE: request.headers['content-type'] ?? '',
+      HTTP_CONTENT_ENCODING: request.headers['content-encoding'] ?? '',
+      GIT_PROTOCOL: String(request.headers['git-protocol'] ?? ''),
+      REMOTE_USER: 'ci',
+    },
+    stdio: ['pipe', 'pipe', 'ignore'],
+  })
+  request.pipe(child.stdin)
+  const out: Buffer[] = []
+  child.stdout.on('data', (chunk: Buffer) => out.push(chunk))
+  child.once('close', () => {
+    const all = Buffer.concat(out)
+    const end = all.indexOf('\r\n\r\n')
+    const headers = all
+      .subarray(0, end)
+      .toString()
+      .split('\r\n')
+      .map((line) => line.split(': '))
+    const status = Number(headers.find(([name]) => name === 'Status')?.[1]?.slice(0, 3) ?? 200)
+    response.writeHead(status, Object.fromEntries(headers.filter(([name]) => name !== 'Status')))
+    response.end(all.subarray(end + 4))
+  })
+}
