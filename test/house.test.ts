@@ -11,6 +11,7 @@ const violations = {
   'gateway/policy/violation.ts': '../protocols/postgres/index.ts',
   'gateway/sql/violation.ts': '../api/server.ts',
   'gateway/protocols/postgres/violation.ts': '../ssh/index.ts',
+  'gateway/protocols/http/violation.ts': '../../policy/load.ts',
   'client/violation.ts': '../gateway/core/gate.ts',
   'actions/access/violation.ts': '../../gateway/core/gate.ts',
 } as const

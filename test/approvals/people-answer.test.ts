@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { Places } from '../../gateway/approvals/places.ts'
 import type { ApprovalEvent } from '../../gateway/approvals/approvals.ts'
 import { identity } from '../core/doubles.ts'
@@ -86,6 +86,43 @@ describe('a held request', () => {
     await expect(approvals.ask(question(), leaving.signal)).rejects.toMatchObject({
       code: 'approval_withdrawn',
     })
+  })
+
+  it('lingers where it may: the same request joins it, once, and no other does', async () => {
+    const { approvals } = await makeDesk()
+    const lingering = { linger: 60_000 }
+    const leaving = new AbortController()
+    const asked = await approvals.ask(question(lingering), leaving.signal)
+    const beside = await approvals.ask(question(lingering), never())
+    expect(beside.id).not.toBe(asked.id)
+    leaving.abort()
+    await expect(asked.outcome).rejects.toMatchObject({ code: 'approval_pending' })
+    const other = await approvals.ask(question({ ...lingering, digest: 'another' }), never())
+    expect(other.id).not.toBe(asked.id)
+    const elsewhere = await approvals.ask(question({ ...lingering, connection: 'elsewhere' }), never())
+    expect(elsewhere.id).not.toBe(asked.id)
+    expect(await approvals.answer(asked.id, approve('alice'))).toMatchObject({ kind: 'decided' })
+    const joined = await approvals.ask(question(lingering), never())
+    expect(joined.id).toBe(asked.id)
+    expect((await joined.outcome).answers).toMatchObject([{ person: 'alice', answer: 'approve' }])
+    expect((await approvals.ask(question(lingering), never())).id).not.toBe(asked.id)
+    expect(await approvals.show(asked.id)).toMatchObject({ state: 'used' })
+  })
+
+  it('lingers no longer than it may', async () => {
+    const { approvals } = await makeDesk()
+    const leaving = new AbortController()
+    const asked = await approvals.ask(question({ linger: 30 }), leaving.signal)
+    leaving.abort()
+    await expect(asked.outcome).rejects.toMatchObject({ code: 'approval_pending' })
+    await vi.waitFor(async () => expect(await approvals.show(asked.id)).toMatchObject({ state: 'withdrawn' }))
+    const unclaimed = new AbortController()
+    const second = await approvals.ask(question({ linger: 30 }), unclaimed.signal)
+    unclaimed.abort()
+    await approvals.answer(second.id, approve('alice'))
+    await vi.waitFor(async () =>
+      expect(await approvals.show(second.id)).toMatchObject({ state: 'withdrawn' }),
+    )
   })
 
   it('does not survive its gateway: what was pending is withdrawn at the next start', async () => {
