@@ -39,6 +39,10 @@ beforeAll(async () => {
         response.write('data: 1\n\n')
         return
       }
+      if (path.endsWith('/half')) {
+        response.write(`half ${secret.slice(0, 30)}`)
+        return
+      }
       if (path.endsWith('/large')) return void response.end(Buffer.alloc(5_000_000, 'x'))
       response.writeHead(200, { 'content-type': 'text/plain' })
       request.pipe(response)
@@ -166,6 +170,21 @@ test('curl goes through with the files of the private folder', async () => {
   const ran = await job.curl(`https://localhost:${stack.port}/http/api/v1/secret`)
   expect(ran).toMatchObject({ code: 0, err: '' })
   expect(ran.out).toContain('redacted')
+})
+
+test('events arrive as they come; a client that leaves in the middle harms nobody', async () => {
+  for (let i = 0; i < 5; i++) {
+    const leaving = new AbortController()
+    const events = job.request('GET', '/http/api/v1/half', { signal: leaving.signal })
+    const left = expect(events).rejects.toThrow()
+    await eventually(async () => expect(stack.seen.at(-1)?.line).toContain('/half'))
+    await new Promise((resolve) => setTimeout(resolve, 5 * i))
+    leaving.abort()
+    await left
+  }
+  const got = await job.raw('GET /http/api/v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n')
+  expect(got).toContain('data: 1\n\n')
+  expect((await job.request('GET', '/http/api/v1/echo')).status).toBe(200)
 })
 
 test('revocation cuts what runs', async () => {

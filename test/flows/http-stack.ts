@@ -31,6 +31,8 @@ export interface HttpStack {
   readonly gateway: RunningGateway
   readonly port: number
   readonly folder: string
+  /** Of the server behind it. */
+  readonly upstreamUrl: string
   /** What reached the upstream: `METHOD path`, and its headers. */
   readonly seen: { line: string; headers: IncomingHttpHeaders; raw: string[] }[]
   open(stage: string): Promise<HttpJob>
@@ -102,6 +104,7 @@ approvers:
     gateway,
     port,
     folder,
+    upstreamUrl: `https://localhost:${upstreamPort}`,
     seen,
     operator,
     async open(stage) {
