@@ -63,6 +63,8 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
 }
 
 class Verification {
+  /** When the ledger was begun to be read: it cannot know of what ended later. */
+  #ledgerReadAt = 0
   readonly #find: KeyFinder
   readonly #given: boolean
   readonly #statements: StatementChecker | null
@@ -112,10 +114,12 @@ class Verification {
       for (const session of await listSessions(dir, day))
         files.push({ session, path: join(dir, day, `${session}.jsonl`) })
     }
+    this.#ledgerReadAt = Date.now()
     let witness = await this.#ledgers(dir)
     if (this.#faults.length > 0 || files.some(({ session }) => witness.session(session) === null)) {
       // A gateway at work may have been in the middle of a note, or between making a file and noting it: look again.
       await sleep(settleMs)
+      this.#ledgerReadAt = Date.now()
       this.#faults.length = 0
       this.#records = this.#blocks = this.#signatures = 0
       witness = await this.#ledgers(dir)
@@ -204,7 +208,7 @@ class Verification {
         `the recording is cut off: the ledger knows ${known.blocks} blocks, here are ${found.blocks}`,
       )
     if (known.over === null) {
-      if (found.finished && Date.now() - found.at > noteWithin)
+      if (found.finished && this.#ledgerReadAt - found.at > noteWithin)
         fault(
           'the ledger does not know of this end: the ledger was cut back, or the gateway died and was not started again',
         )
