@@ -24,6 +24,10 @@ export async function startGatewayProcess(
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  // A test that fails may never get to stop it.
+  const end = (): void => void child.kill('SIGKILL')
+  process.once('exit', end)
+  child.once('exit', () => process.off('exit', end))
   let printed = ''
   const gone = new Promise<number | null>((resolve) => child.once('exit', resolve))
   await new Promise<void>((ready, reject) => {
