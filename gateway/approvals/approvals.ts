@@ -308,7 +308,7 @@ class StoredApprovals implements LiveApprovals {
       else reject(refusalOf(state, answers))
     }
     const withdraw = (): void => {
-      // Approved, and nobody came back for it in time: it is good for nothing any more.
+      // Approved, and nobody came back for it in time: it is good for nothing any more, whether or not the store can say so.
       if (settled?.state === 'approved' && reachOf(row.reach) === 0)
         void this.#giveUp(id).catch(() => undefined)
       if (settled === null) this.#concludeQuietly(id, 'withdrawn')
