@@ -6,7 +6,8 @@ import { Failures } from './api/failures.ts'
 import { createMetrics } from './api/metrics.ts'
 import { problemOf } from './api/problem.ts'
 import { createApi } from './api/server.ts'
-import { createApprovals } from './approvals/approvals.ts'
+import { type ApprovalEvent, createApprovals } from './approvals/approvals.ts'
+import { openGates } from './approvals/gates/open.ts'
 import { GatewayError } from './core/errors.ts'
 import { Gate } from './core/gate.ts'
 import { LiveSessions } from './core/live-sessions.ts'
@@ -28,6 +29,7 @@ import { mapSecrets } from './policy/secret.ts'
 import { createHttp } from './protocols/http/index.ts'
 import { createPostgres } from './protocols/postgres/index.ts'
 import { createSsh, knownHostsKey } from './protocols/ssh/index.ts'
+import type { Recordings } from './recording/event.ts'
 import { openRecordings } from './recording/recordings.ts'
 import { createAnalyzer } from './sql/create-analyzer.ts'
 import { openStore } from './store/open.ts'
@@ -81,18 +83,32 @@ export async function startGateway(options: {
     report: (event) => recordings.note(event),
   })
   const metrics = createMetrics()
+  const gates = openGates({
+    config,
+    readSecret,
+    desk: {
+      answer: (id, given) => approvals.answerAs(id, given),
+      look: (id, gate) => approvals.look(id, gate),
+    },
+    log,
+  })
   const approvals = await createApprovals({
     store,
     config: () => config,
     url: config.gateway.url,
-    onEvent: (event) => metrics.approval(event),
+    gates: gates.gates,
+    startersOf: gates.startersOf,
+    onEvent: (event) => {
+      metrics.approval(event)
+      reportApproval(event, recordings, log)
+    },
   })
   const sessions = new LiveSessions(metrics.countSessions(await openSessionLog(store)), limits)
   const analyzer = createAnalyzer()
   recordings.note({ kind: 'gateway-start', version: options.version, policy: policy.version })
 
   const house: House = {
-    gate: new Gate(policy, keys.digestKey),
+    gate: new Gate(() => policy, keys.digestKey),
     identities,
     approvals,
     detectors,
@@ -130,6 +146,7 @@ export async function startGateway(options: {
     sshHostKey: knownHostsKey(keys.sshHost),
     sessions,
     metrics,
+    hooks: gates.hooks,
     log,
     settled: (socket) => listener.settled(socket),
   })
@@ -213,6 +230,19 @@ function secretsOf(config: Config): readonly string[] {
     return undefined
   })
   return found
+}
+
+/** What people have to hear of beside the metrics. */
+function reportApproval(event: ApprovalEvent, recordings: Recordings, log: Logger): void {
+  if (event.kind === 'gate-failed') {
+    const { error, id, gate } = event
+    log.warn({ err: error, approval: id, gate }, 'a gate failed')
+  }
+  if (event.kind === 'glass-broken') {
+    const { id: approval, ...told } = event
+    recordings.note({ ...told, approval })
+    log.warn({ approval, person: event.person, reason: event.reason }, 'somebody broke the glass')
+  }
 }
 
 async function certificateOf(

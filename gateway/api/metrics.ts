@@ -49,6 +49,11 @@ export function createMetrics(): Metrics {
     help: 'Failures to reach a place where people are asked',
     registers,
   })
+  const glassBroken = new Counter({
+    name: 'hoop_glass_broken_total',
+    help: 'Requests that one person let pass alone',
+    registers,
+  })
   const exchanges = new Counter({
     name: 'hoop_exchanges_total',
     help: 'Token exchanges by outcome',
@@ -91,6 +96,8 @@ export function createMetrics(): Metrics {
           return held.observe({ state: event.state }, event.waitedMs / 1000)
         case 'gate-failed':
           return gateFailures.inc()
+        case 'glass-broken':
+          return glassBroken.inc()
       }
     },
     exchange: (outcome) => exchanges.inc({ outcome }),

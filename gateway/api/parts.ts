@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { LiveApprovals } from '../approvals/approvals.ts'
+import type { Hook } from '../approvals/gates/hook.ts'
 import type { TokenAnswer } from '../core/contract.ts'
 import type { Identity } from '../core/identity.ts'
 import type { LiveSessions } from '../core/live-sessions.ts'
@@ -41,6 +42,8 @@ export interface ApiOptions {
     error(fields: object, message: string): void
   }
   readonly metrics?: Metrics
+  /** What takes the webhooks of `/hooks/NAME`. */
+  readonly hooks?: readonly Hook[]
   /** Takes requests that go through to a connection; `identify` says who sends one, or rejects with `Refused`. */
   readonly dataPath?: (
     request: IncomingMessage,

@@ -12,6 +12,7 @@ import type { ApiOptions, ApiParts } from './parts.ts'
 import { problemOf } from './problem.ts'
 import { approvalRoutes } from './routes/approvals.ts'
 import { discovery } from './routes/discovery.ts'
+import { hooks } from './routes/hooks.ts'
 import { identityRoutes } from './routes/identity.ts'
 import { oauth } from './routes/oauth.ts'
 import { pageRoutes } from './routes/pages.ts'
@@ -118,7 +119,7 @@ async function build(
     clientErrorHandler,
     forceCloseConnections: true,
   })
-  hooks(app, parts, draining)
+  answerInOneWay(app, parts, draining)
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -139,6 +140,7 @@ async function build(
     },
   })
   await app.register((scope) => oauth(scope, parts))
+  await app.register((scope) => hooks(scope, parts))
   await app.register((scope, _, done) => {
     for (const routes of [discovery, identityRoutes, approvalRoutes, sessionRoutes, pageRoutes, probes])
       routes(scope, parts)
@@ -167,7 +169,7 @@ const headers = {
   'x-frame-options': 'DENY',
 }
 
-function hooks(app: FastifyInstance, parts: ApiParts, draining: () => boolean): void {
+function answerInOneWay(app: FastifyInstance, parts: ApiParts, draining: () => boolean): void {
   const { log } = parts
   app.addHook('onRequest', async (request, reply) => {
     // Until the client says who it is, its connection is good for one request; who proved it changes this.

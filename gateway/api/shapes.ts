@@ -62,12 +62,37 @@ export const approvalView = z.object({
   connection: z.string(),
   identity: z.string(),
   operations: z.array(z.object({ action: z.string(), resource: z.string() })),
+  chain: z.array(z.object({ id: z.string(), stage: z.string() })),
+  run: z.string().nullable(),
   statement: z.string(),
+  masks: z.array(z.string()),
+  digest: z.string(),
   requested_at: time,
   expires_at: time,
   by: z.array(z.string()),
+  groups: z.array(
+    z.object({
+      name: z.string(),
+      people: z.array(z.string()),
+      required: z.int(),
+      missing: z.int(),
+      reason: z.enum(['required', 'optional']),
+      break_glass: z.string().nullable(),
+    }),
+  ),
   rule: z.string(),
+  policy: z.string(),
+  reach: z.string(),
   url: z.string(),
+  gates: z.array(
+    z.object({
+      gate: z.string(),
+      groups: z.array(z.string()),
+      state: z.enum(['asking', 'asked', 'failed']),
+      url: z.string().nullable(),
+      failure: z.string().nullable(),
+    }),
+  ),
   answers: z.array(
     z.object({
       person: z.string(),
@@ -76,6 +101,7 @@ export const approvalView = z.object({
       answer: z.enum(['approve', 'deny']),
       reason: z.string(),
       at: time,
+      break_glass: z.boolean(),
     }),
   ),
 })
@@ -128,7 +154,10 @@ export const sessionQuery = z.strictObject({
   before: sessionId.optional(),
 })
 export const identityQuery = z.strictObject({ limit, before: identityId.optional() })
-export const answerBody = z.strictObject({ reason: z.string().max(1000).default('') })
+export const answerBody = z.strictObject({
+  reason: z.string().max(1000).default(''),
+  break_glass: z.boolean().default(false).describe('Pass alone, loudly, as a member of `break_glass`'),
+})
 
 /** JSON Schema as fastify's validator and serialiser, and OpenAPI, understand it. */
 export function schemaOf(shape: z.ZodType, io: 'input' | 'output' = 'input'): object {

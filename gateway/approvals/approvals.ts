@@ -1,17 +1,27 @@
 import type { ApprovalState, ApprovalView } from '../core/contract.ts'
 import { Refused } from '../core/errors.ts'
-import { newId } from '../core/id.ts'
 import type { Origin } from '../core/identity.ts'
 import type { Config } from '../policy/schema.ts'
 import type { Store } from '../store/open.ts'
-import { alarm } from './alarm.ts'
-import type { Answer, Approvals, Asked, Question } from './approval.ts'
+import type {
+  Account,
+  AccountAnswer,
+  Answer,
+  Approvals,
+  Asked,
+  GivenAnswer,
+  Outcome,
+  Question,
+} from './approval.ts'
+import { changeState, decideRow, findReusable, insertRow } from './decisions.ts'
 import { consoleGate } from './gates/console.ts'
-import type { ApprovalGate } from './gates/gate.ts'
+import type { AnswerDesk, ApprovalGate } from './gates/gate.ts'
+import { isRequester, nobodys, personOf, startersByClaims } from './people.ts'
 import { type PlaceLimits, Places } from './places.ts'
-import { groupsOf, isRequester, standing } from './quorum.ts'
-import { collision, notAnApprover, notFound, refusalOf, stillPending, withdrawn } from './refusals.ts'
-import { narrowest, reachOf, timeoutOf } from './reach.ts'
+import { type PostingTimes, Postings } from './postings.ts'
+import { standing } from './quorum.ts'
+import { reachOf } from './reach.ts'
+import { noLongerApproved, withdrawn } from './refusals.ts'
 import {
   type ApprovalFilter,
   type Row,
@@ -23,22 +33,7 @@ import {
   selfAndBelow,
   viewsOf,
 } from './rows.ts'
-
-/** What a person answers. `gate` is where: the `gates:` entry it came by. */
-export interface GivenAnswer {
-  readonly person: string
-  readonly gate: string
-  readonly answer: 'approve' | 'deny'
-  readonly reason: string
-}
-
-/** What became of an answer. */
-export type Outcome =
-  | { readonly kind: 'decided'; readonly state: 'approved' | 'denied' }
-  /** It counts, and others have to answer too. */
-  | { readonly kind: 'counted'; readonly missing: readonly { group: string; people: number }[] }
-  /** The approval was over before. */
-  | { readonly kind: 'late'; readonly state: Exclude<ApprovalState, 'pending'> }
+import { Waiter } from './waiter.ts'
 
 export type ApprovalEvent =
   | {
@@ -48,6 +43,16 @@ export type ApprovalEvent =
       readonly waitedMs: number
     }
   | { readonly kind: 'gate-failed'; readonly id: string; readonly gate: string; readonly error: unknown }
+  | {
+      readonly kind: 'glass-broken'
+      readonly id: string
+      readonly identity: string
+      readonly connection: string
+      readonly rule: string
+      readonly person: string
+      readonly gate: string
+      readonly reason: string
+    }
 
 export interface ApprovalsOptions {
   readonly store: Store
@@ -57,46 +62,34 @@ export interface ApprovalsOptions {
   readonly url: string
   /** Where people are asked; the console alone, when absent. */
   readonly gates?: readonly ApprovalGate[]
+  /** The accounts that set off a job, beyond those its claims name; rejects with `Refused` when that cannot be told now. */
+  readonly startersOf?: (origin: Origin) => Promise<readonly Account[]>
   /** Milliseconds since the epoch. */
   readonly clock?: () => number
   readonly onEvent?: (event: ApprovalEvent) => void
   readonly limits?: PlaceLimits
+  readonly times?: PostingTimes
 }
 
 /** The approvals of this gateway. */
-export interface LiveApprovals extends Approvals {
+export interface LiveApprovals extends Approvals, Omit<AnswerDesk, 'answer'> {
   list(filter: ApprovalFilter): Promise<readonly ApprovalView[]>
   /** Null when there is none of this id, or none within the identity `within`. */
   show(id: string, within?: string): Promise<ApprovalView | null>
-  /** Rejects with `Refused`: `not_found`, or `denied` when this person's answer does not count. */
+  /** Rejects with `Refused`: `not_found`, `invalid_request` when a reason is missing, or `denied` when this person's answer does not count. */
   answer(id: string, given: GivenAnswer): Promise<Outcome>
-  /** Withdraws what is pending. */
+  /** The same for an account; `denied` when it is nobody's. */
+  answerAs(id: string, given: AccountAnswer): Promise<Outcome>
+  /** Withdraws what is pending, but for what lingers and can be joined at the next start. */
   close(): Promise<void>
 }
 
-/** One question whose session waits here. */
-interface Waiter {
-  readonly question: Question
-  readonly askedAt: number
-  readonly settle: (state: Exclude<ApprovalState, 'pending'>, answers: readonly Answer[]) => void
-  /** True when whoever asked has left, and nobody has joined since. */
-  readonly left: boolean
-  /** Waits for it in place of whoever left. */
-  join(signal: AbortSignal): Asked
-}
-
-/** Who waits for an outcome now. */
-interface Claim {
-  readonly resolve: (outcome: { answers: readonly Answer[] }) => void
-  readonly reject: (why: unknown) => void
-  /** Stops listening for their leaving. */
-  readonly leave: () => void
-}
-
-const REASON_CAP = 1000
 const defaults = { pending: 10_000, pendingPerJob: 100, askedPerMinute: 120 }
+/** How soon a session learns of an answer that another gateway on the same store took. */
+const SWEEP_MS = 1000
+const SWEEP_ROWS = 500
 
-/** Opens the approvals over the store. Those that a gateway left pending are withdrawn: the sessions that waited are gone. */
+/** Opens the approvals over the store. What a gateway left pending is withdrawn, for the sessions that waited are gone; what lingers can be joined by the same request. */
 export async function createApprovals(options: ApprovalsOptions): Promise<LiveApprovals> {
   const approvals = new StoredApprovals(options)
   await approvals.recover()
@@ -107,325 +100,257 @@ class StoredApprovals implements LiveApprovals {
   readonly #options: ApprovalsOptions
   readonly #now: () => number
   readonly #places: Places
+  readonly #postings: Postings
   readonly #waiters = new Map<string, Waiter>()
+  readonly #sweep: NodeJS.Timeout
 
   constructor(options: ApprovalsOptions) {
     this.#options = options
     this.#now = options.clock ?? Date.now
     this.#places = new Places(options.limits ?? defaults)
+    this.#postings = new Postings({
+      store: options.store,
+      gates: options.gates ?? [consoleGate],
+      config: options.config,
+      read: (id) => this.#read(id),
+      failed: (id, gate, error) => this.#emit({ kind: 'gate-failed', id, gate, error }),
+      times: options.times,
+    })
+    this.#sweep = setInterval(() => void this.#learn().catch(() => undefined), SWEEP_MS)
+    this.#sweep.unref()
   }
 
   async recover(): Promise<void> {
-    await this.#options.store.db
-      .updateTable('approvals')
-      .set({ state: 'withdrawn', decided_at: this.#now() })
-      .where('state', '=', 'pending')
+    const { store } = this.#options
+    const now = this.#now()
+    const left = await store.db
+      .selectFrom('approvals')
+      .selectAll()
+      .where((is) =>
+        is.or([
+          is('state', '=', 'pending'),
+          is.and([is('state', '=', 'approved'), is('reach', '=', 'once')]),
+        ]),
+      )
       .execute()
+    for (const row of left) {
+      const lasts = row.linger > 0 && (row.decided_at ?? now) + row.linger > now && row.expires_at > now
+      if (!lasts) await changeState(store, row.id, { from: row.state, to: 'withdrawn', at: now })
+      else this.#restore(row)
+      await this.#postings.resume(row.id, groupsAsked(row), !lasts || row.state !== 'pending')
+    }
   }
 
   async ask(question: Question, signal: AbortSignal): Promise<Asked> {
     if (signal.aborted) throw withdrawn([])
-    const left = this.#left(question)
-    if (left !== null) return left.join(signal)
-    const reused = await this.#reusable(question)
-    if (reused !== null) return reused
+    for (const waiter of this.#waiters.values())
+      if (waiter.awaits(question)) return waiter.join(question.identity, signal)
+    const { store, url, config } = this.#options
+    const reused = await findReusable(store, question, config(), this.#now())
+    if (reused !== null) {
+      const { row, answers, until } = reused
+      return {
+        id: row.id,
+        url: linkOf(url, row.id),
+        expiresAt: Math.min(until, question.identity.expiresAt),
+        outcome: Promise.resolve({ answers }),
+      }
+    }
     const release = this.#places.take(question.identity)
     try {
-      const row = await this.#insert(question)
-      return this.#wait(row, question, signal, release)
+      const row = await insertRow(store, question, config(), this.#now())
+      const waiter = this.#wait(row, release)
+      this.#emit({ kind: 'asked', id: row.id, state: 'pending', waitedMs: 0 })
+      this.#postings.open(row.id, question.by)
+      return waiter.join(question.identity, signal)
     } catch (error) {
       release()
       throw error
     }
   }
 
+  async answerAs(id: string, { account, ...given }: AccountAnswer): Promise<Outcome> {
+    const person = personOf(account, this.#options.config())
+    if (person === null) throw nobodys(account)
+    return this.answer(id, { person, ...given })
+  }
+
   async answer(id: string, given: GivenAnswer): Promise<Outcome> {
-    const config = this.#options.config()
-    const now = this.#now()
-    const outcome = await this.#options.store.transaction(async (tx) => {
-      const row = await tx.selectFrom('approvals').selectAll().where('id', '=', id).executeTakeFirst()
-      if (row === undefined) throw notFound(id)
-      const by = groupsAsked(row)
-      const groups = groupsOf({ person: given.person, gate: given.gate, by, config })
-      if (groups.length === 0) throw notAnApprover(given.person, given.gate, by)
-      if (row.state !== 'pending') return { kind: 'late' as const, state: row.state, answers: [] }
-      if (row.expires_at <= now) return { kind: 'expired' as const, answers: answersOf(row) }
-      const origin = this.#waiters.get(id)?.question.identity.origin ?? (await originOf(tx, row.identity))
-      this.#refuseRequester(given, origin, config)
-      const answers = mergeAnswers(answersOf(row), given, groups, now)
-      const verdict = standing(by, answers, config)
-      const state = verdict.kind === 'open' ? 'pending' : verdict.kind
-      const { numUpdatedRows } = await tx
-        .updateTable('approvals')
-        .set({ state, answers: JSON.stringify(answers), ...(state !== 'pending' && { decided_at: now }) })
-        .where('id', '=', id)
-        .where('state', '=', 'pending')
-        // Another gateway on the same store may have counted an answer since: then this one has to be counted anew.
-        .where('answers', '=', row.answers)
-        .executeTakeFirst()
-      if (numUpdatedRows === 0n) throw collision()
-      if (verdict.kind === 'open') return { kind: 'counted' as const, missing: [...verdict.missing] }
-      return { kind: 'decided' as const, state: verdict.kind, answers }
-    })
-    if (outcome.kind === 'expired') {
-      await this.#conclude(id, 'expired', outcome.answers)
-      return { kind: 'late', state: 'expired' }
+    const { store, config } = this.#options
+    if (given.answer === 'approve') await this.#refuseRequester(id, given.person)
+    const decided = await decideRow(store, id, given, { config: config(), now: this.#now() })
+    switch (decided.kind) {
+      case 'expired':
+        await this.#conclude(id, 'expired', decided.answers)
+        return { kind: 'late', state: 'expired' }
+      case 'decided':
+        if (given.breakGlass === true && decided.state === 'approved')
+          await this.#tellAll(id, decided.answers)
+        this.#over(id, decided.state, decided.answers)
+        return { kind: 'decided', state: decided.state }
+      case 'counted':
+      case 'late':
+        return decided
     }
-    if (outcome.kind === 'decided') this.#waiters.get(id)?.settle(outcome.state, outcome.answers)
-    if (outcome.kind === 'counted') return outcome
-    return outcome.kind === 'late'
-      ? { kind: 'late', state: outcome.state }
-      : { kind: 'decided', state: outcome.state }
+  }
+
+  look(id: string, gate: string): void {
+    this.#postings.look(id, gate)
   }
 
   async list(filter: ApprovalFilter): Promise<readonly ApprovalView[]> {
-    const { store, url } = this.#options
-    return viewsOf(store.db, await selectRows(store.db, filter), url)
+    const { store } = this.#options
+    return this.#views(await selectRows(store.db, filter))
   }
 
   async show(id: string, within?: string): Promise<ApprovalView | null> {
-    const { store, url } = this.#options
+    const { store } = this.#options
     let query = store.db.selectFrom('approvals').selectAll().where('id', '=', id)
     if (within !== undefined) query = query.where('identity', 'in', selfAndBelow(within))
     const row = await query.executeTakeFirst()
-    return row === undefined ? null : ((await viewsOf(store.db, [row], url))[0] ?? null)
+    return row === undefined ? null : ((await this.#views([row]))[0] ?? null)
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#waiters.keys()].map((id) => this.#conclude(id, 'withdrawn', [])))
+    clearInterval(this.#sweep)
+    const open = [...this.#waiters.values()]
+    const lasting = open.filter(({ row }) => row.linger > 0)
+    for (const waiter of lasting) waiter.drop()
+    await Promise.all(
+      open.filter(({ row }) => row.linger === 0).map(({ row }) => this.#conclude(row.id, 'withdrawn', [])),
+    )
+    this.#postings.close()
   }
 
   /** What one started, another has to approve: fails closed when it cannot be told who started it. */
-  #refuseRequester(given: GivenAnswer, origin: Origin | null, config: Config): void {
-    if (given.answer === 'deny') return
-    if (origin === null || isRequester(given.person, origin, config)) {
-      throw new Refused(
-        'denied',
-        `${given.person} set off the job that asks`,
-        'have somebody else approve it',
-      )
-    }
-  }
-
-  /** An earlier approval that reaches this far: same identity, connection, rule, groups, text and parameters, and people who may still approve. */
-  async #reusable(question: Question): Promise<Asked | null> {
-    const { store, url } = this.#options
-    const config = this.#options.config()
-    const now = this.#now()
-    const reach = reachOf(narrowest(question.by, config))
-    if (reach === 0) return null
-    const rows = await store.db
+  async #refuseRequester(id: string, person: string): Promise<void> {
+    const { store, config, startersOf = startersByClaims } = this.#options
+    const row = await store.db
       .selectFrom('approvals')
-      .selectAll()
-      .where('identity', '=', question.identity.id)
-      .where('digest', '=', question.digest)
-      .where('connection', '=', question.connection)
-      .where('rule', '=', question.rule)
-      .where('by', '=', JSON.stringify(question.by))
-      .where('state', '=', 'approved')
-      .orderBy('decided_at', 'desc')
-      .limit(1)
-      .execute()
-    const [row] = rows
-    if (row === undefined || row.decided_at === null) return null
-    const until = row.decided_at + Math.min(reach, reachOf(row.reach))
-    const answers = answersOf(row)
-    if (until <= now || standing(question.by, answers, config).kind !== 'approved') return null
-    return {
-      id: row.id,
-      url: linkOf(url, row.id),
-      expiresAt: Math.min(until, question.identity.expiresAt),
-      outcome: Promise.resolve({ answers }),
-    }
-  }
-
-  async #insert(question: Question): Promise<Row> {
-    const config = this.#options.config()
-    const now = this.#now()
-    const row: Row = {
-      id: newId('apr'),
-      state: 'pending',
-      identity: question.identity.id,
-      session: question.session,
-      connection: question.connection,
-      stage: question.identity.stage,
-      by: JSON.stringify(question.by),
-      rule: question.rule,
-      operations: JSON.stringify(
-        question.operations.map(({ actions, resource }) => ({ action: actions[0], resource })),
-      ),
-      statement: question.statement,
-      digest: question.digest,
-      requested_at: now,
-      expires_at: now + timeoutOf(question.by, config),
-      decided_at: null,
-      answers: '[]',
-      reach: narrowest(question.by, config),
-    }
-    await this.#options.store.db.insertInto('approvals').values(row).execute()
-    return row
-  }
-
-  /** A question that lingers and is this one: the same identity, connection, rule, groups, text and parameters. */
-  #left(question: Question): Waiter | null {
-    if (!question.linger) return null
-    for (const waiter of this.#waiters.values()) {
-      const { question: asked, left } = waiter
-      if (
-        left &&
-        asked.identity.id === question.identity.id &&
-        asked.connection === question.connection &&
-        asked.rule === question.rule &&
-        asked.digest === question.digest &&
-        asked.by.join('\0') === question.by.join('\0')
-      )
-        return waiter
-    }
-    return null
-  }
-
-  #wait(row: Row, question: Question, signal: AbortSignal, release: () => void): Asked {
-    const { id, expires_at: expiresAt } = row
-    const { ended } = question.identity
-    const url = linkOf(this.#options.url, id)
-    let claim: Claim | null = null
-    let settled: { state: Exclude<ApprovalState, 'pending'>; answers: readonly Answer[] } | null = null
-    let lingering: NodeJS.Timeout | undefined
-    const forget = (): void => {
-      this.#waiters.delete(id)
-      clearTimeout(lingering)
-      ended.removeEventListener('abort', withdraw)
-      release()
-    }
-    /** Gives the outcome to whoever waits; kept for whoever comes again when nobody does. */
-    const hand = (): void => {
-      if (settled === null || claim === null) return
-      const { resolve, reject } = claim
-      const { state, answers } = settled
-      claim.leave()
-      forget()
-      if (state === 'approved') void this.#use(row).then(() => resolve({ answers }), reject)
-      else reject(refusalOf(state, answers))
-    }
-    const withdraw = (): void => {
-      // Approved, and nobody came back for it in time: it is good for nothing any more, whether or not the store can say so.
-      if (settled?.state === 'approved' && reachOf(row.reach) === 0)
-        void this.#giveUp(id).catch(() => undefined)
-      if (settled === null) this.#concludeQuietly(id, 'withdrawn')
-      else forget()
-    }
-    const timer = alarm(expiresAt, this.#now, () => this.#concludeQuietly(id, 'expired'))
-    const join = (joined: AbortSignal): Asked => {
-      clearTimeout(lingering)
-      const { promise, resolve, reject } = Promise.withResolvers<{ answers: readonly Answer[] }>()
-      // Whoever asked may have left before looking at the outcome; that is no fault of the process.
-      promise.catch(() => undefined)
-      const leave = (): void => {
-        if (!question.linger || ended.aborted) return withdraw()
-        claim?.leave()
-        claim = null
-        lingering = setTimeout(withdraw, question.linger)
-        lingering.unref()
-        reject(stillPending(id, url))
-      }
-      claim = { resolve, reject, leave: () => joined.removeEventListener('abort', leave) }
-      if (joined.aborted) leave()
-      else joined.addEventListener('abort', leave, { once: true })
-      hand()
-      return { id, url, expiresAt, outcome: promise }
-    }
-    this.#waiters.set(id, {
-      question,
-      askedAt: row.requested_at,
-      get left() {
-        return claim === null
-      },
-      join,
-      settle: (state, answers) => {
-        if (settled !== null) return
-        settled = { state, answers }
-        timer.cancel()
-        this.#tellGates(row, 'conclude')
-        this.#emit({ kind: 'concluded', id, state, waitedMs: this.#now() - row.requested_at })
-        if (claim === null && state === 'withdrawn') forget()
-        else hand()
-      },
-    })
-    this.#emit({ kind: 'asked', id, state: 'pending', waitedMs: 0 })
-    this.#tellGates(row, 'announce')
-    ended.addEventListener('abort', withdraw, { once: true })
-    return join(signal)
-  }
-
-  /** Ends an approval that nobody came back for. */
-  async #giveUp(id: string): Promise<void> {
-    await this.#options.store.db
-      .updateTable('approvals')
-      .set({ state: 'withdrawn' })
-      .where('id', '=', id)
-      .where('state', '=', 'approved')
-      .execute()
-  }
-
-  /** Uses an approval that is good once up, before what it lets pass goes on. */
-  async #use(row: Row): Promise<void> {
-    if (reachOf(row.reach) > 0) return
-    const { numUpdatedRows } = await this.#options.store.db
-      .updateTable('approvals')
-      .set({ state: 'used' })
-      .where('id', '=', row.id)
-      .where('state', '=', 'approved')
-      .executeTakeFirst()
-    if (numUpdatedRows === 0n) throw withdrawn([])
-  }
-
-  #concludeQuietly(id: string, state: 'expired' | 'withdrawn'): void {
-    const answers: readonly Answer[] = []
-    this.#conclude(id, state, answers).catch(() => {
-      // The store is gone: the row stays pending and is withdrawn at the next start; the session is let go now.
-      this.#waiters.get(id)?.settle(state, answers)
-    })
-  }
-
-  /** Ends a pending approval; whoever was first has won, and then settles the waiter. */
-  async #conclude(id: string, state: 'expired' | 'withdrawn', answers: readonly Answer[]): Promise<void> {
-    const { numUpdatedRows } = await this.#options.store.db
-      .updateTable('approvals')
-      .set({ state, decided_at: this.#now() })
+      .select('identity')
       .where('id', '=', id)
       .where('state', '=', 'pending')
       .executeTakeFirst()
-    if (numUpdatedRows > 0n) this.#waiters.get(id)?.settle(state, answers)
+    // What is over, or was never there, is told apart when the answer is counted.
+    if (row === undefined) return
+    const origin = this.#waiters.get(id)?.origin ?? (await originOf(store.db, row.identity))
+    if (origin === null) {
+      throw new Refused(
+        'denied',
+        'the store no longer knows who set off the job that asks',
+        'run the job again, and approve what it asks then',
+      )
+    }
+    if (isRequester(person, origin, await startersOf(origin), config())) {
+      throw new Refused('denied', `${person} set off the job that asks`, 'have somebody else approve it')
+    }
   }
 
-  #tellGates(row: Row, what: 'announce' | 'conclude'): void {
-    const config = this.#options.config()
-    const wanted = new Set(
-      groupsAsked(row).flatMap(
-        (group) => config.approvers[group]?.gates.flatMap((gate) => Object.keys(gate)) ?? [],
-      ),
-    )
-    for (const gate of this.#options.gates ?? [consoleGate]) {
-      if (!wanted.has(gate.name)) continue
-      this.show(row.id)
-        .then((view) => (view === null ? undefined : gate[what](view)))
-        .catch((error: unknown) => this.#emit({ kind: 'gate-failed', id: row.id, gate: gate.name, error }))
+  #wait(row: Row, release: () => void): Waiter {
+    const { store, url } = this.#options
+    const { id } = row
+    const waiter = new Waiter(row, {
+      now: this.#now,
+      url: linkOf(url, id),
+      conclude: (state) =>
+        void this.#conclude(id, state, []).catch(() => {
+          // The store is gone: the row stays pending until the next start; the session is let go now.
+          this.#over(id, state, [])
+        }),
+      giveUp: () =>
+        // Whether or not the store can say so, nobody can join it any more.
+        void changeState(store, id, { from: 'approved', to: 'withdrawn' }).catch(() => undefined),
+      use: () => this.#use(row),
+      forget: () => {
+        if (this.#waiters.get(id) === waiter) this.#waiters.delete(id)
+        release()
+      },
+    })
+    this.#waiters.set(id, waiter)
+    return waiter
+  }
+
+  /** Somebody may still come again for it, as if the gateway had never stopped. */
+  #restore(row: Row): void {
+    const waiter = this.#wait(row, () => undefined)
+    if (row.state === 'approved') waiter.settle('approved', answersOf(row))
+    waiter.linger(row.linger)
+  }
+
+  /** Uses an approval that is good once up, before what it lets pass goes on; people who have left their group since approve nothing. */
+  async #use(row: Row): Promise<void> {
+    const { store, config } = this.#options
+    const now = await store.db
+      .selectFrom('approvals')
+      .selectAll()
+      .where('id', '=', row.id)
+      .where('state', '=', 'approved')
+      .executeTakeFirst()
+    if (now === undefined) throw withdrawn([])
+    if (standing(groupsAsked(row), answersOf(now), config()).kind !== 'approved') {
+      await changeState(store, row.id, { from: 'approved', to: 'withdrawn' })
+      throw noLongerApproved()
     }
+    if (reachOf(row.reach) > 0) return
+    if (!(await changeState(store, row.id, { from: 'approved', to: 'used' }))) throw withdrawn([])
+  }
+
+  /** Ends a pending approval; whoever was first has won. */
+  async #conclude(id: string, state: 'expired' | 'withdrawn', answers: readonly Answer[]): Promise<void> {
+    const won = await changeState(this.#options.store, id, { from: 'pending', to: state, at: this.#now() })
+    if (won) this.#over(id, state, answers)
+  }
+
+  /** Says that an approval is over, once: to whoever waits here, and at the gates. */
+  #over(id: string, state: Exclude<ApprovalState, 'pending'>, answers: readonly Answer[]): void {
+    const waiter = this.#waiters.get(id)
+    if (waiter === undefined || waiter.settled) return
+    this.#emit({ kind: 'concluded', id, state, waitedMs: this.#now() - waiter.row.requested_at })
+    this.#postings.conclude(id)
+    waiter.settle(state, answers)
+  }
+
+  /** Looks whether another gateway on the same store has taken an answer to what waits here. */
+  async #learn(): Promise<void> {
+    const open = [...this.#waiters.values()].filter(({ settled }) => !settled).map(({ row }) => row.id)
+    for (let from = 0; from < open.length; from += SWEEP_ROWS) {
+      const rows = await this.#options.store.db
+        .selectFrom('approvals')
+        .selectAll()
+        .where('id', 'in', open.slice(from, from + SWEEP_ROWS))
+        .where('state', '!=', 'pending')
+        .execute()
+      for (const row of rows) if (row.state !== 'pending') this.#over(row.id, row.state, answersOf(row))
+    }
+  }
+
+  /** Breaking the glass is for everybody to see: the ledger, through the event, and every gate. */
+  async #tellAll(id: string, answers: readonly Answer[]): Promise<void> {
+    const row = await this.#options.store.db
+      .selectFrom('approvals')
+      .select(['identity', 'connection', 'rule'])
+      .where('id', '=', id)
+      .executeTakeFirst()
+    if (row === undefined) return
+    for (const { person, gate, reason, breakGlass } of answers)
+      if (breakGlass === true) this.#emit({ kind: 'glass-broken', id, ...row, person, gate, reason })
+    this.#postings.alarm(id)
+  }
+
+  async #read(id: string): Promise<{ view: ApprovalView; origin: Origin | null } | null> {
+    const { store } = this.#options
+    const row = await store.db.selectFrom('approvals').selectAll().where('id', '=', id).executeTakeFirst()
+    const [view] = row === undefined ? [] : await this.#views([row])
+    if (row === undefined || view === undefined) return null
+    return { view, origin: this.#waiters.get(id)?.origin ?? (await originOf(store.db, row.identity)) }
+  }
+
+  #views(rows: readonly Row[]): Promise<readonly ApprovalView[]> {
+    const { store, url, config } = this.#options
+    return viewsOf(store.db, rows, { url, config: config() })
   }
 
   #emit(event: ApprovalEvent): void {
     this.#options.onEvent?.(event)
   }
-}
-
-/** A person's new answer takes the place of their older one. */
-function mergeAnswers(
-  answers: readonly Answer[],
-  { person, gate, answer, reason }: GivenAnswer,
-  groups: readonly string[],
-  at: number,
-): readonly Answer[] {
-  const kept = answers.filter((old) => old.person !== person || !groups.includes(old.group))
-  const clean = reason.replaceAll(/\p{Cc}/gu, ' ').slice(0, REASON_CAP)
-  return [...kept, ...groups.map((group) => ({ person, group, gate, answer, reason: clean, at }))]
 }

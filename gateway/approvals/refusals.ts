@@ -1,6 +1,6 @@
 import type { ApprovalState } from '../core/contract.ts'
 import { Refused } from '../core/errors.ts'
-import { type Answer, ApprovalRefused } from './approval.ts'
+import { type Answer, ApprovalRefused, type GivenAnswer } from './approval.ts'
 
 /** What the session of a request that was not approved is told. */
 export function refusalOf(
@@ -57,11 +57,32 @@ export function notFound(id: string): Refused {
 }
 
 /** An answer that counts for no group. */
-export function notAnApprover(person: string, gate: string, by: readonly string[]): Refused {
-  return new Refused(
-    'denied',
-    `${person} is not a member of a group that is asked by ${gate} (${by.join(', ')})`,
-    'have a member answer it, where the group is asked',
+export function notAnApprover({ person, gate, breakGlass }: GivenAnswer, by: readonly string[]): Refused {
+  return breakGlass === true
+    ? new Refused(
+        'denied',
+        `${person} may not break the glass for ${by.join(', ')} by ${gate}`,
+        'have somebody do it who is in the group that `break_glass` names',
+      )
+    : new Refused(
+        'denied',
+        `${person} is not a member of a group that is asked by ${gate} (${by.join(', ')})`,
+        'have a member answer it, where the group is asked',
+      )
+}
+
+/** A reason is wanted, and there is none. */
+export function unexplained(who: string): Refused {
+  return new Refused('invalid_request', `${who} has to give a reason`, 'answer again with a reason')
+}
+
+/** Since it was approved, the people who may approve it have changed. */
+export function noLongerApproved(): ApprovalRefused {
+  return new ApprovalRefused(
+    'approval_withdrawn',
+    'who approved it may no longer do so',
+    'run the statement again: it will be asked anew',
+    [],
   )
 }
 

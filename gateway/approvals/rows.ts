@@ -2,8 +2,10 @@ import { type Kysely, type RawBuilder, type Selectable, sql } from 'kysely'
 import { z } from 'zod'
 import type { ApprovalState, ApprovalView } from '../core/contract.ts'
 import type { Origin } from '../core/identity.ts'
+import type { Config } from '../policy/schema.ts'
 import type { Tables } from '../store/schema.ts'
 import type { Answer } from './approval.ts'
+import { groupOf, standing } from './quorum.ts'
 
 export type Row = Selectable<Tables['approvals']>
 
@@ -25,6 +27,7 @@ const answerSchema = z.array(
     answer: z.enum(['approve', 'deny']),
     reason: z.string(),
     at: z.number(),
+    breakGlass: z.literal(true).optional(),
   }),
 )
 const operationsSchema = z.array(z.object({ action: z.string(), resource: z.string() }))
@@ -73,27 +76,93 @@ export async function selectRows(db: Kysely<Tables>, filter: ApprovalFilter): Pr
   return query.orderBy('requested_at', 'desc').orderBy('id', 'desc').limit(filter.limit).execute()
 }
 
-/** Rows as people and tools see them; `url` is the gateway's. */
+/** Rows as people and tools see them. */
 export async function viewsOf(
   db: Kysely<Tables>,
   rows: readonly Row[],
-  url: string,
+  { url, config }: { readonly url: string; readonly config: Config },
 ): Promise<readonly ApprovalView[]> {
   const chains = await chainsOf(db, new Set(rows.map((row) => row.identity)))
-  return rows.map((row) => ({
-    id: row.id,
-    state: row.state,
-    connection: row.connection,
-    identity: chains.get(row.identity) ?? `${row.stage} (${row.identity})`,
-    operations: operationsSchema.parse(JSON.parse(row.operations)),
-    statement: row.statement,
-    requested_at: iso(row.requested_at),
-    expires_at: iso(row.expires_at),
-    by: [...groupsAsked(row)],
-    rule: row.rule,
-    url: linkOf(url, row.id),
-    answers: answersOf(row).map((answer) => ({ ...answer, at: iso(answer.at) })),
-  }))
+  const postings = await postingsOf(
+    db,
+    rows.map(({ id }) => id),
+  )
+  return rows.map((row) => {
+    const { levels = [], run = null } = chains.get(row.identity) ?? {}
+    const answers = answersOf(row)
+    return {
+      id: row.id,
+      state: row.state,
+      connection: row.connection,
+      identity:
+        levels.map(({ id, stage }) => `${stage} (${id})`).join(' > ') || `${row.stage} (${row.identity})`,
+      chain: [...levels],
+      run,
+      operations: operationsSchema.parse(JSON.parse(row.operations)),
+      statement: row.statement,
+      masks: namesSchema.parse(JSON.parse(row.masks)),
+      digest: row.digest,
+      requested_at: iso(row.requested_at),
+      expires_at: iso(row.expires_at),
+      by: [...groupsAsked(row)],
+      groups: groupsOf(row, answers, config),
+      rule: row.rule,
+      policy: row.policy,
+      reach: row.reach,
+      url: linkOf(url, row.id),
+      answers: answers.map(({ breakGlass, at, ...answer }) => ({
+        ...answer,
+        at: iso(at),
+        break_glass: breakGlass === true,
+      })),
+      gates: postings.get(row.id) ?? [],
+    }
+  })
+}
+
+/** Who may answer, and how many still have to. */
+function groupsOf(row: Row, answers: readonly Answer[], config: Config): ApprovalView['groups'] {
+  const by = groupsAsked(row)
+  const verdict = standing(by, answers, config)
+  return by.map((name) => {
+    const group = groupOf(name, config)
+    const missing =
+      verdict.kind === 'open' ? verdict.missing.find((open) => open.group === name)?.people : undefined
+    return {
+      name,
+      people: [...(group?.members ?? [])],
+      required: group?.required ?? 0,
+      missing: missing === undefined || !Number.isFinite(missing) ? 0 : missing,
+      reason: group?.reason ?? 'optional',
+      break_glass: group?.break_glass ?? null,
+    }
+  })
+}
+
+async function postingsOf(
+  db: Kysely<Tables>,
+  ids: readonly string[],
+): Promise<ReadonlyMap<string, ApprovalView['gates']>> {
+  const found = new Map<string, ApprovalView['gates']>()
+  if (ids.length === 0) return found
+  const rows = await db
+    .selectFrom('postings')
+    .selectAll()
+    .where('approval', 'in', ids)
+    .orderBy('place')
+    .execute()
+  for (const { approval, gate, groups, handle, url, failure } of rows) {
+    const gates = found.get(approval) ?? []
+    gates.push({
+      gate,
+      groups: namesSchema.parse(JSON.parse(groups)),
+      state: failure !== null ? 'failed' : handle === null ? 'asking' : 'asked',
+      url,
+      failure,
+    })
+    found.set(approval, gates)
+  }
+  return found
 }
 
 /** The page of an approval; `url` is the gateway's. */
@@ -101,32 +170,34 @@ export function linkOf(url: string, id: string): string {
   return `${url.replace(/\/+$/, '')}/approvals/${id}`
 }
 
-/** `STAGE (ID) > STAGE (ID)` from the root down, for each identity. */
+/** The levels from the root down, and the page of the job, for each identity. */
 async function chainsOf(
   db: Kysely<Tables>,
   wanted: ReadonlySet<string>,
-): Promise<ReadonlyMap<string, string>> {
-  const nodes = new Map<string, { stage: string; parent: string | null }>()
+): Promise<ReadonlyMap<string, { levels: { id: string; stage: string }[]; run: string | null }>> {
+  const nodes = new Map<string, { stage: string; parent: string | null; origin: string }>()
   let next = [...wanted]
   while (next.length > 0) {
     const found = await db
       .selectFrom('identities')
-      .select(['id', 'stage', 'parent'])
+      .select(['id', 'stage', 'parent', 'origin'])
       .where('id', 'in', next)
       .execute()
-    for (const { id, stage, parent } of found) nodes.set(id, { stage, parent })
+    for (const { id, ...node } of found) nodes.set(id, node)
     next = [...new Set(found.flatMap(({ parent }) => (parent === null || nodes.has(parent) ? [] : [parent])))]
   }
-  const chains = new Map<string, string>()
+  const chains = new Map<string, { levels: { id: string; stage: string }[]; run: string | null }>()
   for (const id of wanted) {
-    const levels: string[] = []
+    const levels: { id: string; stage: string }[] = []
     for (let at: string | null = id; at !== null; ) {
       const node = nodes.get(at)
       if (node === undefined) break
-      levels.unshift(`${node.stage} (${at})`)
+      levels.unshift({ id: at, stage: node.stage })
       at = node.parent
     }
-    if (levels.length > 0) chains.set(id, levels.join(' > '))
+    const origin = nodes.get(id)?.origin
+    const run = origin === undefined ? null : originSchema.parse(JSON.parse(origin)).url
+    if (levels.length > 0) chains.set(id, { levels, run })
   }
   return chains
 }

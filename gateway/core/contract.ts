@@ -73,14 +73,44 @@ export interface ApprovalView {
   /** `STAGE (ID)` from the root down, joined by ` > `. */
   identity: string
   operations: { action: string; resource: string }[]
+  /** The identities from the root down. */
+  chain: { id: string; stage: string }[]
+  /** The page of the job that asks, where its platform has one. */
+  run: string | null
   /** As it may be shown: masked. */
   statement: string
+  /** Names of the masks that concern it. */
+  masks: string[]
+  /** Keyed digest of text and parameters, hex: what an approval is bound to. */
+  digest: string
   requested_at: string
   expires_at: string
   /** Approver groups, all of which must agree. */
   by: string[]
+  /** The same groups: who may answer now, how many people each requires, and how many are missing. */
+  groups: {
+    name: string
+    people: string[]
+    required: number
+    missing: number
+    reason: 'required' | 'optional'
+    /** The group whose members may pass alone, loudly. */
+    break_glass: string | null
+  }[]
   rule: string
+  /** Version of the policy that asked. */
+  policy: string
+  /** How far an approval reaches: `once`, `identity` or a duration. */
+  reach: string
   url: string
+  /** Where people are asked; `failure` says what went wrong there last. */
+  gates: {
+    gate: string
+    groups: string[]
+    state: 'asking' | 'asked' | 'failed'
+    url: string | null
+    failure: string | null
+  }[]
   answers: {
     person: string
     group: string
@@ -88,6 +118,7 @@ export interface ApprovalView {
     answer: 'approve' | 'deny'
     reason: string
     at: string
+    break_glass: boolean
   }[]
 }
 

@@ -12,19 +12,21 @@ class GrantProof {
   readonly #config: ConnectionConfig
   readonly #levels: readonly Level[]
   readonly #masks: ColumnMasks
+  readonly #policy: Policy
 
   constructor(
     identity: Identity,
     connection: string,
     config: ConnectionConfig,
     levels: readonly Level[],
-    masks: ColumnMasks,
+    policy: Policy,
   ) {
     this.#identity = identity
     this.#connection = connection
     this.#config = config
     this.#levels = levels
-    this.#masks = masks
+    this.#masks = policy.masks(levels, connection)
+    this.#policy = policy
   }
 
   get identity(): Identity {
@@ -51,6 +53,11 @@ class GrantProof {
 
   get masks(): ColumnMasks {
     return this.#masks
+  }
+
+  /** The policy that granted it, and decides for as long as it is used. */
+  get policy(): Policy {
+    return this.#policy
   }
 }
 
@@ -115,22 +122,23 @@ export interface Verdict {
 
 /** Decides by policy, and is the only maker of grants and permits. */
 export class Gate {
-  readonly #policy: Policy
+  readonly #policy: () => Policy
   readonly #key: Uint8Array
 
-  /** `key` keys the digests of values: 32 bytes or more. */
-  constructor(policy: Policy, key: Uint8Array) {
+  /** `policy` gives the one in force at the moment of the call; `key` keys the digests of values: 32 bytes or more. */
+  constructor(policy: () => Policy, key: Uint8Array) {
     this.#policy = policy
     this.#key = key
   }
 
   get policyVersion(): string {
-    return this.#policy.version
+    return this.#policy().version
   }
 
   /** Lets an identity at a connection, or throws `Refused`. */
   admit(identity: Identity, connection: string): Grant {
-    const config = this.#policy.connection(connection)
+    const policy = this.#policy()
+    const config = policy.connection(connection)
     const chain = chainOf(identity)
     const missing = chain.find((node) => !node.connections.has(connection))
     if (config === null || missing !== undefined) {
@@ -141,11 +149,36 @@ export class Gate {
         `use one of: ${[...identity.connections.keys()].join(', ') || 'none was granted'}`,
       )
     }
-    const levels = this.#policy.levels(
+    const levels = policy.levels(
       chain.map((node) => ({ stage: node.stage, narrowed: node.connections.get(connection) ?? null })),
       connection,
     )
-    return new GrantProof(identity, connection, config, levels, this.#policy.masks(levels, connection))
+    return new GrantProof(identity, connection, config, levels, policy)
+  }
+
+  /** Throws `Refused` when the policy has changed since the grant, and what the groups `by` approved would now be denied, or asked of others. */
+  confirm(grant: Grant, meaning: Meaning, by: readonly string[]): void {
+    if (grant.policy.version === this.#policy().version) return
+    const { decision } = this.judge(this.admit(grant.identity, grant.connection), meaning)
+    if (decision.effect === 'deny') throw new Refused('denied', decision.why, decision.next)
+    const unasked = decision.effect === 'approve' ? decision.by.filter((group) => !by.includes(group)) : []
+    if (unasked.length === 0) return
+    throw new Refused(
+      'approval_withdrawn',
+      `the policy has changed, and now asks ${unasked.join(', ')} too`,
+      'run it again: it will be asked anew',
+    )
+  }
+
+  /** Names of the masks that concern what a meaning touches. */
+  masksOn({ masks }: Grant, { relations, results, probes, parameters }: Meaning): readonly string[] {
+    const columns = [
+      ...relations.map((relation) => `${relation}.*`),
+      ...results.flatMap((result) => [...(result?.columns.flat() ?? []), ...(result?.rest ?? [])]),
+      ...probes,
+      ...parameters.flat(),
+    ]
+    return [...new Set(columns.flatMap((column) => masks.of(column)?.name ?? []))]
   }
 
   /** The verdict on a meaning: pure, so that callers may keep it as long as grant and meaning live. */
@@ -161,7 +194,7 @@ export class Gate {
     const secret = meaning.secretParameters ?? []
     const beyond = touchesMasked ? unknownColumn : null
     return {
-      decision: this.#policy.decide(grant.levels, operations),
+      decision: grant.policy.decide(grant.levels, operations),
       masks,
       results: meaning.results.map(
         (result) =>

@@ -47,8 +47,10 @@ export async function hold(
       connection: grant.connection,
       by,
       rule,
+      policy: grant.policy.version,
       operations: request.meaning.operations,
       statement: held.shown,
+      masks: gate.masksOn(grant, request.meaning),
       digest,
       ...(held.linger !== undefined && { linger: held.linger }),
     },
@@ -62,6 +64,7 @@ export async function hold(
   try {
     // A recording that fails here ends the session and with it, through `signal`, the question.
     const [{ answers }] = await Promise.all([asked.outcome, recorder.sync()])
+    gate.confirm(grant, request.meaning, by)
     recorder.record({
       kind: 'answered',
       request: seq,
@@ -87,8 +90,8 @@ export async function hold(
 
 type Answered = Extract<RecordEvent, { kind: 'answered' }>
 
-function copyAnswer({ person, group, gate, answer, reason, at }: Answer): Answered['answers'][number] {
-  return { person, group, gate, answer, reason, at }
+function copyAnswer({ breakGlass, ...answer }: Answer): Answered['answers'][number] {
+  return { ...answer, ...(breakGlass === true && { breakGlass }) }
 }
 
 function refusalState(error: unknown): Answered['state'] {

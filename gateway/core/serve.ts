@@ -165,7 +165,7 @@ async function describe({
       })),
     ),
     origin: grant.identity.origin,
-    policy: house.gate.policyVersion,
+    policy: grant.policy.version,
     agent: conversation.hello.agent,
     client: address,
   }

@@ -310,6 +310,11 @@ function checkApprovers(config: Config, findings: Findings): void {
         `\`required\` ${group.required} is more than the group has members`,
       )
     }
+    if (group.break_glass !== undefined) {
+      const at = [...path, 'break_glass']
+      checkName('approver group', group.break_glass, Object.keys(config.approvers), at, findings)
+      if (group.break_glass === name) findings.fault(at, 'a group cannot break its own glass')
+    }
     for (const [index, gate] of group.gates.entries()) {
       const at = [...path, 'gates', index]
       if ('slack' in gate && config.slack === undefined) {

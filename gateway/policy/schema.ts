@@ -244,6 +244,12 @@ const group = z.strictObject({
   gates: z.array(gate).min(1).describe('Where they are asked'),
   required: z.int().min(1).default(1).describe('How many distinct people; never the one who asked'),
   timeout: duration.default('30m').describe('How long a request waits for them'),
+  reason: z.literal('required').optional().describe('Who approves has to say why'),
+  break_glass: name
+    .optional()
+    .describe(
+      'A group whose members may each let a request pass alone, with a reason, while everybody is told',
+    ),
   reuse: z
     .union([
       z.enum(['once', 'identity']),

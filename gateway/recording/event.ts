@@ -58,6 +58,8 @@ export type RecordEvent =
         readonly answer: 'approve' | 'deny'
         readonly reason: string
         readonly at: number
+        /** Of somebody who may pass alone. */
+        readonly breakGlass?: true
       }[]
     }
   /** Written by the recorder from `answer()`: base64 of what was released, up to the cap; what lies beyond is counted and hashed. */
@@ -168,6 +170,17 @@ export type LedgerEvent =
       readonly thumbprint: string
     }
   | { readonly kind: 'revoked'; readonly identity: string; readonly why: string }
+  /** One person let a held request pass alone. */
+  | {
+      readonly kind: 'glass-broken'
+      readonly approval: string
+      readonly identity: string
+      readonly connection: string
+      readonly rule: string
+      readonly person: string
+      readonly gate: string
+      readonly reason: string
+    }
   /** How many refusals of the last second were not noted one by one. */
   | { readonly kind: 'refusals-counted'; readonly count: number }
   /** Bytes without a seal at the ledger's end, moved aside at a start. */

@@ -4,7 +4,11 @@ import type { Tables } from './schema.ts'
 
 // Forward only, each applied once and never edited after it is released. Only types that SQLite and
 // PostgreSQL share: text, integer, bigint.
-const migrations: readonly ((db: Kysely<Tables>) => Promise<void>)[] = [firstTables, identitiesByKey]
+const migrations: readonly ((db: Kysely<Tables>) => Promise<void>)[] = [
+  firstTables,
+  identitiesByKey,
+  approvalsAtGates,
+]
 
 /** Brings a database to this program's version; refuses one that a newer program has written. */
 export async function migrate(db: Kysely<Tables>, now: number): Promise<void> {
@@ -131,6 +135,36 @@ async function firstTables(db: Kysely<Tables>): Promise<void> {
 /** SSH proves a key and nothing else. */
 async function identitiesByKey(db: Kysely<Tables>): Promise<void> {
   await index(db, 'identities', ['thumbprint'])
+}
+
+/** What an approval was asked under, and where. */
+async function approvalsAtGates(db: Kysely<Tables>): Promise<void> {
+  for (const [column, byDefault] of [
+    ['policy', ''],
+    ['masks', '[]'],
+  ] as const) {
+    await db.schema
+      .alterTable('approvals')
+      .addColumn(column, 'text', (text) => text.notNull().defaultTo(byDefault))
+      .execute()
+  }
+  await db.schema
+    .alterTable('approvals')
+    .addColumn('linger', 'bigint', (column) => column.notNull().defaultTo(0))
+    .execute()
+  await db.schema
+    .createTable('postings')
+    .addColumn('approval', 'text', (column) =>
+      column.notNull().references('approvals.id').onDelete('cascade'),
+    )
+    .addColumn('place', 'text', (column) => column.notNull())
+    .addColumn('gate', 'text', (column) => column.notNull())
+    .addColumn('groups', 'text', (column) => column.notNull())
+    .addColumn('handle', 'text')
+    .addColumn('url', 'text')
+    .addColumn('failure', 'text')
+    .addPrimaryKeyConstraint('postings_key', ['approval', 'place'])
+    .execute()
 }
 
 async function index(db: Kysely<Tables>, table: string, columns: string[]): Promise<void> {

@@ -49,18 +49,38 @@ export interface Tables {
     /** JSON array of names of approver groups, all of which must approve. */
     by: string
     rule: string
+    /** Version of the policy that asked. */
+    policy: string
     /** JSON array of `{ action, resource }`. */
     operations: string
     /** As it may be shown: masked. */
     statement: string
+    /** JSON array of names of masks that concern it. */
+    masks: string
     /** Keyed digest of text and parameters, hex. */
     digest: string
     requested_at: number
     expires_at: number
     decided_at: number | null
-    /** JSON array of `{ person, group, gate, answer, reason, at }`. */
+    /** JSON array of `{ person, group, gate, answer, reason, at, breakGlass? }`. */
     answers: string
     reach: string
+    /** Milliseconds for which it stays open without whoever asked; 0: not at all. */
+    linger: number
+  }
+  /** Where an approval was put up: one row an entry of `gates:`. */
+  postings: {
+    approval: string
+    /** The entry as canonical text: what tells two entries of one gate apart. */
+    place: string
+    gate: string
+    /** JSON array of the groups that ask there. */
+    groups: string
+    /** What the gate needs to find it again; null until it has asked. */
+    handle: string | null
+    url: string | null
+    /** Why the last attempt failed; null when it did not. */
+    failure: string | null
   }
   sessions: {
     id: string

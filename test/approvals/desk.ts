@@ -25,11 +25,12 @@ export interface Desk {
   readonly configure: (next: object) => void
 }
 
-export async function makeDesk(
-  options: Partial<ApprovalsOptions> & { readonly config?: never } = {},
-): Promise<Desk> {
+export async function makeDesk({
+  config: first = {},
+  ...options
+}: Omit<Partial<ApprovalsOptions>, 'config'> & { readonly config?: object } = {}): Promise<Desk> {
   const store = options.store ?? (await openStore(':memory:'))
-  let config: Config = configSchema.parse(baseConfig)
+  let config: Config = configSchema.parse({ ...baseConfig, ...first })
   const approvals = await createApprovals({
     url: 'https://hoop.test:8443',
     ...options,
@@ -52,6 +53,8 @@ export function question(fields: Partial<Question> = {}): Question {
     connection: 'orders-db',
     by: ['dba'],
     rule: 'deploy/orders-db approve[0]',
+    policy: 'v1',
+    masks: [],
     operations: [{ actions: ['drop', 'ddl'], resource: 'public.orders', reads: false }],
     statement: 'DROP TABLE orders',
     digest: 'd'.repeat(64),

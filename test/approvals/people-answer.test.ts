@@ -182,15 +182,21 @@ describe('a held request', () => {
       gates: [
         {
           name: 'console',
-          announce: async (view) => void told.push(`announce ${view.state}`),
-          conclude: async (view) => {
-            told.push(`conclude ${view.state}`)
+          announce: async ({ approval }) => {
+            told.push(`announce ${approval.state}`)
+            return { handle: 'here' }
+          },
+          conclude: async ({ approval, handle }) => {
+            told.push(`conclude ${approval.state} ${handle}`)
             throw new Error('down')
           },
         },
         {
           name: 'slack',
-          announce: async () => void told.push('slack'),
+          announce: async () => {
+            told.push('slack')
+            return { handle: '' }
+          },
           conclude: async () => void told.push('slack'),
         },
       ],
@@ -199,7 +205,7 @@ describe('a held request', () => {
     await expect.poll(() => told).toEqual(['announce pending'])
     await approvals.answer(asked.id, deny('alice'))
     await expect(asked.outcome).rejects.toThrow()
-    await expect.poll(() => told).toEqual(['announce pending', 'conclude denied'])
+    await expect.poll(() => told).toEqual(['announce pending', 'conclude denied here'])
     await expect.poll(() => events.map(({ kind }) => kind)).toEqual(['asked', 'concluded', 'gate-failed'])
   })
 })

@@ -2,7 +2,7 @@ import { expect, test } from 'vitest'
 import { Gate, type Permit, checkPermit } from '../../gateway/core/gate.ts'
 import { policy } from '../core/doubles.ts'
 
-const gate = new Gate(policy({}), new Uint8Array(32))
+const gate = new Gate(() => policy({}), new Uint8Array(32))
 
 test('a permit is good for the session it was minted for and no other', () => {
   const session = {}

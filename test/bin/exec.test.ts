@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { constants, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { ApprovalView } from '../../gateway/core/contract.ts'
+import { approvalView, approvedBy } from '../fakes/approval.ts'
 import { type GatewayApi, type GatewayApiOptions, ordersDb, startGatewayApi } from '../fakes/gateway-api.ts'
 import { type Run, start } from './executable.ts'
 
@@ -265,7 +265,7 @@ describe('while the command runs', () => {
 
   test('a wait is shown with link, rule and deadline, and what came of it', async () => {
     const environment = await open()
-    const approval = pending()
+    const approval = approvalView()
     const run = exec(environment, ['sh', '-c', 'echo up; sleep 5.5'])
     await run.seen('up')
     api.activity.approvals.push(approval)
@@ -274,14 +274,7 @@ describe('while the command runs', () => {
       'waiting for dba to approve drop public.legacy on orders-db until 12:34:56 UTC (rule deploy/orders-db approve[0])',
     )
     approval.state = 'used'
-    approval.answers.push({
-      person: 'alice',
-      group: 'dba',
-      gate: 'console',
-      answer: 'approve',
-      reason: 'empty',
-      at: '',
-    })
+    approval.answers.push(approvedBy('alice', 'empty'))
     expect(await run.code).toBe(0)
     expect(run.stderr()).toContain('apr_1 approved by alice (empty)')
     expect(run.stderr().match(/waiting for/g)?.length).toBe(1)
@@ -289,7 +282,7 @@ describe('while the command runs', () => {
 
   test('a wait that is too long ends the command with 4', async () => {
     const environment = await open()
-    api.activity.approvals.push(pending())
+    api.activity.approvals.push(approvalView())
     const run = exec(environment, ['sleep', '60'], ['--approval-timeout', '1s'])
     expect(await run.code).toBe(4)
     expect(run.stderr()).toContain('nobody answered apr_1 in time')
@@ -332,20 +325,3 @@ test('open prints no secret, and a fresh ID token is read for every attempt', as
   expect(shown).not.toContain('a.b.c')
   expect(shown).not.toContain(api.identities[0]?.tokens[0])
 })
-
-function pending(): ApprovalView {
-  return {
-    id: 'apr_1',
-    state: 'pending',
-    connection: 'orders-db',
-    identity: 'deploy (idn_1)',
-    operations: [{ action: 'drop', resource: 'public.legacy' }],
-    statement: 'DROP TABLE legacy',
-    requested_at: new Date().toISOString(),
-    expires_at: '2026-01-01T12:34:56.000Z',
-    by: ['dba'],
-    rule: 'deploy/orders-db approve[0]',
-    url: 'https://hoop.example/approvals/apr_1',
-    answers: [],
-  }
-}

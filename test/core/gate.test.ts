@@ -8,7 +8,7 @@ const hidden = { name: 'secret', with: 'redact' } as const
 
 describe('admitting', () => {
   test('a connection that any level lacks is refused, with the same answer as one that does not exist', () => {
-    const gate = new Gate(policy({}), key)
+    const gate = new Gate(() => policy({}), key)
     const parent = identity({ connections: new Map() })
     const child = identity({ parent })
     const missing = catchError(() => gate.admit(child, 'orders-db'))
@@ -20,7 +20,7 @@ describe('admitting', () => {
 
 describe('judging', () => {
   const gate = new Gate(
-    policy({ select: 'allow', probe: 'deny' }, { 'public.c.email': email, 'public.c.*': hidden }),
+    () => policy({ select: 'allow', probe: 'deny' }, { 'public.c.email': email, 'public.c.*': hidden }),
     key,
   )
   const grant = gate.admit(identity(), 'orders-db')
@@ -64,7 +64,7 @@ describe('judging', () => {
 })
 
 describe('showing', () => {
-  const gate = new Gate(policy({}, { 'public.c.email': email }), key)
+  const gate = new Gate(() => policy({}, { 'public.c.email': email }), key)
   const masks = gate.admit(identity(), 'orders-db').masks
   const text = "update c set email = 'a@b.c', name = 'x' where id = 1"
 
@@ -90,7 +90,7 @@ describe('showing', () => {
 })
 
 describe('the digest that an approval is bound to', () => {
-  const gate = new Gate(policy({}), key)
+  const gate = new Gate(() => policy({}), key)
   const digest = (text: string, ...parameters: (string | null)[]): string =>
     gate.digest({
       text,
@@ -113,7 +113,7 @@ describe('the digest that an approval is bound to', () => {
   })
 
   test('differs with the key, so that nobody can try values against it', () => {
-    const other = new Gate(policy({}), new Uint8Array(32))
+    const other = new Gate(() => policy({}), new Uint8Array(32))
     const request = { text: 'a', meaning: meaning(), parameters: [] }
     expect(other.digest(request)).not.toBe(gate.digest(request))
   })

@@ -4,6 +4,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { ApprovalView, SessionView } from '../../gateway/core/contract.ts'
+import { approvalView, approvedBy } from '../fakes/approval.ts'
 import { type GatewayApi, type GatewayApiOptions, startGatewayApi } from '../fakes/gateway-api.ts'
 import { type GithubOidc, startGithubOidc } from '../fakes/github-oidc.ts'
 import { type Job, type StepResult, startJob } from '../fakes/runner.ts'
@@ -303,27 +304,5 @@ function session(): SessionView {
 }
 
 function approval(): ApprovalView {
-  return {
-    id: 'apr_1',
-    state: 'used',
-    connection: 'orders-db',
-    identity: 'deploy (idn_1)',
-    operations: [{ action: 'drop', resource: 'public.legacy' }],
-    statement: 'DROP TABLE legacy',
-    requested_at: '2026-01-01T00:00:00.000Z',
-    expires_at: '2026-01-01T00:30:00.000Z',
-    by: ['dba'],
-    rule: 'deploy/orders-db approve[0]',
-    url: 'https://hoop.example/approvals/apr_1',
-    answers: [
-      {
-        person: 'alice',
-        group: 'dba',
-        gate: 'console',
-        answer: 'approve',
-        reason: 'empty since 2024',
-        at: '',
-      },
-    ],
-  }
+  return approvalView({ state: 'used', answers: [approvedBy('alice', 'empty since 2024')] })
 }

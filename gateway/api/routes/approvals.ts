@@ -71,8 +71,9 @@ export const approvalRoutes: Routes = (app, parts) => {
           )
         }
         const id = idOf(request.params)
-        const { reason } = answerBody.parse(request.body)
-        const outcome = await approvals.answer(id, { person: 'operator', gate: 'console', answer, reason })
+        const { reason, break_glass: breakGlass } = answerBody.parse(request.body)
+        const given = { person: 'operator', gate: 'console', answer, reason, breakGlass }
+        const outcome = await approvals.answer(id, given)
         const view = await approvals.show(id)
         if (view === null) throw notYours('approval')
         if (outcome.kind !== 'late') return view

@@ -111,8 +111,9 @@ export async function openHouse(
     expiresAt: Date.now() + 3_600_000,
     ended: ended.signal,
   })
+  const compiled = compilePolicy(config)
   const house: House = {
-    gate: new Gate(compilePolicy(config), key),
+    gate: new Gate(() => compiled, key),
     identities: {
       identify: (proof) => {
         if (proof.kind === 'certificate') {

@@ -1,0 +1,61 @@
+import { Refused } from '../core/errors.ts'
+import type { Origin } from '../core/identity.ts'
+import type { Config } from '../policy/schema.ts'
+import type { Account } from './approval.ts'
+
+/** Whose an account is by `people:` in hoop.yaml, or null when it is nobody's. */
+export function personOf(account: Account, config: Config): string | null {
+  for (const [name, person] of Object.entries(config.people)) {
+    const own = person[account.kind]
+    if (own === undefined) continue
+    const same =
+      account.kind === 'email'
+        ? String(own).toLowerCase() === account.id.toLowerCase()
+        : String(own) === String(account.id)
+    if (same) return name
+  }
+  return null
+}
+
+/** True when a person is who set off the job that asks, by its claims or as one of `starters`: what one started, another has to approve. */
+export function isRequester(
+  person: string,
+  origin: Origin,
+  starters: readonly Account[],
+  config: Config,
+): boolean {
+  const known = Object.hasOwn(config.people, person) ? config.people[person] : undefined
+  if (known === undefined) return false
+  const { claims, platform } = origin
+  const same = (mine: string | number | undefined, ...theirs: (string | undefined)[]): boolean =>
+    mine !== undefined && theirs.some((their) => their?.toLowerCase() === String(mine).toLowerCase())
+  return (
+    (platform === 'github' && same(known.github, claims['actor_id'])) ||
+    (platform === 'gitlab' && same(known.gitlab, claims['user_id'])) ||
+    same(known.email, claims['user_email'], claims['email']) ||
+    starters.some((account) => personOf(account, config) === person)
+  )
+}
+
+/**
+ * The accounts that set off a job beyond those that its claims name. A GitHub token names the actor of the first attempt
+ * only: who ran a later attempt has to be asked of GitHub, and where that cannot be done nobody can be told apart from them.
+ */
+export async function startersByClaims({ platform, claims }: Origin): Promise<readonly Account[]> {
+  const attempt = claims['run_attempt']
+  if (platform !== 'github' || attempt === undefined || attempt === '1') return []
+  throw new Refused(
+    'denied',
+    `the job is attempt ${attempt} of its run, and this gateway has no GitHub App with which to ask who started that`,
+    'start a new run instead, or give the issuer an `app` in hoop.yaml',
+  )
+}
+
+/** An answer of somebody who is in nobody's entry. */
+export function nobodys(account: Account): Refused {
+  return new Refused(
+    'denied',
+    `the ${account.kind} account ${JSON.stringify(account.id)} is nobody's in \`people\` of hoop.yaml`,
+    'have a member of the group answer it, or add the account to `people`',
+  )
+}
