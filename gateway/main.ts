@@ -30,8 +30,10 @@ import { createHttp } from './protocols/http/index.ts'
 import { createPostgres } from './protocols/postgres/index.ts'
 import { createSsh, knownHostsKey } from './protocols/ssh/index.ts'
 import type { Recordings } from './recording/event.ts'
+import { markFile } from './recording/mark.ts'
 import { openRecordings } from './recording/recordings.ts'
 import { createAnalyzer } from './sql/create-analyzer.ts'
+import { ledgerHeadRow } from './store/ledger-head.ts'
 import { openStore } from './store/open.ts'
 import { openSessionLog } from './store/sessions.ts'
 
@@ -56,6 +58,8 @@ export async function startGateway(options: {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Of the product, for the ledger. */
   readonly version: string
+  /** The head of the ledger whose loss the operator accepts. */
+  readonly acceptLedgerLoss?: string | undefined
   readonly log: Logger
 }): Promise<RunningGateway> {
   const { log } = options
@@ -72,6 +76,8 @@ export async function startGateway(options: {
       sign: (bytes) => sign(null, bytes, privateKey),
       publicJwk: publicKey.export({ format: 'jwk' }),
     },
+    places: [markFile(join(data, 'ledger.head')), ledgerHeadRow(store, kid)],
+    acceptLoss: options.acceptLedgerLoss,
     log,
   })
   const detectors = createDetectors({ default: config.detectors.default, literals: secretsOf(config) })
@@ -195,6 +201,7 @@ export async function startGateway(options: {
 export async function runGateway(options: {
   readonly config: string
   readonly version: string
+  readonly acceptLedgerLoss?: string | undefined
 }): Promise<void> {
   const log = pino({ name: 'hoop-access', level: process.env.HOOP_LOG_LEVEL ?? 'info' }, pino.destination(2))
   const gateway = await startGateway({ ...options, env: process.env, log })

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Command } from 'commander'
 import { wrongUsage } from '../../client/error.ts'
 import type { Report } from '../../gateway/recording/verify.ts'
@@ -47,6 +47,10 @@ async function verifyRecordings(target: string | undefined, options: Options): P
   const counts = `${recordings} recordings${also}, ${records} records, ${signatures} signatures, ${statements} identity statements`
   print(`${report.ok ? '✓ whole' : '✗ not whole'}: ${counts}`)
   if (report.ledger !== null) print(`  ledger head ${report.ledger.head}`)
+  if (report.ledger !== null && report.kept === null) {
+    print('  compared with no head kept elsewhere: a ledger cut back with all sessions since would not show')
+    print('  (on the gateway’s machine: --config; elsewhere: --head, from an earlier verification)')
+  }
   if (report.keys === 'directory') {
     print(
       '  checked with the keys beside the recordings: whoever wrote those could have written these (--jwks, --config)',
@@ -60,7 +64,8 @@ async function verifyLocal(target: string | undefined, options: Options): Promis
   const path = target ?? (data === undefined ? undefined : join(data, 'recordings'))
   if (path === undefined) throw wrongUsage('nothing was named', 'give a path, a URL, or --config hoop.yaml')
   const own = data === undefined ? undefined : await ownKeySet(data)
-  return verifyAt(path, options.jwks === undefined ? own : await readKeyFile(options.jwks), options.head)
+  const keys = options.jwks === undefined ? own : await readKeyFile(options.jwks)
+  return verifyAt(path, keys, { head: options.head, data: data ?? dirname(path) })
 }
 
 /** Fetches recordings and checks them here, by keys that the gateway names over verified TLS, or those kept from before. */
@@ -73,21 +78,35 @@ async function verifyRemote(url: URL, options: Options): Promise<Report> {
         ? readKeySet(await operator.get('/.well-known/jwks.json'))
         : await readKeyFile(options.jwks)
     const session = sessionIn(url)
-    if (session !== null)
-      return await verifyAt(await downloadRecording(operator, folder, session), keys, options.head)
-    await downloadRecordings(operator, folder)
-    return await verifyAt(folder, keys, options.head)
+    if (session !== null) return await verifyAt(await downloadRecording(operator, folder, session), keys, {})
+    const head = await downloadRecordings(operator, folder)
+    return await verifyAt(folder, keys, { head: options.head ?? head })
   } finally {
     operator.close()
     await rm(folder, { recursive: true, force: true })
   }
 }
 
-async function verifyAt(path: string, keys: KeySet | undefined, head: string | undefined): Promise<Report> {
-  const { verify } = await import('../../gateway/recording/verify.ts')
+async function verifyAt(
+  path: string,
+  keys: KeySet | undefined,
+  { head, data }: { head?: string | undefined; data?: string },
+): Promise<Report> {
+  const [{ verify }, { markFile }, { readLedgerHead }] = await Promise.all([
+    import('../../gateway/recording/verify.ts'),
+    import('../../gateway/recording/mark.ts'),
+    import('../../gateway/store/ledger-head.ts'),
+  ])
+  const kids = (keys?.recording ?? []).map(({ kid }) => String(kid))
   return verify(path, {
     ...(keys === undefined || keys.recording.length === 0 ? {} : { publicKey: keys.recording }),
     ...(keys === undefined || keys.token.length === 0 ? {} : { tokenKeys: keys.token }),
     ...(head === undefined ? {} : { ledgerHead: head }),
+    ...(data !== undefined && {
+      places: [
+        markFile(join(data, 'ledger.head')),
+        ...kids.map((kid) => readLedgerHead(join(data, 'hoop.db'), kid)),
+      ],
+    }),
   })
 }

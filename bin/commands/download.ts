@@ -20,9 +20,9 @@ export async function downloadRecording(operator: Operator, folder: string, id: 
 
 /**
  * Fetches the ledger and the recordings that it names, laid out as the gateway keeps them. The ledger comes first: a
- * recording may then only be ahead of it, never behind.
+ * recording may then only be ahead of it, never behind. Gives the head that the gateway says its ledger holds.
  */
-export async function downloadRecordings(operator: Operator, folder: string): Promise<void> {
+export async function downloadRecordings(operator: Operator, folder: string): Promise<string | undefined> {
   const ledger = await operator.fetch('/api/v1/audit/ledger')
   await writeFile(join(folder, 'ledger.jsonl'), ledger.body, { mode: 0o600 })
   const named = new Set(ledger.body.toString('utf8').match(/ses_[a-z2-7]{26}/g))
@@ -32,6 +32,8 @@ export async function downloadRecordings(operator: Operator, folder: string): Pr
     await mkdir(day, { recursive: true, mode: 0o700 })
     await downloadRecording(operator, day, id)
   }
+  const head = ledger.headers['hoop-ledger-head']
+  return typeof head === 'string' ? head : undefined
 }
 
 async function* listAll(operator: Operator): AsyncGenerator<SessionView> {

@@ -7,9 +7,13 @@ export function addGateway(program: Command): void {
     .command('gateway')
     .description('run the gateway')
     .option('--config <file>', 'its configuration', 'hoop.yaml')
-    .action(async ({ config }: { config: string }) => {
+    .option(
+      '--accept-ledger-loss <head>',
+      'go on though the ledger no longer holds this head, as the message that refuses to start names it',
+    )
+    .action(async ({ config, acceptLedgerLoss }: { config: string; acceptLedgerLoss?: string }) => {
       // Only here: the client's commands must start fast, and need none of it.
       const { runGateway } = await import('../../gateway/main.ts')
-      await runGateway({ config, version })
+      await runGateway({ config, version, acceptLedgerLoss })
     })
 }

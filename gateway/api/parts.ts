@@ -31,7 +31,7 @@ export interface ApiOptions {
   readonly approvals: LiveApprovals
   readonly store: Store
   readonly keys: Pick<Keys, 'jwks' | 'caPem' | 'operatorToken'>
-  readonly recordings: Pick<Recordings, 'note'>
+  readonly recordings: Pick<Recordings, 'note' | 'head'>
   /** The gateway's own SSH host key, as in known_hosts. */
   readonly sshHostKey?: string
   /** The folder of the recordings. */

@@ -106,6 +106,11 @@ export class Chain {
     return this.#blocks - this.#signedBlocks
   }
 
+  /** Length of the signature's line that ends what `take` gives; 0 when it ends with a seal. */
+  get signatureLength(): number {
+    return this.#signature
+  }
+
   /** Bytes that wait for a seal. */
   get size(): number {
     return this.#pending === 0 ? 0 : this.#end - this.#taken

@@ -183,9 +183,14 @@ export type LedgerEvent =
     }
   /** How many refusals of the last second were not noted one by one. */
   | { readonly kind: 'refusals-counted'; readonly count: number }
+  /** The sessions that are open, now and then, so that a start need not read what came before. */
+  | {
+      readonly kind: 'open-sessions'
+      readonly sessions: readonly { readonly session: string; readonly at: number }[]
+    }
   /** Bytes without a seal at the ledger's end, moved aside at a start. */
   | { readonly kind: 'ledger-recovered'; readonly lost: number }
-  /** First in a ledger that follows a damaged one: which, its size and SHA-256 as found, and what was wrong with it. */
+  /** First in a ledger that follows one that was damaged or cut back: which, its size and SHA-256 as found, and what was wrong with it. */
   | {
       readonly kind: 'segment'
       readonly follows: string
@@ -200,6 +205,8 @@ export interface Recordings {
   open(start: Extract<RecordEvent, { kind: 'start' }>): Promise<Recorder>
   /** Adds to the ledger; with the kernel when this returns, on disk within 50 ms. Refusals are limited to 50 a second, the rest counted into the next. */
   note(event: LedgerEvent): void
+  /** The ledger's head now, hex: what comes after it stands on it. */
+  readonly head: string
   /** Flushes and signs the ledger and closes it. */
   close(why: string): Promise<void>
 }

@@ -73,9 +73,9 @@ export function ledgerChain(file: string): string {
   return file.slice(0, -'.jsonl'.length)
 }
 
-/** The name of the file that follows a ledger's. */
-export function nextLedger(file: string): string {
-  return `ledger-${String(segmentOf(file) + 1).padStart(3, '0')}.jsonl`
+/** The name of the file that follows these ledgers. */
+export function nextLedger(files: readonly string[]): string {
+  return `ledger-${String(Math.max(...files.map(segmentOf)) + 1).padStart(3, '0')}.jsonl`
 }
 
 function segmentOf(file: string): number {

@@ -2,49 +2,92 @@ import { GatewayError } from '../core/errors.ts'
 import { Chain, type ChainKeys, type ChainState } from './chain.ts'
 import type { AppendFile } from './disk.ts'
 import type { LedgerEvent } from './event.ts'
+import { emptyMark, type Mark, type Position } from './mark.ts'
 
 const refusalsPerSecond = 50
 /** What comes from clients and stands in refusals is cut to this many characters. */
 const longestText = 512
 const signEveryBlocks = 64
+/** A start reads the ledger from the last list of open sessions on: about this many bytes. */
+const listEvery = 4 << 20
 
 /** The gateway's own chain: each note is a block of its own, with the kernel when `note` returns. */
 export class Ledger {
   readonly #file: AppendFile
   readonly #chain: Chain
+  readonly #listEvery: number
+  /** Sessions that started and have not ended, and when they started. */
+  readonly #open = new Map<string, number>()
   #length: number
+  /** Behind the last seal in the file. */
+  #sealed: Position
+  /** Before the last list of open sessions. */
+  #from: Position
   #second = 0
   #refusals = 0
   #unnoted = 0
   /** A block is sealed and could not be written: it comes first when there is room again. */
   #waiting = false
 
-  /** `from` as `Chain` takes it: where the file ends. */
+  /** `from` as `Chain` takes it: where the file ends; `read` is from where on it was read. */
   constructor(
     name: string,
     file: AppendFile,
     keys: ChainKeys,
-    from?: { state: ChainState; tail: Uint8Array },
+    options: {
+      from?: { state: ChainState; tail: Uint8Array }
+      read?: Position
+      listEvery?: number | undefined
+    } = {},
   ) {
+    const { from, read, listEvery: every = listEvery } = options
     this.#file = file
     this.#chain = new Chain(name, keys, from)
+    this.#listEvery = every
     this.#length = file.size
+    const start = emptyMark(name).at
+    this.#from = read ?? start
+    const tail = from?.tail.length ?? 0
+    this.#sealed =
+      from === undefined
+        ? start
+        : {
+            ...from.state,
+            signatures: from.state.signatures - (tail > 0 ? 1 : 0),
+            bytes: this.#length - tail,
+          }
   }
 
   get state(): ChainState {
     return this.#chain.state
   }
 
+  /** What is in the file. Only what was synced before may be kept as a mark. */
+  get mark(): Mark {
+    return { ledger: this.#chain.name, at: this.#sealed, from: this.#from }
+  }
+
   note(event: LedgerEvent): void {
     this.#ready()
-    if (event.kind === 'refused') this.#noteRefusal(event)
-    else this.#append(event)
+    if (event.kind === 'refused') return this.#noteRefusal(event)
+    this.#append(event)
+    if (event.kind === 'session-start') this.#open.set(event.session, Date.now())
+    else if (event.kind === 'session-end' || event.kind === 'session-recovered')
+      this.#open.delete(event.session)
   }
 
   /** Signs what is new, and says how many refusals were only counted. Call it every second or so. */
   tick(): void {
     this.#ready()
     if (this.#unnoted > 0 && Math.floor(Date.now() / 1000) !== this.#second) this.#noteUnnoted()
+    if (this.#length - this.#from.bytes > this.#listEvery) {
+      const from = this.#sealed
+      this.#append({
+        kind: 'open-sessions',
+        sessions: Array.from(this.#open, ([session, at]) => ({ session, at })),
+      })
+      this.#from = from
+    }
     if (this.#chain.unsigned > 0) this.#write(true)
   }
 
@@ -121,6 +164,14 @@ export class Ledger {
     const bytes = this.#chain.take()
     this.#file.write(bytes)
     this.#length += bytes.length
+    const { signatureLength, state } = this.#chain
+    if (state.blocks > this.#sealed.blocks) {
+      this.#sealed = {
+        ...state,
+        signatures: state.signatures - (signatureLength > 0 ? 1 : 0),
+        bytes: this.#length - signatureLength,
+      }
+    }
     this.#chain.taken()
     this.#waiting = false
   }

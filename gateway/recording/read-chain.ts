@@ -1,6 +1,7 @@
 import { createHash, type KeyObject, verify } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import { type ChainState, originOf, sealLine, type Signature, signatureLine, signedText } from './chain.ts'
+import type { Position } from './mark.ts'
 
 /** The first bad record of a file. Lines count from 1, bytes from 0; `seq` is null where no record is concerned. */
 export interface Fault {
@@ -55,14 +56,16 @@ interface Line {
 /**
  * Reads a chain and checks every byte of it: events come out only when the seal of their block holds.
  * `name` is the session's (or the ledger's); null takes it from the first event. Memory is bounded by one block.
+ * With `from`, what comes before that position is taken for granted.
  */
 export async function* readChain(
   path: string,
   name: string | null,
   keys: KeyFinder,
+  from?: Position,
 ): AsyncGenerator<ChainPart> {
-  const reader = new ChainReader(path, name, keys)
-  for await (const line of readLines(path)) {
+  const reader = new ChainReader(path, name, keys, from)
+  for await (const line of readLines(path, from)) {
     const part = reader.read(line)
     if (part !== null) yield part
     if (part?.kind === 'fault') return
@@ -83,11 +86,12 @@ class ChainReader {
   /** True when the line before was a signature's: a second one says nothing new and is not ours. */
   #signed = false
 
-  constructor(path: string, name: string | null, keys: KeyFinder) {
+  constructor(path: string, name: string | null, keys: KeyFinder, from?: Position) {
     this.#path = path
     this.#name = name
     this.#keys = keys
-    if (name !== null) this.#begin(name)
+    if (from !== undefined) this.#beginAt(from)
+    else if (name !== null) this.#begin(name)
   }
 
   read(line: Line): ChainPart | null {
@@ -118,8 +122,12 @@ class ChainReader {
 
   #begin(name: string): void {
     this.#name = name
-    this.#state = { head: originOf(name), blocks: 0, records: 0, signatures: 0 }
-    this.#hash.update(Buffer.from(this.#state.head, 'hex'))
+    this.#beginAt({ head: originOf(name), blocks: 0, records: 0, signatures: 0 })
+  }
+
+  #beginAt({ head, blocks, records, signatures }: ChainState): void {
+    this.#state = { head, blocks, records, signatures }
+    this.#hash.update(Buffer.from(head, 'hex'))
   }
 
   get #at(): ChainState {
@@ -215,29 +223,32 @@ function parse(bytes: Buffer): Record<string, unknown> | null {
   }
 }
 
-async function* readLines(path: string): AsyncGenerator<Line> {
+async function* readLines(path: string, from: Position | undefined): AsyncGenerator<Line> {
   const file = await open(path, 'r')
   try {
     const chunk = Buffer.allocUnsafe(1 << 16)
     let rest: Buffer[] = []
     let held = 0
-    let number = 1
-    let offset = 0
+    // Every record, seal and signature is a line.
+    let number = from === undefined ? 1 : from.records + from.blocks + from.signatures + 1
+    let offset = from?.bytes ?? 0
+    let at = offset
     for (;;) {
-      const { bytesRead } = await file.read(chunk, 0, chunk.length)
+      const { bytesRead } = await file.read(chunk, 0, chunk.length, at)
       if (bytesRead === 0) break
-      let from = 0
-      for (let to = chunk.indexOf(10); to >= 0 && to < bytesRead; to = chunk.indexOf(10, from)) {
-        const bytes = Buffer.concat([...rest, chunk.subarray(from, to)])
+      at += bytesRead
+      let start = 0
+      for (let to = chunk.indexOf(10); to >= 0 && to < bytesRead; to = chunk.indexOf(10, start)) {
+        const bytes = Buffer.concat([...rest, chunk.subarray(start, to)])
         yield { bytes, whole: true, number, offset }
         offset += bytes.length + 1
         number++
         rest = []
         held = 0
-        from = to + 1
+        start = to + 1
       }
-      rest.push(Buffer.from(chunk.subarray(from, bytesRead)))
-      held += bytesRead - from
+      rest.push(Buffer.from(chunk.subarray(start, bytesRead)))
+      held += bytesRead - start
       if (held >= longestLine) break
     }
     if (held > 0) yield { bytes: Buffer.concat(rest), whole: false, number, offset }

@@ -6,6 +6,7 @@ import { AppendFile, syncFolder } from './disk.ts'
 import type { LedgerEvent, RecordEvent, Recorder, Recordings } from './event.ts'
 import { keepKey, makePrivateFolder, sessionPath } from './files.ts'
 import type { Ledger } from './ledger.ts'
+import { type MarkPlace, Marks } from './mark.ts'
 import { openLedger } from './open-ledger.ts'
 import { SessionRecorder } from './recorder.ts'
 
@@ -19,24 +20,34 @@ export interface RecordingsOptions {
   /** The key that signs (Ed25519), its name, and its public half, which is kept with the recordings. */
   readonly keys: ChainKeys & { readonly publicJwk: JsonWebKey }
   readonly log: Pick<Logger, 'info' | 'warn' | 'error'>
+  /** Where the ledger's head is kept, apart from the folder. */
+  readonly places: readonly MarkPlace[]
+  /** The head whose loss the operator accepts, or `unknown` where none was kept. */
+  readonly acceptLoss?: string | undefined
+  /** Bytes of the ledger between two lists of open sessions; 4 MiB when absent. */
+  readonly listEvery?: number
 }
 
 /**
  * Opens a folder of recordings: closes what a gateway that died left open, and goes on with its ledger.
- * Throws `GatewayError` `recording_failed` when the ledger is not what was written.
+ * Throws `GatewayError` `recording_failed` when the ledger is not what was written, or not all of it.
  */
-export async function openRecordings({ dir, keys, log }: RecordingsOptions): Promise<Recordings> {
+export async function openRecordings(options: RecordingsOptions): Promise<Recordings> {
+  const { dir, keys, log, places } = options
   makePrivateFolder(dir)
   await keepKey(dir, { ...keys.publicJwk, kid: keys.kid })
-  const ledger = await openLedger({ dir, keys, log })
+  const marks = new Marks(keys, places)
+  const ledger = await openLedger({ ...options, marks })
   await syncFolder(dir)
-  return new DiskRecordings(dir, keys, ledger, log)
+  await marks.keep(ledger.mark)
+  return new DiskRecordings(dir, keys, ledger, marks, log)
 }
 
 class DiskRecordings implements Recordings {
   readonly #dir: string
   readonly #keys: ChainKeys
   readonly #ledger: Ledger
+  readonly #marks: Marks
   readonly #log: RecordingsOptions['log']
   /** Sessions being recorded, with the number of blocks at their last checkpoint. */
   readonly #live = new Map<SessionRecorder, number>()
@@ -44,9 +55,13 @@ class DiskRecordings implements Recordings {
   #ticks = 0
   #closing: Promise<void> | null = null
   #failed = false
+  /** How far the ledger was when its head was last kept. */
+  #marked: number
 
-  constructor(dir: string, keys: ChainKeys, ledger: Ledger, log: RecordingsOptions['log']) {
+  constructor(dir: string, keys: ChainKeys, ledger: Ledger, marks: Marks, log: RecordingsOptions['log']) {
     this.#dir = dir
+    this.#marks = marks
+    this.#marked = ledger.mark.at.bytes
     this.#keys = keys
     this.#ledger = ledger
     this.#log = log
@@ -64,13 +79,13 @@ class DiskRecordings implements Recordings {
         this.#live.delete(recorder)
         const { head, blocks } = state
         this.note({ kind: 'session-end', session, head, blocks, why })
-        await this.#ledger.sync()
+        await this.#keepHead()
       })
       recorder.record(start)
       recorder.sign()
       await Promise.all([recorder.sync(), syncFolder(folder), syncFolder(this.#dir)])
       this.note({ kind: 'session-start', session, head: recorder.state.head })
-      await this.#ledger.sync()
+      await this.#keepHead()
       this.#live.set(recorder, recorder.state.blocks)
       return recorder
     } catch (error) {
@@ -83,6 +98,10 @@ class DiskRecordings implements Recordings {
     }
   }
 
+  get head(): string {
+    return this.#ledger.mark.at.head
+  }
+
   note(event: LedgerEvent): void {
     this.#ledger.note(event)
   }
@@ -90,6 +109,14 @@ class DiskRecordings implements Recordings {
   close(why: string): Promise<void> {
     this.#closing ??= this.#close(why)
     return this.#closing
+  }
+
+  /** From here on nothing of what the ledger holds can be cut off unseen. */
+  async #keepHead(): Promise<void> {
+    const { mark } = this.#ledger
+    await this.#ledger.sync()
+    await this.#marks.keep(mark)
+    this.#marked = mark.at.bytes
   }
 
   async #close(why: string): Promise<void> {
@@ -100,6 +127,7 @@ class DiskRecordings implements Recordings {
     } finally {
       await this.#ledger.close()
     }
+    await this.#marks.keep(this.#ledger.mark)
     const { head, blocks } = this.#ledger.state
     // Whoever keeps this line elsewhere can tell a ledger that was cut back from a whole one.
     this.#log.info({ head, blocks }, 'ledger closed')
@@ -110,14 +138,26 @@ class DiskRecordings implements Recordings {
     try {
       if (this.#ticks % checkpointEvery === 0) this.#checkpoint()
       this.#ledger.tick()
-      if (this.#failed) this.#log.info({}, 'the ledger can be written again')
-      this.#failed = false
     } catch (error) {
-      // Whoever writes next gets the same error; saying it once a second would only fill the log.
-      if (!this.#failed)
-        this.#log.error({ err: error }, 'the ledger cannot be written: nothing is let through any more')
-      this.#failed = true
+      return this.#fail(error)
     }
+    if (this.#ledger.mark.at.bytes === this.#marked) return this.#mended()
+    this.#keepHead().then(
+      () => this.#mended(),
+      (error: unknown) => this.#fail(error),
+    )
+  }
+
+  #mended(): void {
+    if (this.#failed) this.#log.info({}, 'the ledger can be written again')
+    this.#failed = false
+  }
+
+  /** Whoever writes next gets the same error; saying it once a second would only fill the log. */
+  #fail(error: unknown): void {
+    if (!this.#failed)
+      this.#log.error({ err: error }, 'the ledger cannot be written: nothing is let through any more')
+    this.#failed = true
   }
 
   #checkpoint(): void {

@@ -3,8 +3,11 @@ import { stat } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.ts'
+import type { ChainState } from './chain.ts'
 import { findRecording, ledgerChain, listDays, listLedgers, listSessions } from './files.ts'
+import { emptyMark, type Mark, type MarkPlace, readMark } from './mark.ts'
 import { type Fault, type KeyFinder, type ReadEvent, readChain } from './read-chain.ts'
+import { cutBack, differs } from './recovery.ts'
 import { StatementChecker } from './statements.ts'
 import { trustKeys } from './trust.ts'
 import { Witness } from './witness.ts'
@@ -16,6 +19,8 @@ export interface VerifyOptions {
   readonly tokenKeys?: readonly JsonWebKey[]
   /** A head of the ledger (hex) that was kept elsewhere: it must come up in the ledger, or the ledger was cut back. */
   readonly ledgerHead?: string
+  /** Where the gateway keeps the ledger's head apart from the recordings: the ledger must hold it. */
+  readonly places?: readonly Pick<MarkPlace, 'name' | 'read'>[]
 }
 
 export interface Report {
@@ -35,6 +40,8 @@ export interface Report {
   readonly keys: 'given' | 'directory'
   /** The ledger's head, to compare with one kept elsewhere; null when a single recording was checked. */
   readonly ledger: { readonly head: string; readonly blocks: number } | null
+  /** The head kept apart from the recordings that the ledger was compared with; null when there was none to compare. */
+  readonly kept: string | null
 }
 
 const mostFaults = 1000
@@ -72,14 +79,19 @@ class Verification {
   readonly #running: string[] = []
   /** The head to look for in the ledger, until it is found. */
   #wanted: string | null
+  readonly #places: readonly Pick<MarkPlace, 'name' | 'read'>[]
+  #mark: Mark | null = null
+  #kept: string | null
   #recordings = 0
   #records = 0
   #blocks = 0
   #signatures = 0
   #ledger: { head: string; blocks: number } | null = null
 
-  constructor(path: string, { publicKey, tokenKeys, ledgerHead }: VerifyOptions) {
+  constructor(path: string, { publicKey, tokenKeys, ledgerHead, places = [] }: VerifyOptions) {
     this.#wanted = ledgerHead ?? null
+    this.#kept = ledgerHead ?? null
+    this.#places = places
     const { find, given } = trustKeys(path, publicKey)
     this.#find = find
     this.#given = given
@@ -104,6 +116,7 @@ class Verification {
       running: this.#running,
       keys: this.#given ? 'given' : 'directory',
       ledger: this.#ledger,
+      kept: this.#ledger === null ? null : this.#kept,
     }
   }
 
@@ -140,22 +153,50 @@ class Verification {
   }
 
   async #ledgers(dir: string): Promise<Witness> {
+    // Read first: the ledger of a gateway at work may be ahead of it by then, never behind.
+    await this.#readMark()
     const witness = new Witness()
     const ledgers = await listLedgers(dir)
     if (ledgers[0] !== 'ledger.jsonl') this.#missing(join(dir, 'ledger.jsonl'), 'the ledger is missing')
+    const last = this.#mark === null ? undefined : `${this.#mark.ledger}.jsonl`
+    if (last !== undefined && last !== 'ledger.jsonl' && !ledgers.includes(last))
+      this.#missing(join(dir, last), 'this ledger is missing')
     for (const [index, file] of ledgers.entries()) {
       if (index > 0) witness.expectSegment(ledgers[index - 1] ?? '')
       await this.ledger(join(dir, file), witness)
       for (const why of await witness.checkSegment(dir)) this.#missing(join(dir, file), why)
+      if (witness.accepted !== null)
+        this.#missing(join(dir, file), `it follows a ledger whose loss was accepted: ${witness.accepted}`)
     }
     return witness
+  }
+
+  async #readMark(): Promise<void> {
+    try {
+      this.#mark = await readMark(this.#places, this.#find)
+      this.#kept = this.#mark?.at.head ?? this.#kept
+    } catch (error) {
+      if (!(error instanceof GatewayError)) throw error
+      this.#missing('ledger.head', error.message)
+    }
   }
 
   async ledger(path: string, witness: Witness): Promise<void> {
     let last: ReadEvent | null = null
     let signed = true
-    for await (const part of readChain(path, ledgerChain(basename(path)), this.#find)) {
+    const name = ledgerChain(basename(path))
+    const mark = this.#mark?.ledger === name ? this.#mark : null
+    let state: ChainState = emptyMark(name).at
+    let end = 0
+    for await (const part of readChain(path, name, this.#find)) {
       if (part.kind === 'fault') return this.#fault(part.fault)
+      const [first] = part.kind === 'block' ? part.events : []
+      const other = mark === null ? null : differs(mark, part.state)
+      if (other !== null && first !== undefined) {
+        const { line, offset, seq } = first
+        return this.#fault({ file: path, line, offset, seq, why: other })
+      }
+      ;({ state, end } = part)
       this.#ledger = { head: part.state.head, blocks: part.state.blocks }
       if (part.state.head === this.#wanted) this.#wanted = null
       signed = part.kind === 'signature'
@@ -171,7 +212,8 @@ class Verification {
         }
       }
     }
-    if (last === null) this.#missing(path, 'the ledger is empty')
+    if (mark !== null && state.blocks < mark.at.blocks) this.#fault(cutBack(path, mark, state, end))
+    else if (last === null) this.#missing(path, 'the ledger is empty')
     else if (!signed && last.event.kind === 'gateway-stop') {
       const { line, offset, seq } = last
       this.#fault({

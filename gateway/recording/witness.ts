@@ -26,6 +26,8 @@ export class Witness {
   readonly #sessions = new Map<string, Session>()
   #follows: string | null = null
   #segment: { file: string; bytes: unknown; sha256: unknown } | null = null
+  /** What was wrong with the ledger before the one that is read now, and the operator went on without. */
+  accepted: string | null = null
 
   session(session: string): Seen | null {
     return this.#sessions.get(session) ?? null
@@ -35,11 +37,13 @@ export class Witness {
   expectSegment(file: string): void {
     this.#follows = file
     this.#segment = null
+    this.accepted = null
   }
 
   /** What is wrong with an event, given those before it; null when nothing is. */
   see({ seq, event }: ReadEvent): string | null {
     const { kind, session, head, blocks } = event
+    if (kind === 'segment' && seq === 0 && event.fault !== 'none') this.accepted = String(event.fault)
     if (kind === 'segment' && seq === 0 && event.follows === this.#follows) {
       this.#segment = { file: String(event.follows), bytes: event.bytes, sha256: event.sha256 }
       return null

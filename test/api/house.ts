@@ -76,7 +76,7 @@ export async function makeApiHouse(): Promise<ApiHouse> {
     approvals,
     store: gateway.store,
     keys: gateway.keys,
-    recordings: { note: () => {} },
+    recordings: { note: () => {}, head: '0'.repeat(64) },
     recordingsFolder,
     sessions,
     metrics,

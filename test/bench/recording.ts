@@ -2,6 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { generateKeyPairSync, sign } from 'node:crypto'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { markFile } from '../../gateway/recording/mark.ts'
 import { openRecordings } from '../../gateway/recording/recordings.ts'
 import { verify } from '../../gateway/recording/verify.ts'
 
@@ -16,7 +17,7 @@ const keys = {
 }
 const log = { info: () => {}, warn: () => {}, error: () => {} }
 const dir = join(parent, 'recordings')
-const recordings = await openRecordings({ dir, keys, log })
+const recordings = await openRecordings({ dir, keys, log, places: [markFile(join(parent, 'ledger.head'))] })
 
 const recorder = await recordings.open({
   kind: 'start',

@@ -1,8 +1,9 @@
 import { generateKeyPairSync, sign } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { RecordEvent, Recordings } from '../../gateway/recording/event.ts'
+import { type MarkPlace, markFile } from '../../gateway/recording/mark.ts'
 import { openRecordings, type RecordingsOptions } from '../../gateway/recording/recordings.ts'
 
 const { privateKey, publicKey } = generateKeyPairSync('ed25519')
@@ -23,8 +24,11 @@ export function makeFolder(): { dir: string; remove: () => void } {
   return { dir: join(parent, 'recordings'), remove: () => rmSync(parent, { recursive: true, force: true }) }
 }
 
-export function open(dir: string): Promise<Recordings> {
-  return openRecordings({ dir, keys, log: quiet })
+/** Where a gateway of this folder keeps the head of its ledger. */
+export const placesOf = (dir: string): readonly MarkPlace[] => [markFile(join(dirname(dir), 'ledger.head'))]
+
+export function open(dir: string, options: Partial<RecordingsOptions> = {}): Promise<Recordings> {
+  return openRecordings({ dir, keys, log: quiet, places: placesOf(dir), ...options })
 }
 
 export function startOf(session: string): Extract<RecordEvent, { kind: 'start' }> {

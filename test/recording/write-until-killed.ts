@@ -1,6 +1,6 @@
 import { createPrivateKey, sign } from 'node:crypto'
 import { openRecordings } from '../../gateway/recording/recordings.ts'
-import { request, startOf } from './folder.ts'
+import { placesOf, request, startOf } from './folder.ts'
 
 // A gateway that records until it is killed: `node write-until-killed.ts DIR SESSION KEY.pem(base64) KID JWK`.
 
@@ -9,6 +9,7 @@ const key = createPrivateKey(Buffer.from(pem, 'base64').toString())
 const recordings = await openRecordings({
   dir,
   keys: { kid, publicJwk: JSON.parse(jwk), sign: (data) => sign(null, data, key) },
+  places: placesOf(dir),
   log: { info: () => {}, warn: () => {}, error: () => {} },
 })
 recordings.note({ kind: 'gateway-start', version: '1', policy: 'p1' })

@@ -19,8 +19,9 @@ export interface RunningGateway {
 export async function startGatewayProcess(
   config: string,
   env: Readonly<Record<string, string>> = {},
+  args: readonly string[] = [],
 ): Promise<RunningGateway> {
-  const child = spawn(process.execPath, [executable, 'gateway', '--config', config], {
+  const child = spawn(process.execPath, [executable, 'gateway', '--config', config, ...args], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })

@@ -10,6 +10,8 @@ import { limitOf, schemaOf, sessionId, sessionQuery, sessionView } from '../shap
 
 const byId = schemaOf(z.object({ id: sessionId }))
 const idOf = (params: unknown): string => z.object({ id: sessionId }).parse(params).id
+/** The head that the ledger in the answer holds. */
+const ledgerHeadHeader = 'hoop-ledger-head'
 const NDJSON = 'application/x-ndjson; charset=utf-8'
 
 /** What happened: sessions, their recordings, the ledger. */
@@ -76,6 +78,8 @@ export const sessionRoutes: Routes = (app, parts) => {
     { schema: { summary: "The gateway's own chain, oldest first", tags: ['audit'], produces: [NDJSON] } },
     async (request, reply) => {
       requireOperator(await parts.caller(request, reply))
+      // From memory, and before it is read: one that was cut back meanwhile does not hold it.
+      reply.header(ledgerHeadHeader, parts.recordings.head)
       const files = await listLedgers(parts.recordingsFolder)
       return reply.type(NDJSON).send(Readable.from(concatenate(parts.recordingsFolder, files)))
     },

@@ -159,6 +159,7 @@ export async function openHouse(
     },
     detectors,
     recordings: {
+      head: '',
       open: (start) => {
         events.push(start)
         let seq = 0
