@@ -141,7 +141,7 @@ export async function startGateway(options: {
   })
   const http = createHttp({ house, readSecret, problemOf })
   const api = await createApi({
-    dataPath: (request, response, identify) => http.take(request, response, identify),
+    dataPaths: [http],
     config,
     identities,
     approvals,

@@ -12,6 +12,8 @@ const violations = {
   'gateway/sql/violation.ts': '../api/server.ts',
   'gateway/protocols/postgres/violation.ts': '../ssh/index.ts',
   'gateway/protocols/http/violation.ts': '../../policy/load.ts',
+  'gateway/protocols/kubernetes/violation.ts': '../http/index.ts',
+  'gateway/http-relay/violation.ts': '../protocols/http/index.ts',
   'client/violation.ts': '../gateway/core/gate.ts',
   'actions/access/violation.ts': '../../gateway/core/gate.ts',
 } as const

@@ -44,14 +44,16 @@ export interface ApiOptions {
   readonly metrics?: Metrics
   /** What takes the webhooks of `/hooks/NAME`. */
   readonly hooks?: readonly Hook[]
-  /** Takes requests that go through to a connection; `identify` says who sends one, or rejects with `Refused`. */
-  readonly dataPath?: (
-    request: IncomingMessage,
-    response: ServerResponse,
-    identify: () => Promise<Identity>,
-  ) => void
+  /** Take requests that go through to a connection, by how their paths begin; `identify` says who sends one, or rejects with `Refused`. */
+  readonly dataPaths?: readonly DataPath[]
   /** Told of connections whose client proved who it is. */
   readonly settled?: (socket: FastifyRequest['socket']) => void
+}
+
+/** What takes the requests below `prefix`, such as `/http`. */
+export interface DataPath {
+  readonly prefix: string
+  take(request: IncomingMessage, response: ServerResponse, identify: () => Promise<Identity>): void
 }
 
 /** What routes share. */

@@ -104,9 +104,8 @@ async function build(
   const app = fastify({
     serverFactory: (handler) =>
       server.on('request', (request, response) => {
-        const { dataPath } = parts
-        if (dataPath !== undefined && request.url?.startsWith('/http/') === true)
-          return dataPath(request, response, () => identify(request))
+        const path = parts.dataPaths?.find(({ prefix }) => request.url?.startsWith(`${prefix}/`) === true)
+        if (path !== undefined) return path.take(request, response, () => identify(request))
         limitTime(request, server)
         handler(request, response)
       }),

@@ -1,4 +1,4 @@
-import { Refused } from '../../core/errors.ts'
+import { Refused } from '../core/errors.ts'
 
 /** Where a request leads, in canonical form: what is decided on is what is sent. */
 export interface Target {
@@ -12,17 +12,18 @@ export interface Target {
 const TARGET_CAP = 8192
 
 /**
- * Reads `/http/CONNECTION/PATH?QUERY`. Escapes of characters that need none (RFC 3986 §6.2.2.2 and the rest of pchar) are
+ * Reads `PREFIX/CONNECTION/PATH?QUERY`; `prefix` is `/http` or the like. Escapes of characters that need none (RFC 3986 §6.2.2.2 and the rest of pchar) are
  * undone and the others written in capitals; whatever two servers could read in two ways is refused. Throws `Refused`.
  */
-export function readTarget(text: string): Target {
+export function readTarget(text: string, prefix: string): Target {
   if (text.length > TARGET_CAP) throw refuse(`it is longer than ${TARGET_CAP} bytes`)
   if (!/^[\x21-\x7e]*$/.test(text)) throw refuse('it holds bytes that a URL may not hold')
   if (text.includes('#')) throw refuse('it holds a fragment')
-  const [, connection = '', rest = '', query = ''] =
-    /^\/http\/([\w.-]{1,64})(\/[^?]*)?(\?.*)?$/.exec(text) ?? []
+  const [, connection = '', rest = '', query = ''] = text.startsWith(`${prefix}/`)
+    ? (/^\/([\w.-]{1,64})(\/[^?]*)?(\?.*)?$/.exec(text.slice(prefix.length)) ?? [])
+    : []
   if (connection === '' || connection === '.' || connection === '..')
-    throw refuse('it does not begin with /http/CONNECTION/')
+    throw refuse(`it does not begin with ${prefix}/CONNECTION/`)
   return { connection, path: canonical(rest === '' ? '/' : rest), query }
 }
 
@@ -65,7 +66,7 @@ function refuse(what: string, options?: ErrorOptions): Refused {
   return new Refused(
     'invalid_request',
     `the request target cannot be read in one way only: ${what}`,
-    'send a path as RFC 3986 has it: /http/CONNECTION/PATH?QUERY',
+    'send a path as RFC 3986 has it, below the connection’s name: CONNECTION/PATH?QUERY',
     options,
   )
 }

@@ -2,11 +2,11 @@ import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { PassThrough } from 'node:stream'
-import { Refused } from '../../core/errors.ts'
-import type { Grant } from '../../core/gate.ts'
-import type { Identity } from '../../core/identity.ts'
-import type { AnswerTools, Answers, Conversation, Hello, Message, Session } from '../../core/protocol.ts'
-import type { Upstream, Upstreams } from './upstream.ts'
+import { Refused } from '../core/errors.ts'
+import type { Grant } from '../core/gate.ts'
+import type { Identity } from '../core/identity.ts'
+import type { AnswerTools, Answers, Conversation, Hello, Message, Session } from '../core/protocol.ts'
+import type { Upstream } from './upstream.ts'
 
 /** A session that takes requests. */
 export interface Ready {
@@ -16,6 +16,9 @@ export interface Ready {
   /** Aborted, with a `Refused`, when the session ends: with the client's connection, or before it. */
   readonly over: AbortSignal
 }
+
+/** The target of a grant. Throws `Refused`. */
+type UpstreamOf = (grant: Grant) => Upstream
 
 /** How long a held request stays open for the same request to come again. */
 const LINGER_MS = 600_000
@@ -27,15 +30,15 @@ export class HttpConversation implements Conversation {
   readonly linger = LINGER_MS
   /** Resolves when requests can be taken; rejects with `Refused` when the session did not come about. */
   readonly ready: Promise<Ready>
-  readonly #upstreams: Upstreams
+  readonly #upstreamOf: UpstreamOf
   readonly #settle: PromiseWithResolvers<Ready>
   readonly #over = new AbortController()
   #upstream: Upstream | null = null
   #tools: AnswerTools | null = null
 
-  constructor(request: IncomingMessage, connection: string, upstreams: Upstreams) {
+  constructor(request: IncomingMessage, connection: string, upstreamOf: UpstreamOf) {
     this.client = request.socket
-    this.#upstreams = upstreams
+    this.#upstreamOf = upstreamOf
     this.#settle = Promise.withResolvers<Ready>()
     this.ready = this.#settle.promise
     // Whoever asked may have left before it was known.
@@ -61,7 +64,7 @@ export class HttpConversation implements Conversation {
   }
 
   async dial(grant: Grant): Promise<PassThrough> {
-    this.#upstream = this.#upstreams.of(grant)
+    this.#upstream = this.#upstreamOf(grant)
     return new PassThrough()
   }
 
@@ -90,14 +93,14 @@ export class HttpConversation implements Conversation {
 export class Conversations {
   readonly #bySocket = new WeakMap<Socket, Map<string, HttpConversation>>()
   readonly #begin: (conversation: HttpConversation, identity: Identity) => void
-  readonly #upstreams: Upstreams
+  readonly #upstreamOf: UpstreamOf
 
   /** `begin` starts a session, and tells the conversation how it ends. */
   constructor(
-    upstreams: Upstreams,
+    upstreamOf: UpstreamOf,
     begin: (conversation: HttpConversation, identity: Identity) => Promise<void>,
   ) {
-    this.#upstreams = upstreams
+    this.#upstreamOf = upstreamOf
     this.#begin = (conversation, identity) => {
       const key = keyOf(identity, conversation.hello.connection)
       void begin(conversation, identity).finally(() => this.#bySocket.get(conversation.client)?.delete(key))
@@ -111,7 +114,7 @@ export class Conversations {
     const key = keyOf(identity, connection)
     let conversation = known.get(key)
     if (conversation === undefined) {
-      conversation = new HttpConversation(request, connection, this.#upstreams)
+      conversation = new HttpConversation(request, connection, this.#upstreamOf)
       known.set(key, conversation)
       this.#begin(conversation, identity)
     }

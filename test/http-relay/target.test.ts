@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { readTarget } from '../../../gateway/protocols/http/target.ts'
+import { readTarget } from '../../gateway/http-relay/target.ts'
 
 test.each([
   ['/http/api', '/', ''],
@@ -15,12 +15,12 @@ test.each([
   ['/http/api/100%25', '/100%25', ''],
   ['/http/api/a?p=../..%2f//%00', '/a', '?p=../..%2f//%00'],
 ])('%s is read as %s', (text, path, query) => {
-  expect(readTarget(text)).toEqual({ connection: 'api', path, query })
+  expect(readTarget(text, '/http')).toEqual({ connection: 'api', path, query })
 })
 
 test('what is sent is read as the same again', () => {
   for (const text of ['/a%20b', '/%c3%a9', '/%76', '/100%25', '/!$&*()']) {
-    const { path } = readTarget(`/http/api${text}`)
-    expect(readTarget(`/http/api${path}`).path).toBe(path)
+    const { path } = readTarget(`/http/api${text}`, '/http')
+    expect(readTarget(`/http/api${path}`, '/http').path).toBe(path)
   }
 })

@@ -1,4 +1,4 @@
-import { Refused } from '../../core/errors.ts'
+import { Refused } from '../core/errors.ts'
 
 /** Names and values, one after the other, as they stood. */
 type RawHeaders = readonly string[]

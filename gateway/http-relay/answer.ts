@@ -1,0 +1,148 @@
+import type { ServerResponse } from 'node:http'
+import type { Transform } from 'node:stream'
+import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib'
+import type { Dispatcher } from 'undici'
+import { GatewayError, Refused } from '../core/errors.ts'
+import type { Permit } from '../core/gate.ts'
+import type { Lane } from '../core/protocol.ts'
+import type { Ready } from './conversation.ts'
+import type { Filter, Reading } from './dialect.ts'
+import { headersToClient } from './headers.ts'
+import { upstreamFailure } from './upstream.ts'
+
+const decoders: Readonly<Record<string, () => Transform>> = {
+  gzip: createGunzip,
+  'x-gzip': createGunzip,
+  deflate: createInflate,
+  br: createBrotliDecompress,
+  zstd: createZstdDecompress,
+}
+
+/** Takes an answer from upstream, and gives it to the lane as it comes. */
+export class Answer implements Dispatcher.DispatchHandler {
+  readonly done: Promise<void>
+  lane: Lane | null = null
+  status: number | null = null
+  readonly #settle = Promise.withResolvers<void>()
+  readonly #response: ServerResponse
+  readonly #ready: Ready
+  readonly #reading: Reading
+  readonly #permit: Permit
+  #filter: Filter | null = null
+  #controller: Dispatcher.DispatchController | null = null
+  #decoder: Transform | null = null
+  #cut: unknown = null
+
+  constructor(parts: {
+    readonly response: ServerResponse
+    readonly ready: Ready
+    readonly reading: Reading
+    readonly permit: Permit
+  }) {
+    this.#response = parts.response
+    this.#ready = parts.ready
+    this.#reading = parts.reading
+    this.#permit = parts.permit
+    this.done = this.#settle.promise
+    this.done.catch(() => undefined)
+  }
+
+  cut(reason: unknown): void {
+    this.#cut ??= reason ?? new Refused('upstream_failed', 'it was broken off', 'send it again')
+    this.#decoder?.destroy()
+    this.#controller?.abort(this.#cut instanceof Error ? this.#cut : new Error('cut'))
+    this.#settle.reject(this.#cut)
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller
+    if (this.#cut !== null) this.cut(this.#cut)
+  }
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
+    // Interim answers (RFC 9110 §15.2) are between the gateway and its target.
+    if (status < 200) return
+    this.status = status
+    const { rawHeaders } = controller
+    const raw = Array.isArray(rawHeaders)
+      ? Array.from<string | Buffer, string>(rawHeaders, (one) =>
+          typeof one === 'string' ? one : one.toString('latin1'),
+        )
+      : []
+    try {
+      this.#decode(raw)
+      const type = valueOf(raw, 'content-type') ?? ''
+      this.#filter = this.#reading.filter?.(this.#permit, { status, type }) ?? null
+      this.#response.writeHead(
+        status,
+        headersToClient(raw, (bytes) => this.#ready.tools.redact(bytes)),
+      )
+      this.#response.flushHeaders()
+    } catch (error) {
+      this.cut(error)
+    }
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#decoder === null) return this.#give(chunk, controller)
+    if (this.#decoder.write(chunk)) return
+    controller.pause()
+    this.#decoder.once('drain', () => controller.resume())
+  }
+
+  onResponseEnd(): void {
+    if (this.#decoder === null) this.#finish()
+    else this.#decoder.end()
+  }
+
+  onResponseError(_: Dispatcher.DispatchController, error: Error): void {
+    this.#settle.reject(this.#cut ?? upstreamFailure(error))
+  }
+
+  /** What is compressed would pass unread. */
+  #decode(raw: readonly string[]): void {
+    const coding = (valueOf(raw, 'content-encoding') ?? 'identity').trim().toLowerCase()
+    const bodiless = this.#response.req.method === 'HEAD' || this.status === 204 || this.status === 304
+    if (coding === 'identity' || coding === '' || bodiless) return
+    const make = Object.hasOwn(decoders, coding) ? decoders[coding] : undefined
+    if (make === undefined)
+      throw new Refused(
+        'upstream_failed',
+        'the target compressed its answer in a way that the gateway does not read, though it was asked not to',
+        'have the target answer without content coding',
+      )
+    const decoder = make()
+    this.#decoder = decoder
+    decoder.on('data', (chunk: Buffer) => this.#give(chunk, decoder))
+    decoder.once('end', () => this.#finish())
+    decoder.once('error', (error) => this.cut(upstreamFailure(error)))
+  }
+
+  #finish(): void {
+    try {
+      const last = this.#filter?.end()
+      if (last !== undefined && last.byteLength > 0) this.lane?.reply(last)
+      this.#settle.resolve()
+    } catch (error) {
+      this.cut(error)
+    }
+  }
+
+  #give(chunk: Buffer, from: { pause(): unknown; resume(): unknown }): void {
+    const { lane } = this
+    try {
+      if (lane === null) throw new GatewayError('internal', 'an answer came before its lane')
+      const filtered = this.#filter === null ? chunk : this.#filter.push(chunk)
+      if (filtered.byteLength === 0 || lane.reply(filtered)) return
+      from.pause()
+      void lane.drained('client').then(() => from.resume())
+    } catch (error) {
+      this.cut(error)
+    }
+  }
+}
+
+function valueOf(raw: readonly string[], wanted: string): string | undefined {
+  const at = raw.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === wanted)
+  return at < 0 ? undefined : raw[at + 1]
+}

@@ -1,0 +1,79 @@
+import { isUtf8 } from 'node:buffer'
+import type { IncomingMessage } from 'node:http'
+import type { PassThrough } from 'node:stream'
+import { Refused } from '../core/errors.ts'
+import type { Permit } from '../core/gate.ts'
+import type { Request } from '../core/operation.ts'
+import type { Lane } from '../core/protocol.ts'
+
+/** What people can be asked about whole, in bytes. */
+export const HELD_CAP = 65_536
+/** How long a body may stand still. */
+const STILL_MS = 60_000
+/** What bodies read whole may take of memory at once, all together. */
+const ROOM = 268_435_456
+let taken = 0
+
+/** The body of a request, whole. Rejects with `Refused` `too_large` past `cap` bytes, `overloaded` when too many are read at once. */
+export async function readWhole(request: IncomingMessage, cap: number, why: string): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  let size = 0
+  try {
+    for await (const chunk of inTime(request)) {
+      size += chunk.byteLength
+      taken += chunk.byteLength
+      if (size > cap)
+        throw new Refused(
+          'too_large',
+          `${why}, and its body is larger than the ${cap} bytes that can be read for that`,
+          'send less at once',
+        )
+      if (taken > ROOM)
+        throw new Refused('overloaded', 'too many large bodies are being read', 'send it again in a moment')
+      chunks.push(chunk)
+    }
+    return Buffer.concat(chunks)
+  } finally {
+    taken -= size
+  }
+}
+
+/** The request with its body, which people are asked about and an approval is bound to: as text where it is text. */
+export function withBody(asked: Request, body: Buffer): Request {
+  if (body.byteLength === 0) return asked
+  return isUtf8(body)
+    ? { ...asked, text: `${asked.text}\n\n${body.toString()}` }
+    : { ...asked, parameters: [body] }
+}
+
+/** Sends a request's body upstream, as it comes or as it was read, no faster than the target takes it. */
+export async function sendBody(parts: {
+  readonly request: IncomingMessage
+  readonly whole: Buffer | null
+  readonly lane: Lane
+  readonly permit: Permit
+  readonly body: PassThrough
+}): Promise<void> {
+  const { request, whole, lane, permit, body } = parts
+  for await (const chunk of whole === null ? inTime(request) : [whole]) {
+    if (body.destroyed) return
+    if (!lane.forward(permit, chunk)) await lane.drained('upstream')
+  }
+  body.end()
+}
+
+/** A body's pieces; a client that stops in the middle is cut. */
+async function* inTime(request: IncomingMessage): AsyncGenerator<Buffer> {
+  const timer = setTimeout(
+    () => request.destroy(new Refused('timed_out', 'the body stopped coming', 'send it again')),
+    STILL_MS,
+  )
+  try {
+    for await (const chunk of request) {
+      timer.refresh()
+      if (Buffer.isBuffer(chunk)) yield chunk
+    }
+  } finally {
+    clearTimeout(timer)
+  }
+}

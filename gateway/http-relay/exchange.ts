@@ -1,0 +1,152 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { PassThrough } from 'node:stream'
+import type { Dispatcher } from 'undici'
+import { Refused } from '../core/errors.ts'
+import { Answer } from './answer.ts'
+import { HELD_CAP, readWhole, sendBody, withBody } from './body.ts'
+import type { Ready } from './conversation.ts'
+import type { Answered, Dialect, Reading } from './dialect.ts'
+import { bodyLength, headersUpstream } from './headers.ts'
+import type { Target } from './target.ts'
+
+/** What is kept of each body in the record, in bytes. */
+const KEPT = 65_536
+
+/** One request and its answer. Rejects with `Refused`; when the answer had begun, the client's connection is cut then. */
+export async function exchange(parts: {
+  readonly dialect: Dialect
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly target: Target
+  readonly ready: Ready
+  /** Aborted when the client has left, or the session is over. */
+  readonly signal: AbortSignal
+  /** Milliseconds for which the client waits for people. */
+  readonly patience: number
+}): Promise<void> {
+  const { request, response, target, ready, signal } = parts
+  const { session } = ready
+  const { reading, length, whole } = await understand(parts)
+  // A timer for each request that need not wait would be a timer too many.
+  const holds = session.holds(reading.request.meaning)
+  const waiting = holds ? AbortSignal.any([signal, AbortSignal.timeout(parts.patience)]) : signal
+  const permit = await session.decide(reading.request, waiting, () => undefined)
+  signal.throwIfAborted()
+  if (reading.answer !== undefined) return answerBySelf(response, reading.answer)
+  const answer = new Answer({ response, ready, reading, permit })
+  const body = new PassThrough()
+  // undici destroys it with the request, whose end is told by the answer.
+  body.on('error', () => undefined)
+  const lane = await session.lane(permit, {
+    name: 'request',
+    content: 'text',
+    kept: KEPT,
+    maskInput: true,
+    client: {
+      write: (_, bytes) => void response.write(bytes),
+      get full() {
+        return response.writableNeedDrain
+      },
+      drained: () => drained(response),
+    },
+    open: async () => {
+      ready.upstream.pool.dispatch(
+        {
+          // undici's types know no QUERY, which is a method like any other to it.
+          method: (request.method ?? '') as Dispatcher.HttpMethod,
+          path: `${ready.upstream.base}${target.path}${target.query}`,
+          headers: headersUpstream(
+            request.rawHeaders,
+            reading.headers === undefined
+              ? ready.upstream.headers
+              : new Map([...reading.headers, ...ready.upstream.headers]),
+            typeof length === 'number' && length > 0 ? length : null,
+          ),
+          body: length === 0 ? null : body,
+        },
+        answer,
+      )
+      return body
+    },
+  })
+  const cut = (): void => answer.cut(signal.reason)
+  try {
+    answer.lane = lane
+    signal.addEventListener('abort', cut, { once: true })
+    if (signal.aborted) cut()
+    const sending = length === 0 ? null : sendBody({ request, whole, lane, permit, body })
+    sending?.catch((error: unknown) => answer.cut(error))
+    await answer.done
+  } finally {
+    signal.removeEventListener('abort', cut)
+    body.destroy()
+    lane.end(answer.status)
+  }
+  response.end(() => {
+    // What is left of a body that upstream did not want is not waited for.
+    if (!request.complete) request.destroy()
+  })
+}
+
+/** Reads what a request asks for, with its body where that takes part in it. What cannot be read is on record as refused. */
+async function understand(parts: {
+  readonly dialect: Dialect
+  readonly request: IncomingMessage
+  readonly target: Target
+  readonly ready: Ready
+}): Promise<{ reading: Reading; length: number | 'chunked'; whole: Buffer | null }> {
+  const { dialect, request, target, ready } = parts
+  const { session } = ready
+  try {
+    const length = bodyLength(request.rawHeaders)
+    const reading = dialect.read(request, target, session)
+    if (length === 0) return { reading: reading.body?.read(Buffer.alloc(0)) ?? reading, length, whole: null }
+    if (reading.body !== undefined) {
+      const whole = await readWhole(request, reading.body.cap, 'what it asks for stands in its body')
+      const read = reading.body.read(whole)
+      return session.holds(read.request.meaning)
+        ? { reading: askable(read, whole), length, whole }
+        : { reading: read, length, whole }
+    }
+    if (!session.holds(reading.request.meaning)) return { reading, length, whole: null }
+    const whole = await readWhole(request, HELD_CAP, 'this needs an approval')
+    return { reading: askable(reading, whole), length, whole }
+  } catch (error) {
+    // The method is the client's word, and its path was read: nothing else is shown.
+    session.refuse(`${request.method} ${target.path}`, error instanceof Refused ? error.why : 'unreadable')
+    throw error
+  }
+}
+
+/** The reading with all that people are asked about in its request. */
+function askable(reading: Reading, body: Buffer): Reading {
+  if (body.byteLength > HELD_CAP)
+    throw new Refused(
+      'too_large',
+      `this needs an approval, and its body is larger than the ${HELD_CAP} bytes that can be asked about`,
+      'send less at once',
+    )
+  return { ...reading, request: withBody(reading.request, body) }
+}
+
+/** Writes an answer of the gateway's own. */
+export function answerBySelf(response: ServerResponse, { status, headers, body }: Answered): void {
+  const text = JSON.stringify(body)
+  response.writeHead(status, {
+    ...headers,
+    'content-length': Buffer.byteLength(text),
+    'cache-control': 'no-store',
+  })
+  response.end(text)
+}
+
+function drained(response: ServerResponse): Promise<void> {
+  if (response.destroyed || !response.writableNeedDrain) return Promise.resolve()
+  return new Promise((resolve) => {
+    const done = (): void => {
+      for (const name of ['drain', 'close']) response.off(name, done)
+      resolve()
+    }
+    for (const name of ['drain', 'close']) response.on(name, done)
+  })
+}

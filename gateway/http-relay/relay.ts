@@ -1,0 +1,119 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { Refused, asRefused } from '../core/errors.ts'
+import type { Identity } from '../core/identity.ts'
+import { type House, attend, noteRefusal } from '../core/serve.ts'
+import { Conversations } from './conversation.ts'
+import type { Dialect } from './dialect.ts'
+import { exchange } from './exchange.ts'
+import { readTarget } from './target.ts'
+
+/** The data path of one protocol over HTTP. */
+export interface Relay {
+  /** What the paths of its requests begin with, such as `/http`. */
+  readonly prefix: string
+  /** Takes one request; `identify` says who sends it, or rejects with `Refused`. Never throws. */
+  take(request: IncomingMessage, response: ServerResponse, identify: () => Promise<Identity>): void
+  close(): Promise<void>
+}
+
+const PATIENCE_MS = 240_000
+/** Requests that may wait on one connection at once. */
+const PIPELINED = 16
+
+/** Carries one protocol's requests: who asks, in which session, decided one by one, and answered in their order. */
+export function createRelay(
+  dialect: Dialect,
+  options: {
+    readonly house: House
+    /** Milliseconds for which a client waits for people before it is told to come again; 240 s when absent. */
+    readonly patience?: number | undefined
+  },
+): Relay {
+  const { house, patience = PATIENCE_MS } = options
+  const { name: protocol, prefix } = dialect
+  const conversations = new Conversations(
+    (grant) => dialect.upstreamOf(grant),
+    async (conversation, identity) => {
+      const { remoteAddress: address = null } = conversation.client
+      const known = { protocol, conversation, identity, address }
+      try {
+        await attend(known, house)
+      } catch (error) {
+        conversation.fail(noteRefusal(error, known, house))
+      }
+    },
+  )
+  /** Requests that wait on the same connection for the one before them. */
+  const turns = new WeakMap<object, { last: Promise<void>; count: number }>()
+
+  async function serveOne(
+    request: IncomingMessage,
+    response: ServerResponse,
+    identify: () => Promise<Identity>,
+  ): Promise<void> {
+    const left = new AbortController()
+    response.once('close', () => {
+      if (!response.writableFinished)
+        left.abort(new Refused('identity_ended', 'the client left', 'send it again'))
+    })
+    let begun = false
+    try {
+      const { target, ready } = await begin(request, identify)
+      begun = true
+      const signal = AbortSignal.any([left.signal, ready.over])
+      await exchange({ dialect, request, response, target, ready, signal, patience })
+    } catch (error) {
+      const refused = asRefused(error)
+      if (begun && refused.code === 'internal') house.log.error({ err: error, protocol }, 'a request failed')
+      answerRefusal(request, response, refused)
+    }
+  }
+
+  async function begin(request: IncomingMessage, identify: () => Promise<Identity>) {
+    const { remoteAddress: address = null } = request.socket
+    let identity: Identity | null = null
+    try {
+      identity = await identify()
+      const target = readTarget(request.url ?? '', prefix)
+      return { target, ready: await conversations.of(request, identity, target.connection) }
+    } catch (error) {
+      // A session that did not come about has noted why.
+      if (identity === null || (error instanceof Refused && error.code === 'invalid_request'))
+        throw noteRefusal(error, { protocol, address, identity }, house)
+      throw error
+    }
+  }
+
+  function answerRefusal(request: IncomingMessage, response: ServerResponse, refused: Refused): void {
+    if (response.headersSent) return void response.destroy()
+    const { status, headers, body } = dialect.refusal(refused)
+    const text = JSON.stringify(body)
+    // A body that was not read would be taken for the next request.
+    const last = !request.complete || house.sessions.draining || status === 401
+    response.writeHead(status, {
+      ...headers,
+      'content-length': Buffer.byteLength(text),
+      'cache-control': 'no-store',
+      ...(last && { connection: 'close' }),
+    })
+    response.end(text, () => {
+      if (!request.complete) request.destroy()
+    })
+  }
+
+  return {
+    prefix,
+    take(request, response, identify) {
+      // Writing to a client that has left is no fault of the process; that it left is told by `close`.
+      for (const stream of [request, response]) stream.on('error', () => undefined)
+      if (house.sessions.draining) response.shouldKeepAlive = false
+      const turn = turns.get(request.socket) ?? { last: Promise.resolve(), count: 0 }
+      turns.set(request.socket, turn)
+      if (++turn.count > PIPELINED) return void request.socket.destroy()
+      turn.last = turn.last
+        .then(() => (response.destroyed ? undefined : serveOne(request, response, identify)))
+        .finally(() => turn.count--)
+    },
+    close: () => dialect.close(),
+  }
+}

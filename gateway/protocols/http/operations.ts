@@ -1,0 +1,54 @@
+import type { IncomingMessage } from 'node:http'
+import { Refused } from '../../core/errors.ts'
+import type { Request, Span } from '../../core/operation.ts'
+import type { Target } from '../../http-relay/target.ts'
+
+const methods: ReadonlyMap<string, { readonly reads: boolean }> = new Map(
+  ['GET', 'HEAD', 'OPTIONS', 'POST', 'PUT', 'PATCH', 'DELETE', 'QUERY'].map((method) => [
+    method,
+    { reads: ['GET', 'HEAD', 'OPTIONS'].includes(method) },
+  ]),
+)
+
+/** Refuses what is not carried, whatever rules say. */
+export function checkForm(request: IncomingMessage): void {
+  if (request.headers.upgrade !== undefined) {
+    const to = request.headers.upgrade.slice(0, 32).replaceAll(/[^\w./-]/g, '?')
+    throw new Refused('unsupported', `an upgrade to ${to} is not carried`, 'use plain HTTP/1.1')
+  }
+  if (methods.has(request.method ?? '')) return
+  throw new Refused(
+    'unsupported',
+    `the method ${(request.method ?? '').slice(0, 32)} is not carried`,
+    `use one of ${[...methods.keys()].join(', ')}`,
+  )
+}
+
+/** Parameters of a query by whose names one would expect a secret. */
+const secretNames =
+  /(?:^|[?&])[^=&]*(?:token|secret|passw|api-?_?key|signature|auth|credential)[^=&]*=([^&]*)/gi
+
+/** What a request asks for: its method on its path. */
+export function readRequest(method: string, { path, query }: Target): Request {
+  const text = `${method} ${path}${query}`
+  const from = text.length - query.length
+  const spans: Span[] = Array.from(query.matchAll(secretNames), ({ 0: match, 1: value = '', index }) => {
+    const end = from + index + match.length
+    return { start: end - value.length, end, columns: [], secret: true }
+  })
+  const reads = methods.get(method)?.reads === true
+  const actions: readonly [string, ...string[]] =
+    method === 'GET' || method === 'HEAD' ? [method, 'read'] : [method]
+  return {
+    text,
+    parameters: [],
+    meaning: {
+      operations: [{ actions, resource: path, reads }],
+      relations: [],
+      results: [],
+      probes: [],
+      spans,
+      parameters: [],
+    },
+  }
+}
