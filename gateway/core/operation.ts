@@ -49,6 +49,8 @@ export interface Meaning {
   readonly parameters: readonly (readonly Column[])[]
   /** Parameters (index n-1) that may hold a password: never shown. */
   readonly secretParameters?: readonly number[]
+  /** The same object for all meanings that differ in the places of their spans alone: what is decided on one holds for all. */
+  readonly form?: object
 }
 
 /** One request as the client made it. */

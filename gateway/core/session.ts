@@ -43,7 +43,7 @@ export class LiveSession implements Session {
   readonly standing: Permit
   readonly #parts: SessionParts
   readonly #answers: Answers
-  readonly #verdicts = new WeakMap<Meaning, Verdict>()
+  readonly #verdicts = new WeakMap<object, Verdict>()
   readonly #records: RequestRecords
   #upstream: Duplex | null = null
   #corked = false
@@ -195,10 +195,11 @@ export class LiveSession implements Session {
   }
 
   #judge(meaning: Meaning): Verdict {
-    let verdict = this.#verdicts.get(meaning)
+    const form = meaning.form ?? meaning
+    let verdict = this.#verdicts.get(form)
     if (verdict === undefined) {
       verdict = this.#parts.gate.judge(this.#parts.grant, meaning)
-      this.#verdicts.set(meaning, verdict)
+      this.#verdicts.set(form, verdict)
     }
     return verdict
   }

@@ -4,10 +4,11 @@ import type { Analysis, Statement } from './analyzer.ts'
 import { readDelete, readInsert, readMerge, readUpdate } from './changes.ts'
 import { type Effect, meaningOf } from './effect.ts'
 import { readExpression } from './expressions.ts'
-import { Facts } from './facts.ts'
+import { Facts, limits } from './facts.ts'
 import { qualify } from './identifiers.ts'
 import { readCall } from './functions.ts'
 import type { Token } from './literals.ts'
+import { LiteralWatch } from './literal-watch.ts'
 import { isFields, takeInventory, unreadable } from './parse-tree.ts'
 import { readQuery } from './queries.ts'
 import type { Reader, Surroundings } from './reader.ts'
@@ -22,11 +23,16 @@ export interface Parsed {
 }
 
 /**
- * Says what a parsed text does. `path` is the session's search_path. Throws `Refused` `unparseable` when something in
- * it is not understood: nothing is passed over.
+ * Says what a parsed text does, and whether every text of its skeleton does the same (`formal`). `path` is the session's
+ * search_path. Throws `Refused` `unparseable` when something in it is not understood: nothing is passed over.
  */
-export function analyze(parsed: Parsed, around: Surroundings, path: readonly string[]): Analysis {
+export function analyze(
+  parsed: Parsed,
+  around: Surroundings,
+  path: readonly string[],
+): { readonly analysis: Analysis; readonly formal: boolean } {
   const inventory = takeInventory(parsed.statements)
+  const watch = new LiteralWatch(parsed.statements)
   const facts = new Facts()
   const reader = createReader(around, facts, path)
   const effects = parsed.statements.map((node) => readOne(parsed, reader, node))
@@ -42,7 +48,10 @@ export function analyze(parsed: Parsed, around: Surroundings, path: readonly str
     effects.map((effect) => effect.shape),
     () => parsed.tokens(),
   )
-  return { meaning, statements: effects.map(statementOf) }
+  const analysis = { meaning, statements: effects.map(statementOf) }
+  // Spans that run to the end of the text, where there are too many of them, do not move with the literals.
+  const formal = facts.secrets.size === 0 && facts.links.size <= limits.spans && watch.proves(parsed)
+  return { analysis, formal }
 }
 
 function readOne(parsed: Parsed, reader: Reader, node: Node): Effect {

@@ -29,8 +29,13 @@ export type ToWorker =
 export type FromWorker =
   | { readonly kind: 'ready' }
   | { readonly kind: 'ask'; readonly questions: readonly Question[] }
-  /** `lasting` is false when named statements of the session decided. */
-  | { readonly kind: 'done'; readonly analysis: Analysis; readonly lasting: boolean }
+  /** `lasting` is false when named statements of the session decided; `formal` true when no value of a literal did. */
+  | {
+      readonly kind: 'done'
+      readonly analysis: Analysis
+      readonly lasting: boolean
+      readonly formal: boolean
+    }
   /** `broken`: the worker may not be used again. */
   | {
       readonly kind: 'refused'

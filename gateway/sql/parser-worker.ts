@@ -46,8 +46,7 @@ async function read(job: Extract<ToWorker, { kind: 'read' }>): Promise<FromWorke
     const around = surroundings(job.user, named, missing)
     let outcome: FromWorker
     try {
-      const analysis = analyze(parsed, around, job.path)
-      outcome = { kind: 'done', analysis, lasting: named.size === 0 }
+      outcome = { kind: 'done', ...analyze(parsed, around, job.path), lasting: named.size === 0 }
     } catch (error) {
       outcome = refusalOf(error)
     }

@@ -28,10 +28,14 @@ export const parserLimits: ParserLimits = {
   wait: 10_000,
 }
 
-/** What a text does, and whether that may be kept: false when named statements of the session decided. */
+/**
+ * What a text does, whether that may be kept (`lasting`: no named statement of the session decided), and whether it holds for
+ * all texts of its skeleton (`formal`: no value of a literal decided).
+ */
 export interface Reading {
   readonly analysis: Analysis
   readonly lasting: boolean
+  readonly formal: boolean
 }
 
 interface Job {
@@ -160,7 +164,7 @@ export class Parser {
       return
     }
     this.#release(seat)
-    if (message.kind === 'done') job.resolve({ analysis: message.analysis, lasting: message.lasting })
+    if (message.kind === 'done') job.resolve(message)
     else job.reject(new Refused(message.code, message.why, message.next))
     if ((message.kind === 'refused' && message.broken) || job.text.length > this.#limits.heavy)
       this.#replace(seat, null)
