@@ -1,6 +1,6 @@
 import { createHash, type Hash } from 'node:crypto'
 import type { Duplex } from 'node:stream'
-import type { LaneEvent, Recorder } from '../recording/event.ts'
+import type { LaneEvent, Passed, Recorder } from '../recording/event.ts'
 import { type Permit, checkPermit } from './gate.ts'
 import type { Lane, LanePlan } from './protocol.ts'
 import type { Detectors } from './session.ts'
@@ -43,9 +43,14 @@ export class LiveLane implements Lane {
     const { recorder, channel } = parts
     const kept = plan.content === 'text' ? (plan.kept ?? KEPT) : 0
     this.#seen = plan.maskInput === true ? parts.detectors.createStream() : null
-    this.#sent = new Direction(recorder, channel, 'i', kept)
-    this.#out = new Mouth(parts, plan, 'o', kept)
-    this.#err = new Mouth(parts, plan, 'e', plan.content === 'text' ? kept : KEPT / 16)
+    const hashed = plan.hashed ?? true
+    this.#sent = new Direction(recorder, channel, { code: 'i', kept, hashed })
+    this.#out = new Mouth(parts, plan, { code: 'o', kept, hashed })
+    this.#err = new Mouth(parts, plan, {
+      code: 'e',
+      kept: plan.content === 'text' ? kept : KEPT / 16,
+      hashed: true,
+    })
   }
 
   forward(permit: Permit, bytes: Uint8Array): boolean {
@@ -127,10 +132,11 @@ class Mouth {
   readonly #masks: ReturnType<Detectors['createStream']> | null
   #quiet: NodeJS.Timeout | null = null
 
-  constructor(parts: LaneParts, plan: LanePlan, code: 'o' | 'e', kept: number) {
+  constructor(parts: LaneParts, plan: LanePlan, keeping: Keeping<'o' | 'e'>) {
+    const { code } = keeping
     this.#plan = plan
     this.#name = code === 'o' ? 'out' : 'err'
-    this.direction = new Direction(parts.recorder, parts.channel, code, kept)
+    this.direction = new Direction(parts.recorder, parts.channel, keeping)
     this.#masks =
       plan.content === 'text' || code === 'e' ? parts.detectors.createStream(() => parts.masked(1)) : null
   }
@@ -160,6 +166,13 @@ class Mouth {
   }
 }
 
+/** What is kept of one direction: `kept` bytes, and a hash of all. */
+interface Keeping<Code> {
+  readonly code: Code
+  readonly kept: number
+  readonly hashed: boolean
+}
+
 /** The record of one direction of a lane. */
 class Direction {
   readonly #recorder: Recorder
@@ -167,9 +180,10 @@ class Direction {
   readonly #code: 'i' | 'o' | 'e'
   #room: number
   #bytes = 0
-  readonly #hash: Hash = createHash('sha256')
+  readonly #hash: Hash | null
 
-  constructor(recorder: Recorder, channel: number, code: 'i' | 'o' | 'e', kept: number) {
+  constructor(recorder: Recorder, channel: number, { code, kept, hashed }: Keeping<'i' | 'o' | 'e'>) {
+    this.#hash = hashed ? createHash('sha256') : null
     this.#recorder = recorder
     this.#channel = channel
     this.#code = code
@@ -178,7 +192,7 @@ class Direction {
 
   add(bytes: Uint8Array): void {
     this.#bytes += bytes.byteLength
-    this.#hash.update(bytes)
+    this.#hash?.update(bytes)
     const part = bytes.subarray(0, this.#room)
     if (part.byteLength === 0) return
     this.#room -= part.byteLength
@@ -187,7 +201,7 @@ class Direction {
     this.#recorder.flush()
   }
 
-  total(): { bytes: number; sha256: string } {
-    return { bytes: this.#bytes, sha256: this.#hash.copy().digest('hex') }
+  total(): Passed {
+    return { bytes: this.#bytes, sha256: this.#hash?.copy().digest('hex') ?? null }
   }
 }

@@ -115,6 +115,8 @@ export interface LanePlan {
   open(): Promise<Duplex>
   /** How much of each direction is kept in the record, in bytes; 1 MiB when absent. */
   readonly kept?: number
+  /** False where its bytes are hashed otherwise: file by file. */
+  readonly hashed?: boolean
   /** True when what is recorded of input goes through the detectors, too. */
   readonly maskInput?: boolean
   /** What is recorded of input, where some of it was typed unseen (a password). */

@@ -93,7 +93,7 @@ export function createDetectors({
     let released = 0
     return {
       push(chunk) {
-        const bytes = held.length === 0 ? chunk : Buffer.concat([held, chunk])
+        const bytes = held.length === 0 ? chunk : join(held, chunk)
         find(bytes)
         const undecided = Math.min(
           scan.open,
@@ -133,6 +133,16 @@ export function createDetectors({
     },
     createStream,
   }
+}
+
+/** Where chunks of usual length are joined: what is kept of them is copied before the next. */
+const joining = Buffer.allocUnsafeSlow(2 * longestHeld)
+
+function join(held: Uint8Array, chunk: Uint8Array): Uint8Array {
+  if (held.length + chunk.length > joining.length) return Buffer.concat([held, chunk])
+  joining.set(held)
+  joining.set(chunk, held.length)
+  return joining.subarray(0, held.length + chunk.length)
 }
 
 const redactedAny = Buffer.from('[redacted:secret]')

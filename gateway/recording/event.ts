@@ -91,12 +91,12 @@ export type LaneEvent =
   | { readonly what: 'data'; readonly code: 'i' | 'o' | 'e'; readonly data: string }
   | { readonly what: 'resized'; readonly columns: number; readonly rows: number }
   | { readonly what: 'signal'; readonly name: string }
-  /** A file was read or written: how much of it passed, and its hash where it passed in order from its beginning. */
+  /** A file was read or written. */
   | {
       readonly what: 'file'
       readonly path: string
-      readonly read: { readonly bytes: number; readonly sha256: string | null }
-      readonly written: { readonly bytes: number; readonly sha256: string | null }
+      readonly read: PassedOfFile
+      readonly written: PassedOfFile
     }
   | {
       readonly what: 'closed'
@@ -106,10 +106,17 @@ export type LaneEvent =
       readonly err: Passed
     }
 
-/** All that went one way. */
+/** All that went one way; no hash where files have their own. */
 export interface Passed {
   readonly bytes: number
-  readonly sha256: string
+  readonly sha256: string | null
+}
+
+/** What passed of a file one way: the hash of the file where it passed in order from its beginning, else of what passed, as it passed. */
+export interface PassedOfFile {
+  readonly bytes: number
+  readonly sha256: string | null
+  readonly passed?: string
 }
 
 /** The append-only, hash-chained record of one session. Every method throws `GatewayError` `recording_failed` when it cannot keep its promise, and from then on always. */

@@ -252,6 +252,7 @@ class SessionChannel {
       name: asked.kind,
       content:
         asked.kind === 'sftp' || (asked.kind === 'exec' && isTransfer(asked.command)) ? 'opaque' : 'text',
+      hashed: asked.kind !== 'sftp',
       terminal:
         terminal === null ? undefined : { type: terminal.term, columns: terminal.cols, rows: terminal.rows },
       client: end,

@@ -4,6 +4,7 @@ import { Refused } from '../../core/errors.ts'
 import type { Protocol } from '../../core/protocol.ts'
 import { SshConversation } from './conversation.ts'
 import type { ReadSecret } from './dial.ts'
+import { speedUpGcm } from './gcm.ts'
 import { type Thumbprint, readGreeting } from './greeting.ts'
 
 export { knownHostsKey } from './greeting.ts'
@@ -19,6 +20,7 @@ export interface SshOptions {
 
 /** The SSH protocol, version 2 (RFC 4251 to 4254), for clients that reach a host through the gateway. */
 export function createSsh({ hostKey, thumbprint, readSecret, failures }: SshOptions): Protocol {
+  speedUpGcm()
   // ssh2 reads no PKCS#8.
   const pem = String(hostKey.export({ type: 'sec1', format: 'pem' }))
   return {

@@ -49,24 +49,39 @@ const SHORTEST = 5
  * the receiver's to change. Throws `Refused` for a length that no packet has.
  */
 export class PacketReader {
-  #held: Buffer = Buffer.alloc(0)
+  /** Pieces that came, the first perhaps partly read. Joined once a packet is whole: it may be many of them long. */
+  #pieces: Buffer[] = []
+  #size = 0
 
   get size(): number {
-    return this.#held.length
+    return this.#size
   }
 
   push(chunk: Buffer): void {
-    this.#held = this.#held.length === 0 ? chunk : Buffer.concat([this.#held, chunk])
+    this.#pieces.push(chunk)
+    this.#size += chunk.length
   }
 
   next(): Buffer | null {
-    if (this.#held.length < 4) return null
-    const length = this.#held.readUInt32BE(0)
+    if (this.#size < 4) return null
+    const length = this.#first(4).readUInt32BE(0)
     if (length < SHORTEST || length > LONGEST) throw badPacket(`a packet of ${length} bytes`)
-    if (this.#held.length < 4 + length) return null
-    const packet = this.#held.subarray(0, 4 + length)
-    this.#held = this.#held.subarray(4 + length)
-    return packet
+    if (this.#size < 4 + length) return null
+    const first = this.#first(4 + length)
+    this.#size -= 4 + length
+    if (first.length === 4 + length) this.#pieces.shift()
+    else this.#pieces[0] = first.subarray(4 + length)
+    return first.subarray(0, 4 + length)
+  }
+
+  /** The first piece, with `count` bytes at least: there are that many. */
+  #first(count: number): Buffer {
+    let [first = Buffer.alloc(0)] = this.#pieces
+    if (first.length < count) {
+      first = Buffer.concat(this.#pieces)
+      this.#pieces = [first]
+    }
+    return first
   }
 }
 

@@ -2,19 +2,21 @@ import { type Hash, createHash } from 'node:crypto'
 import type { Permit } from '../../core/gate.ts'
 import type { Lane } from '../../core/protocol.ts'
 
-/** What passed of a file in one direction; its hash as long as it passes in order from the beginning. */
-class Passage {
+/** What passed of a file in one direction. */
+export class Passage {
   #bytes = 0
-  #hash: Hash | null = createHash('sha256')
+  #ordered = true
+  readonly #hash: Hash = createHash('sha256')
 
   add(offset: number, data: Buffer): void {
-    if (offset === this.#bytes) this.#hash?.update(data)
-    else this.#hash = null
+    if (offset !== this.#bytes) this.#ordered = false
+    this.#hash.update(data)
     this.#bytes += data.length
   }
 
-  total(): { bytes: number; sha256: string | null } {
-    return { bytes: this.#bytes, sha256: this.#hash?.copy().digest('hex') ?? null }
+  total(): { bytes: number; sha256: string | null; passed?: string } {
+    const hash = this.#hash.copy().digest('hex')
+    return { bytes: this.#bytes, ...(this.#ordered ? { sha256: hash } : { sha256: null, passed: hash }) }
   }
 }
 
