@@ -54,6 +54,8 @@ export interface ApiOptions {
 export interface DataPath {
   readonly prefix: string
   take(request: IncomingMessage, response: ServerResponse, identify: () => Promise<Identity>): void
+  /** Takes a request for an upgrade to WebSocket, with what came behind it. */
+  upgrade(request: IncomingMessage, head: Buffer, identify: () => Promise<Identity>): void
 }
 
 /** What routes share. */

@@ -8,7 +8,7 @@ import type { Identity } from '../core/identity.ts'
 import { type Caller, callerOf, requireIdentity } from './caller.ts'
 import { Failures } from './failures.ts'
 import { createMetrics } from './metrics.ts'
-import type { ApiOptions, ApiParts } from './parts.ts'
+import type { ApiOptions, ApiParts, DataPath } from './parts.ts'
 import { problemOf } from './problem.ts'
 import { approvalRoutes } from './routes/approvals.ts'
 import { discovery } from './routes/discovery.ts'
@@ -91,6 +91,8 @@ async function build(
   draining: () => boolean,
   identify: (request: IncomingMessage) => Promise<Identity>,
 ): Promise<{ app: FastifyInstance; server: Server }> {
+  const dataPath = ({ url = '' }: IncomingMessage): DataPath | undefined =>
+    parts.dataPaths?.find(({ prefix }) => url.startsWith(`${prefix}/`))
   const server = createServer({
     maxHeaderSize: HEADER_CAP,
     headersTimeout: HEADERS_MS,
@@ -98,13 +100,21 @@ async function build(
     requestTimeout: 0,
     keepAliveTimeout: IDLE_MS,
     connectionsCheckingInterval: 2000,
+    // Any other upgrade is a request like any other, which its path refuses.
+    shouldUpgradeCallback: (request) =>
+      request.method === 'GET' &&
+      request.headers.upgrade?.toLowerCase() === 'websocket' &&
+      dataPath(request) !== undefined,
   })
+  server.on('upgrade', (request, _, head) =>
+    dataPath(request)?.upgrade(request, head, () => identify(request)),
+  )
   // Node starts the watch over slow clients when a server listens; this one is given its sockets.
   server.emit('listening')
   const app = fastify({
     serverFactory: (handler) =>
       server.on('request', (request, response) => {
-        const path = parts.dataPaths?.find(({ prefix }) => request.url?.startsWith(`${prefix}/`) === true)
+        const path = dataPath(request)
         if (path !== undefined) return path.take(request, response, () => identify(request))
         limitTime(request, server)
         handler(request, response)

@@ -4,6 +4,7 @@ import type { Grant, Permit } from '../core/gate.ts'
 import type { Request } from '../core/operation.ts'
 import type { Session } from '../core/protocol.ts'
 import type { Target } from './target.ts'
+import type { Tunnel } from './tunnel.ts'
 import type { Upstream } from './upstream.ts'
 
 /** What one protocol over HTTP adds to what all of them share. */
@@ -37,6 +38,8 @@ export interface Reading {
   readonly headers?: ReadonlyMap<string, string>
   /** What the gateway answers by itself once it is permitted. */
   readonly answer?: Answered
+  /** Where it asks for an upgrade to WebSocket, what becomes of the connection; absent: an upgrade is refused. */
+  readonly tunnel?: Tunnel
   /** What changes the answer's body on its way to the client, before the detectors see it; null where nothing does. Throws `Refused` for an answer that may not pass. */
   filter?(permit: Permit, head: { readonly status: number; readonly type: string }): Filter | null
 }

@@ -1,13 +1,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { PassThrough } from 'node:stream'
+import { type Duplex, PassThrough } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { Refused } from '../core/errors.ts'
+import type { Permit } from '../core/gate.ts'
 import { Answer } from './answer.ts'
 import { HELD_CAP, readWhole, sendBody, withBody } from './body.ts'
 import type { Ready } from './conversation.ts'
 import type { Answered, Dialect, Reading } from './dialect.ts'
 import { bodyLength, headersUpstream } from './headers.ts'
 import type { Target } from './target.ts'
+import { NotUpgraded, type Wires, upgrade } from './tunnel.ts'
 
 /** What is kept of each body in the record, in bytes. */
 const KEPT = 65_536
@@ -16,6 +18,8 @@ const KEPT = 65_536
 export async function exchange(parts: {
   readonly dialect: Dialect
   readonly request: IncomingMessage
+  /** Whether the connection is one that can be upgraded to WebSocket. */
+  readonly upgrades: boolean
   readonly response: ServerResponse
   readonly target: Target
   readonly ready: Ready
@@ -33,6 +37,21 @@ export async function exchange(parts: {
   const permit = await session.decide(reading.request, waiting, () => undefined)
   signal.throwIfAborted()
   if (reading.answer !== undefined) return answerBySelf(response, reading.answer)
+  const gateways =
+    reading.headers === undefined
+      ? ready.upstream.headers
+      : new Map([...reading.headers, ...ready.upstream.headers])
+  if (reading.tunnel !== undefined)
+    return carryTunnel({
+      request,
+      response,
+      target,
+      ready,
+      signal,
+      permit,
+      tunnel: reading.tunnel,
+      headers: gateways,
+    })
   const answer = new Answer({ response, ready, reading, permit })
   const body = new PassThrough()
   // undici destroys it with the request, whose end is told by the answer.
@@ -57,9 +76,7 @@ export async function exchange(parts: {
           path: `${ready.upstream.base}${target.path}${target.query}`,
           headers: headersUpstream(
             request.rawHeaders,
-            reading.headers === undefined
-              ? ready.upstream.headers
-              : new Map([...reading.headers, ...ready.upstream.headers]),
+            gateways,
             typeof length === 'number' && length > 0 ? length : null,
           ),
           body: length === 0 ? null : body,
@@ -88,10 +105,44 @@ export async function exchange(parts: {
   })
 }
 
+/** What follows an upgrade, until either side is over. */
+async function carryTunnel(
+  parts: Parameters<typeof upgrade>[0] & { readonly permit: Permit },
+): Promise<void> {
+  const { ready, permit, signal, tunnel } = parts
+  const open: Duplex[] = []
+  const connect = async (): Promise<Wires> => {
+    const wires = await upgrade(parts)
+    open.push(wires.client, wires.upstream)
+    return wires
+  }
+  try {
+    await tunnel.carry({ session: ready.session, permit, connect, signal })
+  } catch (error) {
+    // The client has the target's own answer.
+    if (!(error instanceof NotUpgraded)) throw error
+  } finally {
+    const [client, upstream] = open
+    upstream?.destroy()
+    if (client !== undefined) closeSoon(client)
+  }
+}
+
+const LAST_WORDS_MS = 5000
+
+/** Ends a stream once what was written is out, or after a while if nobody reads it. */
+function closeSoon(stream: Duplex): void {
+  const timer = setTimeout(() => stream.destroy(), LAST_WORDS_MS)
+  stream.once('close', () => clearTimeout(timer))
+  stream.end(() => stream.destroy())
+}
+
 /** Reads what a request asks for, with its body where that takes part in it. What cannot be read is on record as refused. */
 async function understand(parts: {
   readonly dialect: Dialect
   readonly request: IncomingMessage
+  /** Whether the connection is one that can be upgraded to WebSocket. */
+  readonly upgrades: boolean
   readonly target: Target
   readonly ready: Ready
 }): Promise<{ reading: Reading; length: number | 'chunked'; whole: Buffer | null }> {
@@ -100,6 +151,12 @@ async function understand(parts: {
   try {
     const length = bodyLength(request.rawHeaders)
     const reading = dialect.read(request, target, session)
+    if (parts.upgrades !== (reading.tunnel !== undefined))
+      throw new Refused(
+        'unsupported',
+        parts.upgrades ? 'an upgrade is not carried here' : 'this is carried by WebSocket only',
+        parts.upgrades ? 'send it as a plain request' : 'send it as an upgrade to websocket',
+      )
     if (length === 0) return { reading: reading.body?.read(Buffer.alloc(0)) ?? reading, length, whole: null }
     if (reading.body !== undefined) {
       const whole = await readWhole(request, reading.body.cap, 'what it asks for stands in its body')

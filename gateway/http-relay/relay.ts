@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import { type IncomingMessage, ServerResponse } from 'node:http'
 import { Refused, asRefused } from '../core/errors.ts'
 import type { Identity } from '../core/identity.ts'
 import { type House, attend, noteRefusal } from '../core/serve.ts'
@@ -13,6 +13,8 @@ export interface Relay {
   readonly prefix: string
   /** Takes one request; `identify` says who sends it, or rejects with `Refused`. Never throws. */
   take(request: IncomingMessage, response: ServerResponse, identify: () => Promise<Identity>): void
+  /** Takes one request for an upgrade to WebSocket, whose connection nothing else reads or writes any more. Never throws. */
+  upgrade(request: IncomingMessage, head: Buffer, identify: () => Promise<Identity>): void
   close(): Promise<void>
 }
 
@@ -50,6 +52,7 @@ export function createRelay(
     request: IncomingMessage,
     response: ServerResponse,
     identify: () => Promise<Identity>,
+    upgrades = false,
   ): Promise<void> {
     const left = new AbortController()
     response.once('close', () => {
@@ -61,7 +64,7 @@ export function createRelay(
       const { target, ready } = await begin(request, identify)
       begun = true
       const signal = AbortSignal.any([left.signal, ready.over])
-      await exchange({ dialect, request, response, target, ready, signal, patience })
+      await exchange({ dialect, request, upgrades, response, target, ready, signal, patience })
     } catch (error) {
       const refused = asRefused(error)
       if (begun && refused.code === 'internal') house.log.error({ err: error, protocol }, 'a request failed')
@@ -85,7 +88,8 @@ export function createRelay(
   }
 
   function answerRefusal(request: IncomingMessage, response: ServerResponse, refused: Refused): void {
-    if (response.headersSent) return void response.destroy()
+    // After an upgrade there is no answer left to give.
+    if (response.headersSent || response.socket === null) return void response.destroy()
     const { status, headers, body } = dialect.refusal(refused)
     const text = JSON.stringify(body)
     // A body that was not read would be taken for the next request.
@@ -113,6 +117,18 @@ export function createRelay(
       turn.last = turn.last
         .then(() => (response.destroyed ? undefined : serveOne(request, response, identify)))
         .finally(() => turn.count--)
+    },
+    upgrade(request, head, identify) {
+      const { socket } = request
+      for (const stream of [request, socket]) stream.on('error', () => undefined)
+      // What is sent before the answer would be read by nobody; what was asked before it has not been answered.
+      if (head.byteLength > 0 || (turns.get(socket)?.count ?? 0) > 0) return void socket.destroy()
+      const response = new ServerResponse(request)
+      response.shouldKeepAlive = false
+      response.on('error', () => undefined)
+      response.once('finish', () => socket.end())
+      response.assignSocket(socket)
+      void serveOne(request, response, identify, true)
     },
     close: () => dialect.close(),
   }
