@@ -24,7 +24,11 @@ if (Number(process.versions.node.split('.')[0]) >= wanted) {
     )
     process.exit(125)
   }
-  const child = spawn(node, [fileURLToPath(program), ...process.argv.slice(2)], { stdio: 'inherit' })
+  const child = spawn(node, [fileURLToPath(program), ...process.argv.slice(2)], {
+    stdio: 'inherit',
+    // Killed, this process cannot pass anything on: the program looks whether it is still there.
+    env: { ...process.env, HOOP_STARTER: String(process.pid) },
+  })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2']) {
     process.on(signal, () => child.kill(signal))
   }

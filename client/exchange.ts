@@ -1,5 +1,5 @@
 import type { ActivityView, ConnectionView, IdentityView, TokenAnswer } from '../gateway/core/contract.ts'
-import { type Key, makeKey } from './key.ts'
+import { type Key, makeKey, type PublicJwk } from './key.ts'
 import type { Platform } from './platform.ts'
 import { type Patience, patience, retrying } from './retry.ts'
 import { badAnswer, type Transport } from './transport.ts'
@@ -21,6 +21,8 @@ export interface Wish {
   readonly scope: string
   /** Seconds; the stage's own when undefined. */
   readonly ttl: number | undefined
+  /** The public key by which whoever runs the identity will keep it alive (`holdLease`); without one it needs nobody. */
+  readonly lease?: PublicJwk
 }
 
 export type { ActivityView, ApprovalView, IdentityView, SessionView } from '../gateway/core/contract.ts'
@@ -73,8 +75,12 @@ export async function exchangeChild(
 }
 
 /** The same identity for longer, by proof of its own key: a new token and a new certificate. */
-export async function renew(transport: Transport, held: Held, signal?: AbortSignal): Promise<Held> {
-  const form = { subject_token: held.token, subject_token_type: accessToken }
+export async function renew(
+  transport: Transport,
+  held: Held,
+  { ttl, signal }: { ttl?: number | undefined; signal?: AbortSignal } = {},
+): Promise<Held> {
+  const form = { subject_token: held.token, subject_token_type: accessToken, ...lifeOf(ttl) }
   return retrying(() => ask(transport, { key: held.key, prover: held.key, form }), patience, signal)
 }
 
@@ -117,8 +123,12 @@ export async function viewActivity(
   return { sessions: answer.sessions, approvals: answer.approvals }
 }
 
-function formOf({ scope, ttl }: Wish): Record<string, string> {
-  return { scope, ...(ttl === undefined ? {} : { ttl: `${ttl}s` }) }
+function formOf({ scope, ttl, lease }: Wish): Record<string, string> {
+  return { scope, ...lifeOf(ttl), ...(lease === undefined ? {} : { lease_jwk: JSON.stringify(lease) }) }
+}
+
+function lifeOf(ttl: number | undefined): Record<string, string> {
+  return ttl === undefined ? {} : { ttl: `${ttl}s` }
 }
 
 async function ask(

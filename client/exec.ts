@@ -3,7 +3,9 @@ import { checkKept, childEnvironment } from './child-environment.ts'
 import type { Connected } from './connect.ts'
 import { ClientError } from './error.ts'
 import { type Held, revoke } from './exchange.ts'
-import { makeHome, removeHome } from './home.ts'
+import { type Home, makeHome, removeHome } from './home.ts'
+import { type Key, makeKey } from './key.ts'
+import { holdLease } from './lease.ts'
 import { inherited, openIdentity, type Opened, type Source } from './open.ts'
 import { keepAlive } from './renewal.ts'
 import { runCommand } from './run.ts'
@@ -22,6 +24,8 @@ export interface ExecOptions {
   readonly rewrites: Rewrites
   readonly ttl: string | undefined
   readonly approvalTimeout: string | undefined
+  /** The process that this one stands in for, where its own Node was too old. */
+  readonly starter: number | undefined
   /** Platform tokens that the command may see. */
   readonly keepEnv: readonly string[]
   readonly environment: Readonly<Record<string, string | undefined>>
@@ -34,7 +38,9 @@ export async function exec(connected: Connected, options: ExecOptions): Promise<
   const { source, environment } = options
   const parent = source.kind === 'home' ? source.home : null
   // Everything that can be wrong with the call is found before anything is asked for.
+  const lease = makeKey()
   const wish = {
+    lease: lease.jwk,
     scope: scopeOf(options.stage, readConnections(options.connections)),
     ttl: readDuration(options.ttl),
   }
@@ -64,7 +70,15 @@ export async function exec(connected: Connected, options: ExecOptions): Promise<
       keep: options.keepEnv,
       settings: opened.settings,
     })
-    return await attend(connected.transport, opened, { ...options, path, environment: clean, timeout })
+    return await attend(connected.transport, opened, {
+      ...options,
+      path,
+      environment: clean,
+      timeout,
+      lease,
+      parent,
+      ttl: wish.ttl,
+    })
   } finally {
     await removeHome(path)
     process.off('exit', sweep)
@@ -89,8 +103,12 @@ function watchSignals(): Disposable & { readonly signal: AbortSignal } {
   }
 }
 
-interface Attendance extends Pick<ExecOptions, 'command' | 'tell'> {
+interface Attendance extends Pick<ExecOptions, 'command' | 'tell' | 'starter'> {
   readonly path: string
+  readonly parent: Home | null
+  readonly lease: Key
+  /** Seconds that each renewal asks for. */
+  readonly ttl: number | undefined
   readonly environment: Readonly<Record<string, string>>
   /** Seconds that one approval may wait. */
   readonly timeout: number | undefined
@@ -98,9 +116,11 @@ interface Attendance extends Pick<ExecOptions, 'command' | 'tell'> {
 
 /** Runs the command, renews its identity, shows what it waits for, and ends the identity with it. */
 async function attend(transport: Transport, { card, held }: Opened, attendance: Attendance): Promise<number> {
-  const { path, tell, timeout } = attendance
+  const { path, tell, timeout, parent, ttl } = attendance
   const renewal = keepAlive(transport, {
     held,
+    parent,
+    ttl,
     until: Date.parse(card.identity.renewable_until),
     tell,
     renewed: (next) => {
@@ -108,8 +128,10 @@ async function attend(transport: Transport, { card, held }: Opened, attendance: 
       return writeRenewed(path, { ...card, identity }, next)
     },
   })
+  const lease = holdLease(transport, { held: () => renewal.held, key: attendance.lease, tell })
   try {
     const running = runCommand(attendance.command, attendance.environment)
+    const starter = watchStarter(attendance.starter)
     let gaveUp = false
     const waits = followApprovals(transport, {
       held: () => renewal.held,
@@ -122,25 +144,40 @@ async function attend(transport: Transport, { card, held }: Opened, attendance: 
       },
     })
     try {
-      const code = await running.done
+      const code = await Promise.race([running.done, starter.gone])
+      if (code === null) {
+        running.kill('SIGTERM')
+        return 125
+      }
       return gaveUp ? 4 : code
     } finally {
+      starter.stop()
       await waits.stop()
     }
   } finally {
     renewal.stop()
+    lease.stop()
     await end(transport, renewal.held, tell)
   }
+}
+
+/** Looks whether the process that started this one for its Node version is still there: what kills that one means this one. */
+function watchStarter(starter: number | undefined): { readonly gone: Promise<null>; stop(): void } {
+  const { promise, resolve } = Promise.withResolvers<null>()
+  if (starter === undefined) return { gone: promise, stop: () => undefined }
+  const timer = setInterval(() => process.ppid !== starter && resolve(null), 250)
+  timer.unref()
+  return { gone: promise, stop: () => clearInterval(timer) }
 }
 
 async function end(transport: Transport, held: Held, tell: (line: string) => void): Promise<void> {
   try {
     await revoke(transport, held)
   } catch (error) {
-    // The command is done and its code is what counts; the identity's life is short.
+    // The command is done and its code is what counts; without its lease the identity ends all the same.
     const reason = error instanceof Error ? error.message : 'unknown error'
     tell(
-      `the identity could not be revoked, and ends by itself at ${new Date(held.expiresAt).toISOString()}: ${reason}`,
+      `the identity could not be revoked; the gateway ends it by itself, as nobody runs it any more: ${reason}`,
     )
   }
 }

@@ -1,4 +1,6 @@
 import { type Held, renew } from './exchange.ts'
+import { type Home, readHome } from './home.ts'
+import { writeRenewed } from './settings.ts'
 import type { Transport } from './transport.ts'
 
 /** Keeps an identity alive while something uses it. */
@@ -8,57 +10,68 @@ export interface Renewal {
   stop(): void
 }
 
+/** What is left of a life when people are warned that it cannot be prolonged, and when it is renewed at the latest. */
+const WARNING_MS = 60_000
+/** Less than this gained is nothing gained: times travel in whole seconds. */
+const NOTHING_MS = 2000
+
 /**
  * Renews before expiry: when a third of the life is left, or a minute, whichever is less; not past `until` (the latest
- * that renewal can reach). `renewed` writes it down; what goes wrong is told once a try, and tried until the end.
+ * that renewal can reach). An identity above that ends first is renewed first, where it lies in `parent`. `renewed` writes
+ * the new settings down; what goes wrong is told once a try, and tried until the end.
  */
 export function keepAlive(
   transport: Transport,
   options: {
     held: Held
     until: number
+    /** The folder of the identity above, or null. */
+    parent: Home | null
+    /** Seconds that each renewal asks for; the stage's own when undefined. */
+    ttl: number | undefined
     renewed: (held: Held) => Promise<void>
     tell: (line: string) => void
   },
 ): Renewal {
+  const { parent, ttl, tell, until } = options
   const stopped = new AbortController()
   let held = options.held
   let timer: NodeJS.Timeout | undefined
-  const plan = (wait: number): void => {
+  let warned = false
+  const plan = (wait: number, work: () => void): void => {
     if (stopped.signal.aborted) return
-    timer = setTimeout(() => void step(), wait)
+    timer = setTimeout(work, wait)
     timer.unref()
+  }
+  const left = (): number => held.expiresAt - Date.now()
+  const warn = (why: string): void => {
+    if (!warned) tell(`the identity ends in ${Math.max(0, Math.ceil(left() / 1000))} s${why}`)
+    warned = true
   }
   const step = async (): Promise<void> => {
     try {
-      held = await renew(transport, held, stopped.signal)
+      if (parent !== null) await renewAbove(transport, parent.path, held.expiresAt, stopped.signal)
+      const before = held.expiresAt
+      held = await renew(transport, held, { ttl, signal: stopped.signal })
       await options.renewed(held)
-      plan(pause(held.expiresAt))
+      if (held.expiresAt - before > NOTHING_MS) warned = false
+      else if (held.expiresAt < until && left() <= WARNING_MS) warn(': the one above it lives no longer')
+      next()
     } catch (error) {
       if (stopped.signal.aborted) return
-      const left = held.expiresAt - Date.now()
-      if (left <= 0) return options.tell('the identity has expired; nothing new is admitted')
+      if (left() <= 0) return tell('the identity has expired; nothing new is admitted')
       const reason = error instanceof Error ? error.message : 'unknown error'
-      options.tell(`the identity could not be renewed, and ends in ${Math.ceil(left / 1000)} s: ${reason}`)
-      plan(Math.max(1000, left / 4))
+      tell(`the identity could not be renewed, and ends in ${Math.ceil(left() / 1000)} s: ${reason}`)
+      plan(Math.max(1000, left() / 4), () => void step())
     }
   }
-  const pause = (expiresAt: number): number => {
-    const left = expiresAt - Date.now()
-    if (expiresAt >= options.until) {
-      // As far as it goes: the warning comes while there is time to do something.
-      const warn = Math.max(0, left - 60_000)
-      timer = setTimeout(
-        () => options.tell(`the identity ends in ${Math.ceil((expiresAt - Date.now()) / 1000)} s for good`),
-        warn,
-      )
-      timer.unref()
-      return 2 ** 31 - 1
-    }
-    return Math.max(500, left - Math.min(left / 3, 60_000))
+  const next = (): void => {
+    // As far as it goes: the warning comes while there is time to do something.
+    if (held.expiresAt >= until - NOTHING_MS) {
+      plan(Math.max(0, left() - WARNING_MS), () => warn(' for good: its stage lets it live no longer'))
+    } else plan(Math.max(500, left() - Math.min(left() / 3, WARNING_MS)), () => void step())
   }
-  const first = pause(held.expiresAt)
-  if (first < 2 ** 31 - 1) plan(first)
+  next()
   return {
     get held() {
       return held
@@ -68,4 +81,19 @@ export function keepAlive(
       clearTimeout(timer)
     },
   }
+}
+
+/** Prolongs the identity of a folder that does not outlive `wanted`, unless someone else has; no child outlives its parent. */
+async function renewAbove(
+  transport: Transport,
+  path: string,
+  wanted: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const { card, held } = await readHome(path)
+  if (held.expiresAt > wanted + NOTHING_MS || held.expiresAt >= Date.parse(card.identity.renewable_until))
+    return
+  const renewed = await renew(transport, held, { signal })
+  const identity = { ...card.identity, expires_at: new Date(renewed.expiresAt).toISOString() }
+  await writeRenewed(path, { ...card, identity }, renewed)
 }

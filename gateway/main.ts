@@ -90,6 +90,7 @@ export async function startGateway(options: {
     store,
     report: (event) => recordings.note(event),
   })
+  await identities.recover()
   const metrics = createMetrics()
   const gates = openGates({
     config,
@@ -188,6 +189,7 @@ export async function startGateway(options: {
       // Sessions that are ended after their grace still have to tell their clients why.
       const closed = listener.close(graceMs + LAST_WORDS_MS)
       await sessions.drain(graceMs)
+      identities.close()
       await closed
       await api.close()
       await http.close()

@@ -93,6 +93,7 @@ async function run(command: string[], options: Options): Promise<void> {
       rewrites: readRewrites(options.env),
       ttl: orVariable(options.ttl, 'HOOP_TTL'),
       approvalTimeout: orVariable(options.approvalTimeout, 'HOOP_APPROVAL_TIMEOUT'),
+      starter: process.env.HOOP_STARTER ? Number(process.env.HOOP_STARTER) : undefined,
       keepEnv: options.keepEnv,
       environment: process.env,
       tell,

@@ -5,7 +5,7 @@ import type { Hook } from '../approvals/gates/hook.ts'
 import type { TokenAnswer } from '../core/contract.ts'
 import type { Identity } from '../core/identity.ts'
 import type { LiveSessions } from '../core/live-sessions.ts'
-import type { Credentials } from '../identity/identities.ts'
+import type { Credentials, Identities } from '../identity/identities.ts'
 import type { ExchangeRequest } from '../identity/exchange-request.ts'
 import type { Keys } from '../identity/keys.ts'
 import type { Config } from '../policy/schema.ts'
@@ -19,6 +19,8 @@ import type { Metrics } from './metrics.ts'
 export interface IdentityDesk {
   exchange(request: ExchangeRequest): Promise<TokenAnswer>
   revoke(token: string): Promise<void>
+  /** Resolves with the milliseconds within which the next word is due. */
+  hold(word: Parameters<Identities['hold']>[0]): Promise<number>
   identifyRequest(credentials: Credentials): Promise<Identity>
   /** Milliseconds since the epoch. */
   renewableUntil(identity: Identity): number

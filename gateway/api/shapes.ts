@@ -35,6 +35,8 @@ export const tokenAnswer = z.object({
   identity: z.string(),
 })
 
+export const leaseAnswer = z.object({ expires_in: z.int() })
+
 const connection = z.object({
   name: z.string(),
   type: z.enum(['postgres', 'kubernetes', 'ssh', 'http']),

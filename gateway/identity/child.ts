@@ -4,7 +4,7 @@ import type { StageConfig } from '../policy/schema.ts'
 import { type ClientKey, sameText } from './client-key.ts'
 import { draftRow, renewedExpiry } from './draft.ts'
 import type { Concerned, ExchangeTools } from './exchange.ts'
-import type { ExchangeForm, ExchangeRequest } from './exchange-request.ts'
+import { type ExchangeForm, type ExchangeRequest, badRequest, checkLease } from './exchange-request.ts'
 import { delegatedStage, grantChild, sameConnections } from './scope.ts'
 import { type LiveIdentity, endedIdentity, missingIdentity } from './tree.ts'
 
@@ -25,6 +25,7 @@ export async function delegate(
   await proveSelf(tools, self, form, request)
   self.assertAlive(tools.now())
   const { key } = form
+  checkLease(form, key?.thumbprint ?? self.thumbprint)
   return key === null || sameText(key.thumbprint, self.thumbprint)
     ? renew(tools, self, form)
     : makeChild(tools, self, { ...form, key })
@@ -76,6 +77,9 @@ async function renew(tools: ExchangeTools, self: LiveIdentity, form: ExchangeFor
       'leave scope out to renew; for a narrower child send cnf_jwk with a new key',
     )
   }
+  if (form.lease !== null && form.lease.thumbprint !== self.lease) {
+    throw badRequest('a renewal changes no lease')
+  }
   const stage = stageOf(tools, self)
   const expiresAt = await tools.store.transaction(async (tx) => {
     const row = await tx.selectFrom('identities').selectAll().where('id', '=', self.id).executeTakeFirst()
@@ -111,7 +115,16 @@ async function makeChild(
   const connections = grantChild(parent, stageName, stage, form.asked)
   const now = tools.now()
   const draft = await draftRow(
-    { parent, stageName, stage, origin: parent.origin, connections, key: form.key, life: form.life },
+    {
+      parent,
+      stageName,
+      stage,
+      origin: parent.origin,
+      connections,
+      key: form.key,
+      lease: form.lease,
+      life: form.life,
+    },
     tools.tokens,
     now,
   )

@@ -16,6 +16,8 @@ export interface Draft {
   readonly origin: Origin
   readonly connections: Connections
   readonly key: ClientKey
+  /** The key by which its holder keeps it alive; null when it needs no holder. */
+  readonly lease: ClientKey | null
   /** The life that was asked for, in milliseconds; null for the stage's own. */
   readonly life: number | null
 }
@@ -49,6 +51,7 @@ export async function draftRow(draft: Draft, tokens: Tokens, now: number): Promi
     renewable_until: renewableUntil,
     revoked_at: null,
     revoked_why: null,
+    lease: draft.lease?.thumbprint ?? null,
   }
 }
 

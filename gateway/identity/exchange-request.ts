@@ -30,6 +30,8 @@ export interface ExchangeForm {
   readonly subject: 'own' | 'platform' | 'either'
   readonly asked: Asked
   readonly key: ClientKey | null
+  /** The key by which a holder will keep the new identity alive; null when it needs none. */
+  readonly lease: ClientKey | null
   /** Milliseconds, null for the stage's own. */
   readonly life: number | null
 }
@@ -53,11 +55,13 @@ export function readExchange(form: ExchangeRequest['form'], gatewayUrl: string):
   const subjectToken = field(form, 'subject_token')
   if (subjectToken === undefined) throw badRequest('subject_token is missing')
   const key = field(form, 'cnf_jwk')
+  const lease = field(form, 'lease_jwk')
   return {
     subjectToken,
     subject: readSubjectType(field(form, 'subject_token_type')),
     asked: readScope(field(form, 'scope')),
     key: key === undefined ? null : readClientKey(key),
+    lease: lease === undefined ? null : readClientKey(lease),
     life: readLife(field(form, 'requested_ttl'), field(form, 'ttl')),
   }
 }
@@ -73,6 +77,11 @@ function readLife(requestedTtl: string | undefined, ttl: string | undefined): nu
   if (requestedTtl !== undefined && ttl !== undefined)
     throw badRequest('ttl and requested_ttl say the same; send one')
   return readRequestedLife(requestedTtl ?? ttl)
+}
+
+/** What an identity proves may not be what keeps it alive: it could then outlive its holder by itself. */
+export function checkLease({ lease }: Pick<ExchangeForm, 'lease'>, thumbprint: string): void {
+  if (lease?.thumbprint === thumbprint) throw badRequest('lease_jwk is the key of the identity itself')
 }
 
 /** RFC 6749 §3.2: an empty field is an absent one, and none may come twice. */

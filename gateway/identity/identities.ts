@@ -1,4 +1,5 @@
 import { X509Certificate } from 'node:crypto'
+import type { Socket } from 'node:net'
 import type { TokenAnswer } from '../core/contract.ts'
 import { Refused } from '../core/errors.ts'
 import type { Identity, Proof } from '../core/identity.ts'
@@ -13,6 +14,7 @@ import { type ExchangeTools, exchange } from './exchange.ts'
 import type { ExchangeRequest } from './exchange-request.ts'
 import { Issuers } from './issuers.ts'
 import { type Keys, spiffeId } from './keys.ts'
+import { Leases } from './leases.ts'
 import { Tokens } from './tokens.ts'
 import { LiveIdentity, Tree } from './tree.ts'
 
@@ -33,6 +35,7 @@ export interface Credentials {
 export class Identities {
   readonly #tools: ExchangeTools
   readonly #clientCa: X509Certificate
+  readonly #leases = new Leases((id) => this.end(id, 'whoever ran it is gone'))
 
   /** `report` takes what belongs into the ledger; `config` is read anew each time, so that policy can change. */
   constructor(options: {
@@ -55,8 +58,10 @@ export class Identities {
       tokens: new Tokens(keys, () => config().gateway.url, now),
       issuers: options.issuers ?? new Issuers(config, { now }),
       proofs: new Proofs(now),
-      made: ({ id, parent, stage, origin, thumbprint }) =>
-        report({ kind: 'identity', identity: id, parent: parent?.id ?? null, stage, origin, thumbprint }),
+      made: ({ id, parent, stage, origin, thumbprint, lease }) => {
+        if (lease !== null) this.#leases.begin(id)
+        report({ kind: 'identity', identity: id, parent: parent?.id ?? null, stage, origin, thumbprint })
+      },
       identifyCertificate: (der) => this.#byCertificate(der),
       identifyToken: (token) => this.#byToken(token),
       bindingOf: (identity) => this.#bindingOf(identity),
@@ -113,8 +118,55 @@ export class Identities {
   /** Ends an identity by its id, and all below it; false when there was nothing to end. For people and for the gateway itself. */
   async end(id: string, why: string): Promise<boolean> {
     const ended = await this.#tools.tree.end(id, why, this.#tools.now())
-    for (const identity of ended) this.#tools.report({ kind: 'revoked', identity, why })
+    for (const identity of ended) {
+      this.#leases.drop(identity)
+      this.#tools.report({ kind: 'revoked', identity, why })
+    }
     return ended.length > 0
+  }
+
+  /**
+   * One word of whoever holds an identity that was made with `lease_jwk`, proved by that key; resolves when the next is
+   * due, with the milliseconds it may take. Rejects with `Refused`: `unauthenticated`, `invalid_proof`, `identity_ended`.
+   */
+  async hold(word: {
+    readonly token: string
+    readonly dpop: string | null
+    readonly method: string
+    readonly url: string
+    /** The connection it came by: when that closes, the holder is thought to be gone. */
+    readonly connection: Socket
+    /** Called once the proof holds, before the answer is kept back. */
+    proved(): void
+  }): Promise<number> {
+    const { tokens, tree, proofs, now } = this.#tools
+    const { identity: id } = await tokens.verify(word.token, { expired: 'accept' })
+    const identity = await tree.load(id)
+    if (identity?.lease == null) throw unauthenticated('the token is of no identity that somebody holds')
+    if (word.dpop === null) throw unauthenticated('the request carries no proof of the key of the lease')
+    const proof = await proofs.verify(word.dpop, { ...word, presented: true })
+    if (!sameText(proof.key.thumbprint, identity.lease)) throw unauthenticated('the proof is of another key')
+    proofs.spend(proof)
+    identity.assertAlive(now())
+    word.proved()
+    return this.#leases.hold(identity, word.connection)
+  }
+
+  /** Begins anew the leases of identities that an earlier gateway left: their holders have to come back. */
+  async recover(): Promise<void> {
+    const rows = await this.#tools.store.db
+      .selectFrom('identities')
+      .select('id')
+      .where('lease', 'is not', null)
+      .where('revoked_at', 'is', null)
+      .where('expires_at', '>', this.#tools.now())
+      .execute()
+    for (const { id } of rows) this.#leases.begin(id)
+  }
+
+  /** Ends no identity for want of a holder any more. */
+  close(): void {
+    this.#leases.close()
   }
 
   /** The identity of an id, alive or not; null when there is none. */

@@ -5,7 +5,7 @@ import { matchStage } from './claims.ts'
 import { type ClientKey, sameText } from './client-key.ts'
 import { draftRow, renewedExpiry } from './draft.ts'
 import type { Concerned, ExchangeTools } from './exchange.ts'
-import { type ExchangeForm, type ExchangeRequest, badRequest } from './exchange-request.ts'
+import { type ExchangeForm, type ExchangeRequest, badRequest, checkLease } from './exchange-request.ts'
 import type { PlatformToken } from './issuers.ts'
 import { jobKey, originOf } from './job.ts'
 import { type Connections, grantRoot, sameConnections } from './scope.ts'
@@ -20,6 +20,7 @@ export async function becomeRoot(
 ): Promise<LiveIdentity> {
   const token = await tools.issuers.verify(form.subjectToken)
   const key = await proveNewKey(tools, form, request)
+  checkLease(form, key.thumbprint)
   const stageName = form.asked.stage
   if (stageName === null) throw badRequest('scope names no stage')
   const stage = matchStage(tools.config(), stageName, token)
@@ -27,7 +28,7 @@ export async function becomeRoot(
   const now = tools.now()
   const origin = originOf(token)
   const draft = await draftRow(
-    { parent: null, stageName, stage, origin, connections, key, life: form.life },
+    { parent: null, stageName, stage, origin, connections, key, lease: form.lease, life: form.life },
     tools.tokens,
     now,
   )
@@ -42,6 +43,8 @@ export async function becomeRoot(
       await noteToken(tx, token, draft)
       return { id: draft.id, expiresAt: draft.expires_at, made: true }
     }
+    if (row.lease !== (form.lease?.thumbprint ?? null))
+      throw badRequest('lease_jwk is not the key of the first time')
     assertSame(row, { stageName, connections: form.asked.connections })
     const expiresAt = renewedExpiry(row, stage, { life: form.life, parentExpiresAt: null, now })
     if (expiresAt <= now) throw expiredIdentity(row.id, row.expires_at)

@@ -20,6 +20,8 @@ export class LiveIdentity implements Identity {
   readonly thumbprint: string
   readonly publicJwk: string
   readonly statement: string
+  /** The thumbprint of the key by which its holder keeps it alive, or null. */
+  readonly lease: string | null
   readonly createdAt: number
   /** Milliseconds since the epoch: the latest that renewal can reach. */
   readonly renewableUntil: number
@@ -36,6 +38,7 @@ export class LiveIdentity implements Identity {
     this.thumbprint = row.thumbprint
     this.publicJwk = row.public_jwk
     this.statement = row.statement
+    this.lease = row.lease
     this.createdAt = row.created_at
     this.renewableUntil = row.renewable_until
     this.#expiresAt = row.expires_at

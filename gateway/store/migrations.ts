@@ -8,6 +8,7 @@ const migrations: readonly ((db: Kysely<Tables>) => Promise<void>)[] = [
   firstTables,
   identitiesByKey,
   approvalsAtGates,
+  leases,
 ]
 
 /** Brings a database to this program's version; refuses one that a newer program has written. */
@@ -165,6 +166,11 @@ async function approvalsAtGates(db: Kysely<Tables>): Promise<void> {
     .addColumn('failure', 'text')
     .addPrimaryKeyConstraint('postings_key', ['approval', 'place'])
     .execute()
+}
+
+/** Identities that end with whoever holds them. */
+async function leases(db: Kysely<Tables>): Promise<void> {
+  await db.schema.alterTable('identities').addColumn('lease', 'text').execute()
 }
 
 async function index(db: Kysely<Tables>, table: string, columns: string[]): Promise<void> {

@@ -23,6 +23,8 @@ export interface Tables {
     renewable_until: number
     revoked_at: number | null
     revoked_why: string | null
+    /** RFC 7638 thumbprint of the key by which its holder keeps it alive; null when it needs no holder. */
+    lease: string | null
   }
   /** One row a platform token used: what makes it good for one key. */
   platform_tokens: {

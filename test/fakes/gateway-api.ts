@@ -18,6 +18,10 @@ export interface FakeIdentity {
   readonly tokens: string[]
   renewals: number
   revoked: boolean
+  /** Thumbprint of the key by which it is kept alive. */
+  readonly lease: string | null
+  /** How often it was. */
+  words: number
 }
 
 /** How the next answer differs: a status with a body, or whatever is done to the response. */
@@ -133,6 +137,7 @@ export async function startGatewayApi(options: GatewayApiOptions = {}): Promise<
       'scope',
       'ttl',
       'cnf_jwk',
+      'lease_jwk',
     ]
     for (const name of form.keys()) if (!known.includes(name)) throw new Violation(`unknown field ${name}`)
     if (form.get('grant_type') !== grantType) throw new Violation('grant_type')
@@ -152,6 +157,8 @@ export async function startGatewayApi(options: GatewayApiOptions = {}): Promise<
       parent.tokens.push(`tok.${randomUUID()}`)
       return answer(parent, proof.jwk)
     }
+    const lease = form.get('lease_jwk')
+    if (lease !== null && 'd' in JSON.parse(lease)) throw new Violation('a private key was sent')
     const jwk = given === null ? proof.jwk : JSON.parse(given)
     if ('d' in jwk) throw new Violation('a private key was sent')
     const scope = form.get('scope') ?? ''
@@ -166,6 +173,8 @@ export async function startGatewayApi(options: GatewayApiOptions = {}): Promise<
       tokens: [`tok.${randomUUID()}`],
       renewals: 0,
       revoked: false,
+      lease: lease === null ? null : await calculateJwkThumbprint(JSON.parse(lease)),
+      words: 0,
     }
     identities.push(identity)
     return answer(identity, jwk)
@@ -238,6 +247,17 @@ export async function startGatewayApi(options: GatewayApiOptions = {}): Promise<
       switch (`${request.method} ${path}`) {
         case 'POST /oauth/token':
           return send(200, await exchange(request, new URLSearchParams(text)))
+        case 'POST /oauth/lease': {
+          wantForm(request)
+          const token = new URLSearchParams(text).get('token') ?? ''
+          const { thumbprint } = await proofOf(request, token)
+          const identity = byToken(token)
+          if (identity.lease !== thumbprint) throw new Violation('proof by another key')
+          identity.words++
+          // As the real one, which answers when the next word is due.
+          await new Promise((resolve) => setTimeout(resolve, 500))
+          return send(200, { expires_in: 15 })
+        }
         case 'POST /oauth/revoke': {
           wantForm(request)
           const { thumbprint } = await proofOf(request, null)

@@ -5,13 +5,13 @@ import { networkOf } from '../../listener/admission.ts'
 import { certificateOf, isFailedProof, singleHeader, urlOf } from '../caller.ts'
 import type { ApiParts } from '../parts.ts'
 import { oauthErrorOf } from '../problem.ts'
-import { oauthError, schemaOf, tokenAnswer } from '../shapes.ts'
+import { leaseAnswer, oauthError, schemaOf, tokenAnswer } from '../shapes.ts'
 
 const BODY_CAP = 65_536
 const FORM = 'application/x-www-form-urlencoded'
 const refusals = { '4xx': schemaOf(oauthError, 'output'), '5xx': schemaOf(oauthError, 'output') }
 
-/** Token exchange (RFC 8693) and revocation (RFC 7009): forms in, OAuth errors out. */
+/** Token exchange (RFC 8693), revocation (RFC 7009) and leases: forms in, OAuth errors out. */
 export async function oauth(app: FastifyInstance, parts: ApiParts): Promise<void> {
   app.removeAllContentTypeParsers()
   await app.register(formbody, { bodyLimit: BODY_CAP })
@@ -61,14 +61,46 @@ export async function oauth(app: FastifyInstance, parts: ApiParts): Promise<void
     },
   )
 
+  app.post(
+    '/oauth/lease',
+    form('Keeps an identity alive for whoever runs it', schemaOf(leaseAnswer, 'output')),
+    async (request, reply) => {
+      const network = networkOf(request.socket.remoteAddress ?? '')
+      try {
+        parts.failures.check(network)
+        const next = await parts.identities.hold({
+          token: tokenOf(request),
+          dpop: singleHeader(request, 'dpop'),
+          method: request.method,
+          url: urlOf(request, parts.url),
+          connection: request.socket,
+          proved: () => {
+            parts.settled?.(request.socket)
+            reply.removeHeader('connection')
+          },
+        })
+        return { expires_in: next / 1000 }
+      } catch (error) {
+        if (isFailedProof(asRefused(error))) parts.failures.note(network)
+        throw error
+      }
+    },
+  )
+
   app.post('/oauth/revoke', form('Revocation (RFC 7009)', { type: 'null' }), async (request, reply) => {
-    const { token } = formOf(request)
-    if (typeof token !== 'string' || token === '') {
-      throw new Refused('invalid_request', 'token is missing', 'send the access token of the identity to end')
-    }
-    await parts.identities.revoke(token)
+    await parts.identities.revoke(tokenOf(request))
     return reply.code(200).send()
   })
+}
+
+function tokenOf(request: FastifyRequest): string {
+  const { token } = formOf(request)
+  if (typeof token === 'string' && token !== '') return token
+  throw new Refused(
+    'invalid_request',
+    'token is missing',
+    'send the access token of the identity that is meant',
+  )
 }
 
 /** The form's fields. RFC 6749 §3.2: none may come twice, known or not. */
