@@ -11,7 +11,7 @@ export interface Lease {
 }
 
 const over = new Set(['identity_ended', 'identity_expired', 'unauthenticated', 'not_found'])
-/** Milliseconds before the next try when one failed, and the most that grows to: the gateway waits less than a second for a new connection. */
+/** Milliseconds before the next try when one failed, and the most that grows to: the gateway waits half a second for a new connection. */
 const again = { first: 100, most: 2000 }
 
 /**

@@ -7,7 +7,7 @@ const LEASE_MS = 15_000
 /** How long an answer is kept back: the holder always has a request open, so that either side knows at once when the other is gone. */
 const HOLD_MS = 5000
 /** The holder's connection is closed, and another has this long to take its place. */
-const LOST_MS = 750
+const LOST_MS = 500
 /** The store could not end an identity: again after this. */
 const AGAIN_MS = 1000
 
