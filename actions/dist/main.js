@@ -20070,8 +20070,11 @@ async function viewIdentity(transport, held) {
   if (!isIdentityView(answer)) throw badAnswer(transport.gateway, "it does not describe the identity");
   return answer;
 }
-function formOf({ scope, ttl }) {
-  return { scope, ...ttl === void 0 ? {} : { ttl: `${ttl}s` } };
+function formOf({ scope, ttl, lease }) {
+  return { scope, ...lifeOf(ttl), ...lease === void 0 ? {} : { lease_jwk: JSON.stringify(lease) } };
+}
+function lifeOf(ttl) {
+  return ttl === void 0 ? {} : { ttl: `${ttl}s` };
 }
 async function ask(transport, { key, prover, form }) {
   const url = new URL("/oauth/token", transport.gateway);
