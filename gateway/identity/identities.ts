@@ -142,7 +142,8 @@ export class Identities {
     const { tokens, tree, proofs, now } = this.#tools
     const { identity: id } = await tokens.verify(word.token, { expired: 'accept' })
     const identity = await tree.load(id)
-    if (identity?.lease == null) throw unauthenticated('the token is of no identity that somebody holds')
+    if (identity === null || identity.lease === null)
+      throw unauthenticated('the token is of no identity that somebody holds')
     if (word.dpop === null) throw unauthenticated('the request carries no proof of the key of the lease')
     const proof = await proofs.verify(word.dpop, { ...word, presented: true })
     if (!sameText(proof.key.thumbprint, identity.lease)) throw unauthenticated('the proof is of another key')

@@ -73,7 +73,7 @@ export class Leases {
   /** Ends no more identities: holders whose connections this gateway closes are to find theirs when it is back. */
   close(): void {
     this.#closed = true
-    for (const id of [...this.#leases.keys()]) this.drop(id)
+    for (const id of this.#leases.keys()) this.drop(id)
   }
 
   #of(id: string): Lease {

@@ -161,9 +161,21 @@ describe('nobody else keeps it alive', () => {
 describe('a holder that says nothing', () => {
   const identity = (): LiveIdentity => {
     const row = {
-      ...{ id: 'idn_a', parent: null, root: 'idn_a', stage: 's', origin: '{}', connections: '[]' },
-      ...{ binding: 'required' as const, thumbprint: 't', public_jwk: '{}', statement: '' },
-      ...{ created_at: 0, expires_at: 9e15, renewable_until: 9e15, revoked_at: null, revoked_why: null },
+      id: 'idn_a',
+      parent: null,
+      root: 'idn_a',
+      stage: 's',
+      origin: '{}',
+      connections: '[]',
+      binding: 'required' as const,
+      thumbprint: 't',
+      public_jwk: '{}',
+      statement: '',
+      created_at: 0,
+      expires_at: 9e15,
+      renewable_until: 9e15,
+      revoked_at: null,
+      revoked_why: null,
     }
     return new LiveIdentity({ ...row, lease: 'l' }, null)
   }
