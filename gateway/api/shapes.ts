@@ -35,7 +35,9 @@ export const tokenAnswer = z.object({
   identity: z.string(),
 })
 
-export const leaseAnswer = z.object({ expires_in: z.int() })
+export const leaseAnswer = z.object({
+  expires_in: z.int().describe('Seconds within which the next word has to come'),
+})
 
 const connection = z.object({
   name: z.string(),

@@ -14,12 +14,6 @@ export interface TokenAnswer {
   identity: string
 }
 
-/** Answer of `POST /oauth/lease`, which comes when it is time for the next. */
-export interface LeaseAnswer {
-  /** Seconds within which it has to come. */
-  expires_in: number
-}
-
 /** An OAuth error (RFC 6749 §5.2), with what to do next. */
 export interface OAuthError {
   error: string
