@@ -5,6 +5,7 @@ import type { FastifyRequest } from 'fastify'
 import { clientCertificateOf } from '../core/client-certificate.ts'
 import { Refused } from '../core/errors.ts'
 import type { Identity } from '../core/identity.ts'
+import { type ClientKey, readClientKey } from '../identity/client-key.ts'
 import type { Credentials } from '../identity/identities.ts'
 import { networkOf } from '../listener/admission.ts'
 import type { Failures } from './failures.ts'
@@ -58,6 +59,14 @@ export function isFailedProof({ code }: Refused): boolean {
 export function certificateOf(request: Pick<FastifyRequest, 'socket'>): Uint8Array | null {
   const { socket } = request
   return socket instanceof TLSSocket ? clientCertificateOf(socket) : null
+}
+
+/** The key of the client certificate that the handshake proved, whoever signed that; null for none on P-256. */
+export function handshakeKeyOf(request: Pick<FastifyRequest, 'socket'>): ClientKey | null {
+  const { socket } = request
+  const key = socket instanceof TLSSocket ? socket.getPeerX509Certificate()?.publicKey : undefined
+  if (key?.asymmetricKeyDetails?.namedCurve !== 'prime256v1') return null
+  return readClientKey(key.export({ format: 'jwk' }))
 }
 
 /** The URL of a request as its client wrote it. */

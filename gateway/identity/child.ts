@@ -2,7 +2,7 @@ import { Refused } from '../core/errors.ts'
 import { chainOf } from '../core/identity.ts'
 import type { StageConfig } from '../policy/schema.ts'
 import { type ClientKey, sameText } from './client-key.ts'
-import { draftRow, renewedExpiry } from './draft.ts'
+import { assertKeyFree, draftRow, renewedExpiry } from './draft.ts'
 import type { Concerned, ExchangeTools } from './exchange.ts'
 import { type ExchangeForm, type ExchangeRequest, badRequest, checkLease } from './exchange-request.ts'
 import { delegatedStage, grantChild, sameConnections } from './scope.ts'
@@ -52,7 +52,7 @@ async function proveSelf(
         'sign the DPoP proof with the key of the identity whose token is exchanged',
       )
     }
-    tools.proofs.spend(proof)
+    await tools.proofs.spend(proof)
     return
   }
   const { clientCertificateDer } = request
@@ -142,6 +142,7 @@ async function makeChild(
       .where('revoked_at', 'is', null)
       .where('expires_at', '>', now)
       .executeTakeFirstOrThrow()
+    await assertKeyFree(tx, form.key, now)
     if (Number(count) >= MAX_LIVE_IN_TREE) {
       throw new Refused(
         'overloaded',

@@ -5,7 +5,7 @@ const KEEP_MS = 30 * 86_400_000
 /** Rows of a kind removed at once: nobody waits long for the store. */
 const BATCH = 500
 
-/** Removes identities (with their jobs) that have been over for 30 days, and platform tokens that no verification accepts any more. */
+/** Removes identities (with their jobs) that have been over for 30 days, and platform tokens and proofs that no verification accepts any more. */
 export async function cleanStore(store: Store, now: number): Promise<number> {
   return store.transaction(async (tx) => {
     const identities = await tx
@@ -28,6 +28,7 @@ export async function cleanStore(store: Store, now: number): Promise<number> {
           .limit(BATCH),
       )
       .executeTakeFirst()
-    return Number(identities.numDeletedRows + tokens.numDeletedRows)
+    const proofs = await tx.deleteFrom('spent_proofs').where('expires_at', '<', now).executeTakeFirst()
+    return Number(identities.numDeletedRows + tokens.numDeletedRows + proofs.numDeletedRows)
   })
 }

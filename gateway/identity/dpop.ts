@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { decodeProtectedHeader, importJWK, jwtVerify } from 'jose'
 import { Refused } from '../core/errors.ts'
+import type { Store } from '../store/open.ts'
 import { type ClientKey, readClientKey, sameText } from './client-key.ts'
 
 const MAX_PROOF_CHARS = 4096
@@ -16,14 +17,16 @@ export interface VerifiedProof {
   readonly jti: string
 }
 
-/** Verifies DPoP proofs (RFC 9449 §4.3) and lets each be used once. */
+/** Verifies DPoP proofs (RFC 9449 §4.3) and lets each be used once, by the store also after a restart. */
 export class Proofs {
+  readonly #store: Store
   readonly #now: () => number
   /** Thumbprint, then digest of jti, then when it may be forgotten. */
   readonly #spent = new Map<string, Map<string, number>>()
   #count = 0
 
-  constructor(now: () => number = Date.now) {
+  constructor(store: Store, now: () => number = Date.now) {
+    this.#store = store
     this.#now = now
   }
 
@@ -60,8 +63,22 @@ export class Proofs {
     return { key, jti }
   }
 
-  /** Uses a proof up; throws `Refused` `invalid_proof` when it was used before. Call it once the proof's key is known to be the right one. */
-  spend(proof: VerifiedProof): void {
+  /** Uses a proof up; rejects with `Refused` `invalid_proof` when it was used before. Call it once the proof's key is known to be the right one. */
+  async spend(proof: VerifiedProof): Promise<void> {
+    // Acceptable from WINDOW before its iat to WINDOW after.
+    const until = this.#now() + 2 * WINDOW_S * 1000
+    this.#remember(proof, until)
+    const digest = createHash('sha256').update(`${proof.key.thumbprint} ${proof.jti}`).digest('hex')
+    const { numInsertedOrUpdatedRows } = await this.#store.db
+      .insertInto('spent_proofs')
+      .values({ digest, expires_at: until })
+      .onConflict((conflict) => conflict.column('digest').doNothing())
+      .executeTakeFirst()
+    if (numInsertedOrUpdatedRows !== 1n) throw badProof('it was used before')
+  }
+
+  /** What bounds how many there may be; it throws before the store is asked. */
+  #remember(proof: VerifiedProof, until: number): void {
     const now = this.#now()
     if (this.#count >= MAX_REMEMBERED) this.#forget(now)
     const { thumbprint } = proof.key
@@ -72,8 +89,7 @@ export class Proofs {
     if (this.#count >= MAX_REMEMBERED || ofKey.size >= MAX_PER_KEY) {
       throw new Refused('overloaded', 'too many proofs were used within a minute', 'try again in a minute')
     }
-    // Acceptable from WINDOW before its iat to WINDOW after.
-    ofKey.set(digest, now + 2 * WINDOW_S * 1000)
+    ofKey.set(digest, until)
     this.#spent.set(thumbprint, ofKey)
     this.#count++
   }

@@ -1,3 +1,5 @@
+import type { Transaction } from 'kysely'
+import { Refused } from '../core/errors.ts'
 import { newId } from '../core/id.ts'
 import type { Origin } from '../core/identity.ts'
 import type { StageConfig } from '../policy/schema.ts'
@@ -20,6 +22,26 @@ export interface Draft {
   readonly lease: ClientKey | null
   /** The life that was asked for, in milliseconds; null for the stage's own. */
   readonly life: number | null
+}
+
+/**
+ * Each identity has a key of its own: throws when one that lives has this key. SSH proves a key and nothing else, so
+ * somebody who gave a child another job's public key would take that job's name from it.
+ */
+export async function assertKeyFree(tx: Transaction<Tables>, key: ClientKey, now: number): Promise<void> {
+  const taken = await tx
+    .selectFrom('identities')
+    .select('id')
+    .where('thumbprint', '=', key.thumbprint)
+    .where('revoked_at', 'is', null)
+    .where('expires_at', '>', now)
+    .executeTakeFirst()
+  if (taken === undefined) return
+  throw new Refused(
+    'invalid_request',
+    'the key is refused: another identity has it',
+    'make a new key for each identity',
+  )
 }
 
 /** The row of a new identity, never longer-lived than its parent, with the gateway's statement of it. */

@@ -19,6 +19,8 @@ export interface ExchangeRequest {
   readonly url: string
   /** DER of the client certificate whose key the TLS handshake proved. */
   readonly clientCertificateDer: Uint8Array | null
+  /** The key of the client certificate in the TLS handshake, whoever signed that; null for none on P-256. */
+  readonly handshakeKey?: ClientKey | null
   /** The client's address, for the record. */
   readonly client?: string | null
 }

@@ -57,7 +57,7 @@ export class Identities {
       tree: new Tree(store),
       tokens: new Tokens(keys, () => config().gateway.url, now),
       issuers: options.issuers ?? new Issuers(config, { now }),
-      proofs: new Proofs(now),
+      proofs: new Proofs(store, now),
       made: ({ id, parent, stage, origin, thumbprint, lease }) => {
         if (lease !== null) this.#leases.begin(id)
         report({ kind: 'identity', identity: id, parent: parent?.id ?? null, stage, origin, thumbprint })
@@ -207,7 +207,7 @@ export class Identities {
     const proof = await this.#tools.proofs.verify(dpop, { method, url, token, presented: true })
     if (!sameText(proof.key.thumbprint, identity.thumbprint))
       throw unauthenticated('the proof is of another key')
-    this.#tools.proofs.spend(proof)
+    await this.#tools.proofs.spend(proof)
     return identity
   }
 

@@ -3,7 +3,7 @@ import { Refused } from '../core/errors.ts'
 import type { Tables } from '../store/schema.ts'
 import { matchStage } from './claims.ts'
 import { type ClientKey, sameText } from './client-key.ts'
-import { draftRow, renewedExpiry } from './draft.ts'
+import { assertKeyFree, draftRow, renewedExpiry } from './draft.ts'
 import type { Concerned, ExchangeTools } from './exchange.ts'
 import { type ExchangeForm, type ExchangeRequest, badRequest, checkLease } from './exchange-request.ts'
 import type { PlatformToken } from './issuers.ts'
@@ -35,6 +35,7 @@ export async function becomeRoot(
   const placed = await tools.store.transaction(async (tx) => {
     const row = await findRow(tx, { token, key, concerned })
     if (row === null) {
+      await assertKeyFree(tx, key, now)
       await tx.insertInto('identities').values(draft).execute()
       await tx
         .insertInto('jobs')
@@ -67,10 +68,13 @@ async function proveNewKey(
   request: ExchangeRequest,
 ): Promise<ClientKey> {
   if (request.dpop === null) {
+    const { handshakeKey = null } = request
+    // The handshake has proved it, whoever signed the certificate (RFC 8705 §2.2).
+    if (form.key !== null && form.key.thumbprint === handshakeKey?.thumbprint) return form.key
     throw new Refused(
       'invalid_proof',
       'the key of the identity is not proved',
-      'send a DPoP proof (RFC 9449) signed with the key that the identity is to have',
+      'send a DPoP proof (RFC 9449) signed with the key that the identity is to have, or cnf_jwk over TLS with any client certificate of that key',
     )
   }
   const proof = await tools.proofs.verify(request.dpop, {
@@ -82,7 +86,7 @@ async function proveNewKey(
   if (form.key !== null && form.key.thumbprint !== proof.key.thumbprint) {
     throw badRequest('cnf_jwk is not the key that signed the DPoP proof')
   }
-  tools.proofs.spend(proof)
+  await tools.proofs.spend(proof)
   return proof.key
 }
 

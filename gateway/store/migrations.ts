@@ -9,6 +9,7 @@ const migrations: readonly ((db: Kysely<Tables>) => Promise<void>)[] = [
   identitiesByKey,
   approvalsAtGates,
   leases,
+  spentProofs,
 ]
 
 /** Brings a database to this program's version; refuses one that a newer program has written. */
@@ -171,6 +172,16 @@ async function approvalsAtGates(db: Kysely<Tables>): Promise<void> {
 /** Identities that end with whoever holds them. */
 async function leases(db: Kysely<Tables>): Promise<void> {
   await db.schema.alterTable('identities').addColumn('lease', 'text').execute()
+}
+
+/** A proof stays used across a restart, and at every gateway of one store. */
+async function spentProofs(db: Kysely<Tables>): Promise<void> {
+  await db.schema
+    .createTable('spent_proofs')
+    .addColumn('digest', 'text', (column) => column.primaryKey())
+    .addColumn('expires_at', 'bigint', (column) => column.notNull())
+    .execute()
+  await index(db, 'spent_proofs', ['expires_at'])
 }
 
 async function index(db: Kysely<Tables>, table: string, columns: string[]): Promise<void> {

@@ -34,6 +34,12 @@ export interface Tables {
     identity: string
     expires_at: number
   }
+  /** One row a DPoP proof used, for as long as it could be used again. */
+  spent_proofs: {
+    /** SHA-256 of the key's thumbprint and the proof's jti; hex. */
+    digest: string
+    expires_at: number
+  }
   /** One row a job: its one root identity. */
   jobs: {
     /** Issuer's URL and the platform's job key: `https://token.actions.githubusercontent.com 1296269/55/1/991`. */

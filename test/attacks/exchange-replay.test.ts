@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { readClientKey } from '../../gateway/identity/client-key.ts'
 import {
   type TestGateway,
   derOf,
@@ -86,6 +87,32 @@ describe('a platform token', () => {
     await expect(refused).rejects.toMatchObject({ code: 'invalid_proof' })
     const another = exchangeToken(gateway, { token: await issue(), key: makeKey(), fields })
     await expect(another).rejects.toMatchObject({ code: 'invalid_request' })
+    const others = readClientKey(makeKey().jwk)
+    const byOthers = { dpop: null, handshakeKey: others }
+    const handshake = exchangeToken(gateway, { token: await issue(), key, fields, request: byOthers })
+    await expect(handshake).rejects.toMatchObject({ code: 'invalid_proof' })
+  })
+
+  test('is exchanged for the key that the TLS handshake proved, where cnf_jwk names it', async () => {
+    const key = makeKey()
+    const request = { dpop: null, handshakeKey: readClientKey(key.jwk) }
+    const token = await issue()
+    await expect(exchangeToken(gateway, { token, key, request })).rejects.toMatchObject({
+      code: 'invalid_proof',
+    })
+    const fields = { cnf_jwk: JSON.stringify(key.jwk) }
+    const { identity } = await exchangeToken(gateway, { token, key, fields, request })
+    expect(identity).toMatch(/^idn_/)
+  })
+
+  test('gives no identity a key that another has', async () => {
+    const victim = await startJob(gateway)
+    const attacker = await startJob(gateway)
+    await expect(exchangeOwn(gateway, { parent: attacker, child: victim.key })).rejects.toMatchObject({
+      code: 'invalid_request',
+    })
+    const again = exchangeToken(gateway, { token: await issue({ check_run_id: 'other' }), key: victim.key })
+    await expect(again).rejects.toMatchObject({ code: 'invalid_request' })
   })
 })
 
@@ -173,14 +200,18 @@ describe('a proof of a key', () => {
     const other = await startJob(gateway)
     const { Proofs } = await import('../../gateway/identity/dpop.ts')
     let now = Date.now()
-    const proofs = new Proofs(() => now)
+    const proofs = new Proofs(gateway.store, () => now)
     const key = { jwk: job.key.jwk, thumbprint: 'a' }
-    for (let n = 0; n < 5000; n++) proofs.spend({ key, jti: String(n) })
-    expect(() => proofs.spend({ key, jti: 'more' })).toThrow(expect.objectContaining({ code: 'overloaded' }))
-    expect(() => proofs.spend({ key, jti: '7' })).toThrow(expect.objectContaining({ code: 'invalid_proof' }))
-    proofs.spend({ key: { jwk: other.key.jwk, thumbprint: 'b' }, jti: '7' })
+    for (let n = 0; n < 5000; n++) await proofs.spend({ key, jti: String(n) })
+    await expect(proofs.spend({ key, jti: 'more' })).rejects.toMatchObject({ code: 'overloaded' })
+    await expect(proofs.spend({ key, jti: '7' })).rejects.toMatchObject({ code: 'invalid_proof' })
+    await proofs.spend({ key: { jwk: other.key.jwk, thumbprint: 'b' }, jti: '7' })
     now += 121_000
-    proofs.spend({ key, jti: 'more' })
+    await proofs.spend({ key, jti: 'more' })
+    // A gateway that starts again remembers what is in the store.
+    await expect(new Proofs(gateway.store, () => now).spend({ key, jti: 'more' })).rejects.toMatchObject({
+      code: 'invalid_proof',
+    })
   })
 })
 

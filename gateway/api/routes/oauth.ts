@@ -2,7 +2,7 @@ import formbody from '@fastify/formbody'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { Refused, asRefused } from '../../core/errors.ts'
 import { networkOf } from '../../listener/admission.ts'
-import { certificateOf, isFailedProof, singleHeader, urlOf } from '../caller.ts'
+import { certificateOf, handshakeKeyOf, isFailedProof, singleHeader, urlOf } from '../caller.ts'
 import type { ApiParts } from '../parts.ts'
 import { oauthErrorOf } from '../problem.ts'
 import { leaseAnswer, oauthError, schemaOf, tokenAnswer } from '../shapes.ts'
@@ -45,6 +45,7 @@ export async function oauth(app: FastifyInstance, parts: ApiParts): Promise<void
           method: request.method,
           url: urlOf(request, parts.url),
           clientCertificateDer: certificateOf(request),
+          handshakeKey: handshakeKeyOf(request),
           client,
         })
         parts.metrics.exchange('issued')
