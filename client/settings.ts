@@ -4,6 +4,7 @@ import { wrongUsage } from './error.ts'
 import type { Held } from './exchange.ts'
 import { type Card, writePrivate } from './home.ts'
 import { opensshKey } from './openssh.ts'
+import { pkcs12 } from './pkcs12.ts'
 import { writeSshSettings } from './ssh-settings.ts'
 import { type Files, rewriteConnectionString } from './rewrite.ts'
 
@@ -27,6 +28,7 @@ export async function writeSettings(home: string, card: Card, held: Held, ca: st
 /** Writes what a renewal changes; programs that read it in between see the old or the new one whole. */
 export async function writeRenewed(home: string, card: Card, held: Held): Promise<void> {
   await writePrivate(home, 'client.crt', held.certificate)
+  await writePrivate(home, 'client.p12', pkcs12(held.key.pem, held.certificate))
   await writePrivate(home, 'token', `${held.token}\n`)
   await writePrivate(home, 'identity.json', `${JSON.stringify(card, null, 2)}\n`)
 }

@@ -43,6 +43,7 @@ describe('the private folder', () => {
       'ca.pem',
       'client.crt',
       'client.key',
+      'client.p12',
       'client.pk8',
       'id_ecdsa',
       'identity.json',
