@@ -114,7 +114,7 @@ describe('the child', () => {
     const run = exec(environment, ['sh', '-c', 'ls -l "$HOOP_HOME"; stat -c %a "$HOOP_HOME"'])
     expect(await run.code).toBe(0)
     expect(run.stdout()).toMatch(/\n700\n$/)
-    expect(run.stdout().match(/^-rw-------/gm)?.length).toBe(8)
+    expect(run.stdout().match(/^-rw-------/gm)?.length).toBe(9)
   })
 
   test('without an identity in force is the job’s own', async () => {
