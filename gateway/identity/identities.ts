@@ -147,7 +147,7 @@ export class Identities {
     if (word.dpop === null) throw unauthenticated('the request carries no proof of the key of the lease')
     const proof = await proofs.verify(word.dpop, { ...word, presented: true })
     if (!sameText(proof.key.thumbprint, identity.lease)) throw unauthenticated('the proof is of another key')
-    proofs.spend(proof)
+    await proofs.spend(proof)
     identity.assertAlive(now())
     word.proved()
     return this.#leases.hold(identity, word.connection)
