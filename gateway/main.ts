@@ -17,9 +17,12 @@ import { type House, serve } from './core/serve.ts'
 import { spkiPin } from './identity/certificates.ts'
 import { thumbprintOf } from './identity/client-key.ts'
 import { Identities } from './identity/identities.ts'
+import { Issuers } from './identity/issuers.ts'
 import { type Keys, openKeys } from './identity/keys.ts'
+import { askGithub } from './identity/reviewed.ts'
 import { networkOf } from './listener/admission.ts'
 import { type Listener, listen } from './listener/listener.ts'
+import { openGithubApps } from './platforms/github-apps.ts'
 import { createDetectors } from './masking/detectors.ts'
 import { maskValue } from './masking/columns.ts'
 import { compilePolicy } from './policy/compile.ts'
@@ -84,10 +87,14 @@ export async function startGateway(options: {
   })
   const detectors = createDetectors({ default: config.detectors.default, literals: secretsOf(config) })
   const policy = compilePolicy(config)
+  const githubs = openGithubApps(config, readSecret)
+  const issuers = new Issuers(() => config)
   const identities = new Identities({
     config: () => config,
     keys,
     store,
+    issuers,
+    review: askGithub({ apps: githubs, store }),
     report: (event) => recordings.note(event),
   })
   await identities.recover()
@@ -99,6 +106,9 @@ export async function startGateway(options: {
       answer: (id, given) => approvals.answerAs(id, given),
       look: (id, gate) => approvals.look(id, gate),
     },
+    store,
+    verify: (token) => issuers.verify(token),
+    githubs,
     log,
   })
   const approvals = await createApprovals({

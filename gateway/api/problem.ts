@@ -131,6 +131,8 @@ const oauthNames: Partial<Record<Code, string>> = {
   unauthenticated: 'invalid_request',
   unknown_connection: 'invalid_scope',
   unsupported: 'unsupported_grant_type',
+  upstream_failed: 'temporarily_unavailable',
+  upstream_untrusted: 'temporarily_unavailable',
 }
 
 /** RFC 6749 §5.2 allows %x20-21 / %x23-5B / %x5D-7E in a description. */

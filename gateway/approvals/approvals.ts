@@ -16,7 +16,8 @@ import type {
 import { changeState, decideRow, findReusable, insertRow } from './decisions.ts'
 import { consoleGate } from './gates/console.ts'
 import type { AnswerDesk, ApprovalGate } from './gates/gate.ts'
-import { isRequester, nobodys, personOf, startersByClaims } from './people.ts'
+import { githubStarters } from '../platforms/github-apps.ts'
+import { isRequester, nobodys, personOf } from './people.ts'
 import { type PlaceLimits, Places } from './places.ts'
 import { type PostingTimes, Postings } from './postings.ts'
 import { standing } from './quorum.ts'
@@ -224,7 +225,7 @@ class StoredApprovals implements LiveApprovals {
 
   /** What one started, another has to approve: fails closed when it cannot be told who started it. */
   async #refuseRequester(id: string, person: string): Promise<void> {
-    const { store, config, startersOf = startersByClaims } = this.#options
+    const { store, config, startersOf = (origin) => githubStarters(new Map(), origin) } = this.#options
     const row = await store.db
       .selectFrom('approvals')
       .select('identity')

@@ -30,24 +30,10 @@ export function isRequester(
   const same = (mine: string | number | undefined, ...theirs: (string | undefined)[]): boolean =>
     mine !== undefined && theirs.some((their) => their?.toLowerCase() === String(mine).toLowerCase())
   return (
-    (platform === 'github' && same(known.github, claims['actor_id'])) ||
+    (platform === 'github' && same(known.github, claims['actor_id'], claims['triggering_actor_id'])) ||
     (platform === 'gitlab' && same(known.gitlab, claims['user_id'])) ||
     same(known.email, claims['user_email'], claims['email']) ||
     starters.some((account) => personOf(account, config) === person)
-  )
-}
-
-/**
- * The accounts that set off a job beyond those that its claims name. A GitHub token names the actor of the first attempt
- * only: who ran a later attempt has to be asked of GitHub, and where that cannot be done nobody can be told apart from them.
- */
-export async function startersByClaims({ platform, claims }: Origin): Promise<readonly Account[]> {
-  const attempt = claims['run_attempt']
-  if (platform !== 'github' || attempt === undefined || attempt === '1') return []
-  throw new Refused(
-    'denied',
-    `the job is attempt ${attempt} of its run, and this gateway has no GitHub App with which to ask who started that`,
-    'start a new run instead, or give the issuer an `app` in hoop.yaml',
   )
 }
 

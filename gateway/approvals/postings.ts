@@ -1,6 +1,7 @@
 import { Refused } from '../core/errors.ts'
 import type { ApprovalView } from '../core/contract.ts'
 import type { Origin } from '../core/identity.ts'
+import { TryLater } from '../platforms/call.ts'
 import type { Config } from '../policy/schema.ts'
 import type { Store } from '../store/open.ts'
 import type { ApprovalGate, GateEntry, Posting } from './gates/gate.ts'
@@ -21,16 +22,6 @@ export interface PostingsOptions {
   readonly read: (id: string) => Promise<{ view: ApprovalView; origin: Origin | null } | null>
   readonly failed: (id: string, gate: string, error: unknown) => void
   readonly times?: PostingTimes | undefined
-}
-
-/** A refusal that says when it makes sense to try again. */
-export class TryLater extends Refused {
-  readonly afterMs: number
-
-  constructor(why: string, afterMs: number) {
-    super('upstream_failed', why, 'it is tried again')
-    this.afterMs = afterMs
-  }
 }
 
 const defaults: PostingTimes = { attempt: 20_000, firstRetry: 1000, lastRetry: 60_000 }

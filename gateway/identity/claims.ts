@@ -2,8 +2,12 @@ import { Refused } from '../core/errors.ts'
 import type { Config, StageConfig } from '../policy/schema.ts'
 import type { PlatformToken } from './issuers.ts'
 
-/** The stage that a verified token may become; throws `Refused` that says which claim of which subject did not match. */
-export function matchStage(config: Config, stageName: string, token: PlatformToken): StageConfig {
+/** The stage that a verified token may become, `reviewed` if only once people have let the job through; throws `Refused` that says which claim of which subject did not match. */
+export function matchStage(
+  config: Config,
+  stageName: string,
+  token: PlatformToken,
+): { readonly stage: StageConfig; readonly reviewed: boolean } {
   const stage = Object.hasOwn(config.stages, stageName) ? config.stages[stageName] : undefined
   if (stage === undefined) {
     throw new Refused(
@@ -21,11 +25,14 @@ export function matchStage(config: Config, stageName: string, token: PlatformTok
     )
   }
   const reasons: string[] = []
+  let reviewed = false
   for (const [index, subject] of subjects.entries()) {
     const reason = differenceOf(config, subject, token)
-    if (reason === null) return stage
-    reasons.push(`subject ${index}: ${reason}`)
+    if (reason !== null) reasons.push(`subject ${index}: ${reason}`)
+    else if (subject.reviewed !== true) return { stage, reviewed: false }
+    else reviewed = true
   }
+  if (reviewed) return { stage, reviewed }
   throw new Refused(
     'subject_mismatch',
     `this job may not become stage ${stageName}: ${reasons.join('; ')}`,
@@ -49,9 +56,6 @@ function differenceOf(
     if (!matchPattern(pattern, actual)) {
       return `claim ${name} must be ${JSON.stringify(pattern)}, and is ${JSON.stringify(actual.slice(0, 256))}`
     }
-  }
-  if (subject.reviewed === true) {
-    return 'its claims match, but it wants a reviewed environment, and this gateway has no GitHub App with which to ask who reviewed it'
   }
   return null
 }

@@ -5,7 +5,7 @@ const KEEP_MS = 30 * 86_400_000
 /** Rows of a kind removed at once: nobody waits long for the store. */
 const BATCH = 500
 
-/** Removes identities (with their jobs) that have been over for 30 days, and platform tokens and proofs that no verification accepts any more. */
+/** Removes identities (with their jobs) that have been over for 30 days, platform tokens and proofs that no verification accepts any more, and reviews of runs that can no longer be attempted again. */
 export async function cleanStore(store: Store, now: number): Promise<number> {
   return store.transaction(async (tx) => {
     const identities = await tx
@@ -29,6 +29,13 @@ export async function cleanStore(store: Store, now: number): Promise<number> {
       )
       .executeTakeFirst()
     const proofs = await tx.deleteFrom('spent_proofs').where('expires_at', '<', now).executeTakeFirst()
-    return Number(identities.numDeletedRows + tokens.numDeletedRows + proofs.numDeletedRows)
+    // GitHub lets a run be attempted again for 30 days.
+    const reviews = await tx
+      .deleteFrom('run_reviews')
+      .where('seen_at', '<', now - 2 * KEEP_MS)
+      .executeTakeFirst()
+    return Number(
+      identities.numDeletedRows + tokens.numDeletedRows + proofs.numDeletedRows + reviews.numDeletedRows,
+    )
   })
 }

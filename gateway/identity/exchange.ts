@@ -9,6 +9,7 @@ import type { Proofs } from './dpop.ts'
 import { type ExchangeForm, type ExchangeRequest, badRequest, readExchange } from './exchange-request.ts'
 import type { Issuers } from './issuers.ts'
 import type { Keys } from './keys.ts'
+import type { Review } from './reviewed.ts'
 import { becomeRoot } from './root.ts'
 import { writeScope } from './scope.ts'
 import type { Tokens } from './tokens.ts'
@@ -23,6 +24,8 @@ export interface ExchangeTools {
   readonly tokens: Tokens
   readonly issuers: Issuers
   readonly proofs: Proofs
+  /** Who let the job into its environment, for stages that want it reviewed. */
+  readonly review: Review
   readonly now: () => number
   readonly report: (event: LedgerEvent) => void
   /** Called once for each identity that is new. */

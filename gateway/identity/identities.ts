@@ -15,6 +15,7 @@ import type { ExchangeRequest } from './exchange-request.ts'
 import { Issuers } from './issuers.ts'
 import { type Keys, spiffeId } from './keys.ts'
 import { Leases } from './leases.ts'
+import { type Review, unreviewed } from './reviewed.ts'
 import { Tokens } from './tokens.ts'
 import { LiveIdentity, Tree } from './tree.ts'
 
@@ -44,6 +45,7 @@ export class Identities {
     readonly store: Store
     readonly report: (event: LedgerEvent) => void
     readonly issuers?: Issuers
+    readonly review?: Review
     readonly now?: () => number
   }) {
     const { config, keys, store, report, now = Date.now } = options
@@ -58,6 +60,7 @@ export class Identities {
       tokens: new Tokens(keys, () => config().gateway.url, now),
       issuers: options.issuers ?? new Issuers(config, { now }),
       proofs: new Proofs(store, now),
+      review: options.review ?? unreviewed,
       made: ({ id, parent, stage, origin, thumbprint, lease }) => {
         if (lease !== null) this.#leases.begin(id)
         report({ kind: 'identity', identity: id, parent: parent?.id ?? null, stage, origin, thumbprint })

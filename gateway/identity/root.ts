@@ -23,10 +23,11 @@ export async function becomeRoot(
   checkLease(form, key.thumbprint)
   const stageName = form.asked.stage
   if (stageName === null) throw badRequest('scope names no stage')
-  const stage = matchStage(tools.config(), stageName, token)
+  const { stage, reviewed } = matchStage(tools.config(), stageName, token)
   const connections = grantRoot(stageName, stage, form.asked)
   const now = tools.now()
-  const origin = originOf(token)
+  const known = originOf(token)
+  const origin = reviewed ? { ...known, claims: { ...known.claims, ...(await tools.review(token)) } } : known
   const draft = await draftRow(
     { parent: null, stageName, stage, origin, connections, key, lease: form.lease, life: form.life },
     tools.tokens,

@@ -63,6 +63,13 @@ function checkUrl(text: string, path: Path, findings: Findings): void {
 }
 
 function checkIssuers(config: Config, findings: Findings): void {
+  const apps = Object.entries(config.issuers).filter(([, one]) => one.platform === 'github' && one.app)
+  for (const [name] of apps.slice(1)) {
+    findings.fault(
+      ['issuers', name, 'app'],
+      `issuer ${apps[0]?.[0]} has an \`app\` already, and the accounts in \`people\` are of one GitHub: run a gateway for each`,
+    )
+  }
   for (const [name, issuer] of Object.entries(config.issuers)) {
     const urls: [string, string | undefined][] = [
       ['url', issuer.url],
@@ -320,8 +327,9 @@ function checkApprovers(config: Config, findings: Findings): void {
       if ('slack' in gate && config.slack === undefined) {
         findings.fault([...at, 'slack'], 'this gate needs the `slack` settings of the Slack app')
       }
-      if ('github-environment' in gate && !app) {
-        findings.fault([...at, 'github-environment'], 'this gate needs a GitHub issuer with an `app`')
+      for (const name of ['github-environment', 'github-pull-request']) {
+        if (name in gate && !app)
+          findings.fault([...at, name], 'this gate needs a GitHub issuer with an `app`')
       }
     }
   }

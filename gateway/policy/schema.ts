@@ -224,10 +224,18 @@ const gate = z.union(
       'github-environment': z
         .strictObject({
           environment: text.describe('A protected environment with required reviewers'),
-          repository: text.describe('OWNER/NAME'),
-          workflow: text.describe('The file name of the approval workflow'),
+          repository: text.regex(/^[\w.-]+\/[\w.-]+$/, 'must be OWNER/NAME').describe('OWNER/NAME'),
+          workflow: text
+            .regex(/^[\w.-]+\.ya?ml$/, 'must be the name of a file in .github/workflows')
+            .describe('The file name of the approval workflow'),
+          branch: text.default('main').describe('The branch whose workflow file is run'),
         })
         .describe('A workflow whose one job waits in a protected environment'),
+    }),
+    z.strictObject({
+      'github-pull-request': z
+        .strictObject({})
+        .describe("A review of the pull request whose head the job runs, with the approval's id in its text"),
     }),
     z.strictObject({
       slack: z
@@ -236,7 +244,10 @@ const gate = z.union(
     }),
     z.strictObject({ console: z.strictObject({}).describe('The console and the command line') }),
   ],
-  { error: 'a gate is one of `github-environment: {…}`, `slack: { channel: … }` and `console: {}`' },
+  {
+    error:
+      'a gate is one of `github-environment: {…}`, `github-pull-request: {}`, `slack: { channel: … }` and `console: {}`',
+  },
 )
 
 const group = z.strictObject({

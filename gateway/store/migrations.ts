@@ -10,6 +10,7 @@ const migrations: readonly ((db: Kysely<Tables>) => Promise<void>)[] = [
   approvalsAtGates,
   leases,
   spentProofs,
+  reviewsOfRuns,
 ]
 
 /** Brings a database to this program's version; refuses one that a newer program has written. */
@@ -182,6 +183,19 @@ async function spentProofs(db: Kysely<Tables>): Promise<void> {
     .addColumn('expires_at', 'bigint', (column) => column.notNull())
     .execute()
   await index(db, 'spent_proofs', ['expires_at'])
+}
+
+/** Which approvals of a run earlier attempts of it have used. */
+async function reviewsOfRuns(db: Kysely<Tables>): Promise<void> {
+  await db.schema
+    .createTable('run_reviews')
+    .addColumn('run', 'text', (column) => column.notNull())
+    .addColumn('attempt', 'integer', (column) => column.notNull())
+    .addColumn('seen', 'text', (column) => column.notNull())
+    .addColumn('seen_at', 'bigint', (column) => column.notNull())
+    .addPrimaryKeyConstraint('run_reviews_key', ['run', 'attempt'])
+    .execute()
+  await index(db, 'run_reviews', ['seen_at'])
 }
 
 async function index(db: Kysely<Tables>, table: string, columns: string[]): Promise<void> {

@@ -90,6 +90,15 @@ export interface Tables {
     /** Why the last attempt failed; null when it did not. */
     failure: string | null
   }
+  /** What GitHub showed of approvals when an attempt of a run asked: later attempts may not use them again. */
+  run_reviews: {
+    /** Issuer's URL, repository id, run id, environment id. */
+    run: string
+    attempt: number
+    /** JSON: by the approver's id, how many approvals. */
+    seen: string
+    seen_at: number
+  }
   sessions: {
     id: string
     identity: string

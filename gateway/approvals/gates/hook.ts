@@ -43,4 +43,9 @@ export class Seen {
     this.#at.set(key, now)
     return true
   }
+
+  /** It was not dealt with after all, and may come again. */
+  forget(key: string): void {
+    this.#at.delete(key)
+  }
 }

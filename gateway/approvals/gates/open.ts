@@ -1,10 +1,14 @@
 import type { Origin } from '../../core/identity.ts'
+import type { PlatformToken } from '../../identity/issuers.ts'
+import { type GithubApps, githubStarters } from '../../platforms/github-apps.ts'
 import type { Config, Secret } from '../../policy/schema.ts'
+import type { Store } from '../../store/open.ts'
 import type { Account } from '../approval.ts'
-import { startersByClaims } from '../people.ts'
 import { consoleGate } from './console.ts'
 import type { AnswerDesk, ApprovalGate } from './gate.ts'
+import { openGithub } from './github-open.ts'
 import type { Hook } from './hook.ts'
+import { ReportHook } from './report-hook.ts'
 
 /** What gates may use. */
 export interface GateTools {
@@ -12,6 +16,10 @@ export interface GateTools {
   readonly readSecret: (secret: Secret) => string
   /** Where they hand in answers. */
   readonly desk: AnswerDesk
+  readonly store: Store
+  /** Verifies an ID token of a platform; rejects with `Refused`. */
+  readonly verify: (token: string) => Promise<PlatformToken>
+  readonly githubs: GithubApps
   readonly log: { warn(fields: object, message: string): void }
 }
 
@@ -24,6 +32,15 @@ export interface OpenGates {
 }
 
 /** Opens the gates: each is added here, and nowhere else. */
-export function openGates(_tools: GateTools): OpenGates {
-  return { gates: [consoleGate], hooks: [], startersOf: startersByClaims }
+export function openGates(tools: GateTools): OpenGates {
+  const { githubs, verify, store } = tools
+  const github = openGithub(tools, githubs)
+  const reports = { ...(github.report !== undefined && { github: github.report }) }
+  const hooks: Hook[] = [...github.hooks]
+  if (Object.keys(reports).length > 0) hooks.push(new ReportHook({ verify, store, reports }))
+  return {
+    gates: [consoleGate, ...github.gates],
+    hooks,
+    startersOf: (origin) => githubStarters(githubs, origin),
+  }
 }

@@ -1,0 +1,52 @@
+import { Refused } from '../../core/errors.ts'
+import type { PlatformToken } from '../../identity/issuers.ts'
+import type { GithubApps } from '../../platforms/github-apps.ts'
+import type { Outcome } from '../approval.ts'
+import type { ApprovalGate } from './gate.ts'
+import { GithubEnvironmentGate } from './github-environment.ts'
+import { GithubHook } from './github-hook.ts'
+import { GithubPullRequestGate } from './github-pull-request.ts'
+import { answerRules } from './github-rule.ts'
+import type { Hook } from './hook.ts'
+import type { GateTools } from './open.ts'
+
+/** What a GitHub App brings: two gates, webhooks, and the reports of jobs that were let through. None without an App. */
+export function openGithub(
+  { config, readSecret, desk }: Pick<GateTools, 'config' | 'readSecret' | 'desk'>,
+  apps: GithubApps,
+): {
+  readonly gates: readonly ApprovalGate[]
+  readonly hooks: readonly Hook[]
+  readonly report?: (token: PlatformToken, approval: string | null) => Promise<Outcome & { id: string }>
+} {
+  // Consistency sees to it that there is one at most: an environment's repository names no issuer.
+  const [first] = apps
+  if (first === undefined) return { gates: [], hooks: [] }
+  const [issuer, github] = first
+  const environment = new GithubEnvironmentGate({ github, issuer, desk })
+  const pullRequest = new GithubPullRequestGate({ apps, desk })
+  const secrets = new Map<string, () => string>()
+  for (const [name, one] of Object.entries(config.issuers)) {
+    const secret = one.platform === 'github' ? one.app?.webhook_secret : undefined
+    if (secret !== undefined) secrets.set(name, () => readSecret(secret))
+  }
+  const hook = new GithubHook(secrets, {
+    run: (id) => environment.nudge(id),
+    review: (repositoryId, sha) => pullRequest.nudge(repositoryId, sha),
+    protectionRule: answerRules({ apps, config: () => config }),
+  })
+  return {
+    gates: [environment, pullRequest],
+    hooks: secrets.size === 0 ? [] : [hook],
+    report: async (token, approval) => {
+      if (approval === null) {
+        throw new Refused(
+          'invalid_request',
+          'the report names no approval',
+          'give actions/approve its `approval`',
+        )
+      }
+      return { ...(await environment.report(approval, token)), id: approval }
+    },
+  }
+}
