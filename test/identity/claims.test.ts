@@ -88,9 +88,11 @@ describe('a subject', () => {
     expect(why([{ issuer: 'gone', claims: { a: '1' } }], { a: '1' })).toMatch(/for issuer gone/)
   })
 
-  test('that wants review is not satisfied by a token', () => {
-    expect(why([{ issuer: 'github', claims: { a: '1' }, reviewed: true }], { a: '1' })).toMatch(
-      /reviewed environment/,
-    )
+  test('that wants review says so, unless another one matches without', () => {
+    const subjects = [{ issuer: 'github', claims: { a: '1' }, reviewed: true }]
+    expect(matchStage(config(subjects), 's', token({ a: '1' }, url)).reviewed).toBe(true)
+    const either = [...subjects, { issuer: 'github', claims: { b: '2' } }]
+    expect(matchStage(config(either), 's', token({ a: '1', b: '2' }, url)).reviewed).toBe(false)
+    expect(why(subjects, { a: '2' })).toMatch(/claim a must be/)
   })
 })

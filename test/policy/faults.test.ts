@@ -197,7 +197,7 @@ describe('what contradicts itself', () => {
     [
       base.replace(
         '{ console: {} }',
-        '{ github-environment: →{ environment: e, repository: r, workflow: w } }',
+        '{ github-environment: →{ environment: e, repository: a/r, workflow: w.yml } }',
       ),
       'this gate needs a GitHub issuer with an `app`',
     ],
