@@ -5,6 +5,7 @@ import { GatewayError, Refused, asRefused } from './errors.ts'
 import type { Gate, Grant } from './gate.ts'
 import { type Identity, type Proof, chainOf } from './identity.ts'
 import type { LiveEntry, LiveSessions } from './live-sessions.ts'
+import type { Request } from './operation.ts'
 import type { Conversation, Protocol } from './protocol.ts'
 import { type Detectors, LiveSession } from './session.ts'
 
@@ -115,7 +116,8 @@ async function converse(admitted: {
   try {
     recorder = await house.recordings.open(await describe(admitted))
     session = new LiveSession({ ...house, recorder, entry, grant, conversation, ending: signal })
-    if (conversation.hello.request !== null) await session.decide(conversation.hello.request, signal)
+    if (conversation.hello.request !== null)
+      await decideFirst(session, conversation, conversation.hello.request)
     await session.dial(signal)
     await conversation.relay(session, signal)
   } catch (error) {
@@ -134,6 +136,29 @@ async function converse(admitted: {
     ending.abort(new Refused('identity_ended', 'the session is over', 'connect again'))
     session?.hangUp()
     await finish(entry, recorder, why, house)
+  }
+}
+
+/** Nobody reads the client yet: one that leaves while its greeting is held has to be noticed here. */
+async function decideFirst(session: LiveSession, { client }: Conversation, request: Request): Promise<void> {
+  const left = new AbortController()
+  const leave = (): void =>
+    left.abort(
+      new Refused('approval_withdrawn', 'the request was withdrawn: the client left', 'connect again'),
+    )
+  // An end is only seen by who asks for more; bytes that came stay for the relay.
+  const look = (): void => {
+    if (client.readableLength === 0) client.read()
+  }
+  client.on('readable', look)
+  client.once('end', leave)
+  client.once('close', leave)
+  try {
+    await session.decide(request, left.signal)
+  } finally {
+    client.off('readable', look)
+    client.off('end', leave)
+    client.off('close', leave)
   }
 }
 

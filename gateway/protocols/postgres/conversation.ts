@@ -41,8 +41,8 @@ export class PostgresConversation implements Conversation {
   #walker: AnswerWalker | null = null
   #state: SessionState | null = null
   #dialled: { target: Target; upstream: Upstream; known: Known } | null = null
-  /** True once AuthenticationOk was sent: clients take no notice before. */
-  #welcomed = false
+  /** True once AuthenticationOk was sent: clients take no notice before (§54.2.1). */
+  #authenticated = false
 
   constructor(
     parts: ConversationParts,
@@ -61,7 +61,11 @@ export class PostgresConversation implements Conversation {
   tell(said: Message): void {
     const { client } = this
     if (!client.writable) return
-    if (said.kind !== 'refused' && (!this.#welcomed || client.writableLength > NOTICE_ROOM)) return
+    if (said.kind !== 'refused') {
+      if (client.writableLength > NOTICE_ROOM) return
+      // Who waits for people has proved who it is, and that a connection may be had.
+      this.#authenticate()
+    }
     client.write(tellMessage(said))
   }
 
@@ -124,13 +128,20 @@ export class PostgresConversation implements Conversation {
     }
   }
 
+  #authenticate(): void {
+    if (!this.#authenticated) this.client.write(message(Back.authentication, int32(0)))
+    this.#authenticated = true
+  }
+
   /** AuthenticationOk, what the database reported of itself, the gateway's own cancel key, ReadyForQuery. */
   #welcome(upstream: Upstream, key: Buffer): void {
     const reports = [...upstream.parameters].map(([name, value]) =>
       message(Back.parameterStatus, name, value),
     )
     const ready = message(Back.readyForQuery, Buffer.from('I'))
-    this.client.write(Buffer.concat([message(Back.authentication, int32(0)), ...reports, key, ready]))
-    this.#welcomed = true
+    this.client.cork()
+    this.#authenticate()
+    this.client.write(Buffer.concat([...reports, key, ready]))
+    this.client.uncork()
   }
 }

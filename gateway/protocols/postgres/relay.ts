@@ -1,7 +1,7 @@
 import type { Duplex } from 'node:stream'
 import { GatewayError, Refused, asRefused } from '../../core/errors.ts'
 import type { Session } from '../../core/protocol.ts'
-import { Front, message } from './codec.ts'
+import { Back, Front, message } from './codec.ts'
 import { FrameReader } from './frames.ts'
 import type { Ledger } from './ledger.ts'
 import { type Done, type Frame, Requests, type RequestParts } from './requests.ts'
@@ -24,6 +24,7 @@ const UNKNOWN_CAP = 0
 /** What is read ahead while a request waits: enough to notice that the client leaves. */
 const AHEAD_BYTES = MIB
 const AHEAD_CHUNKS = 256
+const PROBE_MS = 5000
 /** Messages that may wait for their answers. */
 const UNANSWERED = 10_000
 
@@ -46,6 +47,7 @@ export class Relay {
   #busy = false
   #full = false
   #hold: AbortController | null = null
+  #probe: NodeJS.Timeout | undefined
   #finish: ((error: unknown) => void) | null = null
 
   constructor(parts: RelayParts) {
@@ -95,6 +97,7 @@ export class Relay {
       })
     } finally {
       this.#finish = null
+      clearInterval(this.#probe)
       signal.removeEventListener('abort', stop)
       for (const remove of undo) remove()
       // What still fails on either stream has nobody left to tell.
@@ -128,7 +131,21 @@ export class Relay {
     this.#frames.push(chunk)
     if (!this.#busy) return this.#pump()
     if (endsWithTerminate(chunk) && this.#frames.holds(Front.terminate)) return this.#finish?.(null)
-    if (this.#frames.buffered > AHEAD_BYTES || this.#frames.chunks > AHEAD_CHUNKS) client.pause()
+    if (this.#frames.buffered > AHEAD_BYTES || this.#frames.chunks > AHEAD_CHUNKS) {
+      client.pause()
+      this.#probe ??= setInterval(() => this.#probeClient(), PROBE_MS)
+    }
+  }
+
+  /**
+   * A stream that is not read does not show that its peer has left; what is written to one that has left comes back as
+   * an error. A ParameterStatus may come at any time (§54.2.7), and one that says what is known already tells nothing.
+   */
+  #probeClient(): void {
+    const { client, ledger } = this.#parts
+    const [known] = ledger.parameters
+    if (known !== undefined && !client.writableNeedDrain)
+      client.write(message(Back.parameterStatus, ...known))
   }
 
   #fromUpstream(chunk: Buffer): void {
@@ -159,6 +176,8 @@ export class Relay {
     } catch (error) {
       return this.#finish?.(error)
     }
+    clearInterval(this.#probe)
+    this.#probe = undefined
     if (this.#parts.client.isPaused()) this.#parts.client.resume()
   }
 

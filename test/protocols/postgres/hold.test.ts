@@ -130,6 +130,70 @@ test('what a client sends while it waits is bounded', async () => {
   raw.socket.destroy()
 }, 30_000)
 
+test('a client that filled what is read ahead and leaves withdraws what is held', async () => {
+  const { house, server } = shop
+  const raw = await house.raw()
+  raw.write(query('DELETE FROM orders /* left-full */'))
+  const question = await asked()
+  const filler = query(`SELECT '${'x'.repeat(60_000)}'`)
+  for (let sent = 0; sent < 400; sent++) raw.write(filler)
+  // Until the gateway takes no more of it.
+  for (let before = -1; before !== raw.socket.writableLength; ) {
+    before = raw.socket.writableLength
+    await new Promise((resolve) => setTimeout(resolve, 1000))
+  }
+  expect(raw.socket.writableLength).toBeGreaterThan(5_000_000)
+  raw.socket.destroy()
+  await expect.poll(() => question.withdrawn, { timeout: 40_000 }).toBe(true)
+  expect(server.log()).not.toContain('left-full')
+}, 60_000)
+
+const held = { options: '-c log_min_messages=info' }
+
+test('a held start-up setting tells the client so, before it is connected', async () => {
+  const { house } = shop
+  const raw = await house.raw(held, 'N')
+  expect(types([...raw.greeting])).toBe('RN')
+  expect(fields(raw.greeting[1]?.body ?? Buffer.alloc(0))['M']).toContain('https://gw/approvals/apr_1')
+  ;(await asked()).approve()
+  expect(types(await raw.until('Z'))).toMatch(/^NS+KZ$/)
+  raw.write(query('SHOW log_min_messages'))
+  expect((await raw.until('Z'))[1]?.body.toString()).toContain('info')
+  raw.socket.destroy()
+})
+
+test('a held start-up setting that is denied ends the connection with 42501', async () => {
+  const raw = await shop.house.raw(held, 'N')
+  ;(await asked()).deny()
+  expect(fields((await raw.until('E')).at(-1)?.body ?? Buffer.alloc(0))).toMatchObject({
+    S: 'FATAL',
+    C: '42501',
+  })
+  await raw.closed()
+})
+
+test.each(['end', 'destroy'] as const)(
+  'a client that leaves (%s) while its start-up is held withdraws it',
+  async (way) => {
+    const raw = await shop.house.raw(held, 'N')
+    const question = await asked()
+    raw.socket[way]()
+    await expect.poll(() => question.withdrawn).toBe(true)
+  },
+)
+
+test('a row beyond the cap ends the session with 54000 and says what to do, and others go on', async () => {
+  const { house } = shop
+  const other = await house.connect()
+  const client = await house.connect()
+  await expect(client.query(`SELECT repeat('x', 17 * 1024 * 1024)`)).rejects.toMatchObject({
+    code: '54000',
+    hint: expect.stringContaining('substring'),
+  })
+  expect((await other.query('SELECT 1')).rowCount).toBe(1)
+  await other.end()
+})
+
 test.skipIf(!existsSync('/usr/bin/psql'))(
   'psql shows the notice while it waits, and Ctrl-C withdraws',
   async () => {

@@ -41,8 +41,8 @@ export interface TestHouse {
   revoke(): void
   /** A connected pg client, to be ended by the test. */
   connect(options?: { database?: string; stage?: string; password?: string }): Promise<pg.Client>
-  /** A raw connection after TLS and start-up, up to ReadyForQuery. */
-  raw(startup?: Record<string, string>): Promise<Raw>
+  /** A raw connection after TLS and start-up, up to ReadyForQuery or the type of message that is named. */
+  raw(startup?: Record<string, string>, until?: string): Promise<Raw>
   /** A TCP connection to which nothing was said. */
   tcp(): Promise<Socket>
   close(): Promise<void>
@@ -53,6 +53,8 @@ export interface Raw {
   readonly socket: Socket
   /** The body of BackendKeyData. */
   readonly key: Buffer
+  /** What came until the connection was taken. */
+  readonly greeting: readonly { type: string; body: Buffer }[]
   write(...messages: Buffer[]): void
   /** Waits until what was received matches, and gives the message types so far, then forgets them. */
   until(type: string, count?: number): Promise<{ type: string; body: Buffer }[]>
@@ -239,7 +241,7 @@ export async function openHouse(
       return client
     },
     tcp,
-    async raw(startup = {}) {
+    async raw(startup = {}, until = 'Z') {
       const socket = await tcp()
       socket.write(Buffer.from([0, 0, 0, 8, 4, 210, 22, 47]))
       await new Promise<void>((resolve) => socket.once('data', () => resolve()))
@@ -261,8 +263,8 @@ export async function openHouse(
       head.writeInt32BE(body.length + 8, 0)
       head.writeInt32BE(196_608, 4)
       raw.write(head, body)
-      const greeting = await raw.until('Z')
-      return { ...raw, key: greeting.find(({ type }) => type === 'K')?.body ?? raw.key }
+      const greeting = await raw.until(until)
+      return { ...raw, greeting, key: greeting.find(({ type }) => type === 'K')?.body ?? raw.key }
     },
     async close() {
       await house.sessions.drain(0)
@@ -295,6 +297,7 @@ function follow(socket: Socket): Raw {
   return {
     socket,
     key: Buffer.alloc(8),
+    greeting: [],
     write: (...parts) => void socket.write(Buffer.concat(parts)),
     async until(type, count = 1) {
       while (messages.filter((message) => message.type === type).length < count) {

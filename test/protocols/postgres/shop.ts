@@ -28,7 +28,10 @@ export async function openShop(): Promise<{
               { operations: ['read', 'insert', 'update'], resources: ['public.*', 'pg_catalog.*'] },
               { operations: ['copy-in', 'copy-out', 'call', 'select'] },
             ],
-            approve: [{ operations: ['ddl', 'delete'], by: 'dba' }],
+            approve: [
+              { operations: ['ddl', 'delete'], by: 'dba' },
+              { operations: ['set'], resources: ['log_min_messages'], by: 'dba' },
+            ],
             deny: [{ operations: ['*'], resources: ['public.secrets'] }],
           },
         ],
