@@ -13,6 +13,7 @@ import { GatewayError } from './core/errors.ts'
 import { Gate } from './core/gate.ts'
 import { LiveSessions } from './core/live-sessions.ts'
 import type { Protocol } from './core/protocol.ts'
+import type { Detectors } from './core/session.ts'
 import { type House, serve } from './core/serve.ts'
 import { spkiPin } from './identity/certificates.ts'
 import { thumbprintOf } from './identity/client-key.ts'
@@ -25,7 +26,7 @@ import { type Listener, listen } from './listener/listener.ts'
 import { openGithubApps } from './platforms/github-apps.ts'
 import { createDetectors } from './masking/detectors.ts'
 import { maskValue } from './masking/columns.ts'
-import { compilePolicy } from './policy/compile.ts'
+import { InForce } from './policy/in-force.ts'
 import { loadConfig, readSecret } from './policy/load.ts'
 import { renderFaults } from './policy/fault.ts'
 import type { Config } from './policy/schema.ts'
@@ -52,6 +53,8 @@ export interface RunningGateway {
   readonly address: Listener['address']
   /** The pin by which clients verify it: `sha256:…` over the public key of its CA. */
   readonly pin: string
+  /** Reads hoop.yaml again and puts it in force as one; sessions whose grant is no longer the same end. Rejects with `GatewayError` `invalid_config`, and changes nothing, when it has faults. Gives the versions of the policy. */
+  reload(): Promise<{ readonly version: string; readonly before: string }>
   /** Takes no new client, gives sessions `graceMs` to end, closes everything. */
   close(graceMs: number): Promise<void>
 }
@@ -68,7 +71,9 @@ export async function startGateway(options: {
 }): Promise<RunningGateway> {
   letBuffersPass()
   const { log } = options
-  const config = readConfig(options.config, options.env, log)
+  const inForce = new InForce(readConfig(options.config, options.env, log))
+  // What is read of it only here stays as it is until the next start; `InForce` sees to that.
+  const { config } = inForce
   const data = resolve(dirname(options.config), config.gateway.data)
   const keys = await openKeys(data, { trustDomain: config.gateway.trust_domain })
   const store = await openStore(join(data, 'hoop.db'))
@@ -85,12 +90,11 @@ export async function startGateway(options: {
     acceptLoss: options.acceptLedgerLoss,
     log,
   })
-  const detectors = createDetectors({ default: config.detectors.default, literals: secretsOf(config) })
-  const policy = compilePolicy(config)
+  let detectors = detectorsOf(config)
   const githubs = openGithubApps(config, readSecret)
-  const issuers = new Issuers(() => config)
+  const issuers = new Issuers(() => inForce.config)
   const identities = new Identities({
-    config: () => config,
+    config: () => inForce.config,
     keys,
     store,
     issuers,
@@ -113,7 +117,7 @@ export async function startGateway(options: {
   })
   const approvals = await createApprovals({
     store,
-    config: () => config,
+    config: () => inForce.config,
     url: config.gateway.url,
     gates: gates.gates,
     startersOf: gates.startersOf,
@@ -124,13 +128,15 @@ export async function startGateway(options: {
   })
   const sessions = new LiveSessions(metrics.countSessions(await openSessionLog(store)), limits)
   const analyzer = createAnalyzer()
-  recordings.note({ kind: 'gateway-start', version: options.version, policy: policy.version })
+  recordings.note({ kind: 'gateway-start', version: options.version, policy: inForce.policy.version })
 
   const house: House = {
-    gate: new Gate(() => policy, keys.digestKey),
+    gate: new Gate(() => inForce.policy, keys.digestKey),
     identities,
     approvals,
-    detectors,
+    get detectors() {
+      return detectors
+    },
     recordings,
     sessions,
     settled: (client) => listener.settled(client),
@@ -155,7 +161,7 @@ export async function startGateway(options: {
   const http = createHttp({ house, readSecret, problemOf })
   const api = await createApi({
     dataPaths: [http],
-    config,
+    config: () => inForce.config,
     identities,
     approvals,
     store,
@@ -184,7 +190,7 @@ export async function startGateway(options: {
     log,
   })
   const housekeeping = setInterval(() => {
-    keepHouse({ config, keys, identities, listener }).catch((err: unknown) =>
+    keepHouse({ config: inForce.config, keys, identities, listener }).catch((err: unknown) =>
       log.error({ err }, 'housekeeping failed'),
     )
   }, HOUSEKEEPING_MS)
@@ -193,6 +199,22 @@ export async function startGateway(options: {
     url: config.gateway.url,
     address: listener.address,
     pin: spkiPin(keys.caPem),
+    async reload() {
+      const next = readConfig(options.config, options.env, log)
+      // All that can fail comes before anything changes; from there on it is one turn of the loop.
+      const [newDetectors, certificate] = [detectorsOf(next), await certificateOf(next, keys)]
+      const before = inForce.policy.version
+      inForce.replace(next)
+      detectors = newDetectors
+      listener.setCertificate(certificate)
+      const { version } = inForce.policy
+      try {
+        if (version !== before) recordings.note({ kind: 'policy', version, before })
+      } finally {
+        sessions.recheck()
+      }
+      return { version, before }
+    },
     async close(graceMs) {
       clearInterval(housekeeping)
       api.drain()
@@ -231,6 +253,11 @@ export async function runGateway(options: {
   const { address, port } = gateway.address
   console.log(`hoop-access gateway is ready on ${address}:${port}, for clients at ${gateway.url}`)
   console.log(`clients verify it by --ca ${gateway.pin} (not secret)`)
+  // One after the other, the last one wins.
+  let reloading = Promise.resolve()
+  process.on('SIGHUP', () => {
+    reloading = reloading.then(() => reload(gateway, log))
+  })
   const signal = await new Promise<string>((stop) => {
     process.once('SIGTERM', stop)
     process.once('SIGINT', stop)
@@ -238,6 +265,18 @@ export async function runGateway(options: {
   for (const again of ['SIGTERM', 'SIGINT']) process.once(again, () => process.exit(1))
   log.info({ signal }, 'stopping: sessions have 30 s to end')
   await gateway.close(DRAIN_MS)
+}
+
+async function reload(gateway: RunningGateway, log: Logger): Promise<void> {
+  try {
+    const { version, before } = await gateway.reload()
+    log.info(
+      { version, before },
+      version === before ? 'read again: the policy is the same' : 'another policy is in force',
+    )
+  } catch (err) {
+    log.error({ err }, 'the configuration was not taken over; the one before stays in force')
+  }
 }
 
 function readConfig(path: string, env: Readonly<Record<string, string | undefined>>, log: Logger): Config {
@@ -248,6 +287,10 @@ function readConfig(path: string, env: Readonly<Record<string, string | undefine
   for (const { file, line, column, message } of loaded.warnings)
     log.warn({ at: `${file}:${line}:${column}` }, message)
   return loaded.config
+}
+
+function detectorsOf(config: Config): Detectors {
+  return createDetectors({ default: config.detectors.default, literals: secretsOf(config) })
 }
 
 /** Every secret of the configuration, so that none of them ever leaves in an answer. */

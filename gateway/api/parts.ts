@@ -28,7 +28,8 @@ export interface IdentityDesk {
 
 /** What the HTTP interface is made of. */
 export interface ApiOptions {
-  readonly config: Config
+  /** The configuration in force at the moment of the call. */
+  readonly config: () => Config
   readonly identities: IdentityDesk
   readonly approvals: LiveApprovals
   readonly store: Store

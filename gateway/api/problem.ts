@@ -21,6 +21,7 @@ const statuses: Record<Code, number> = {
   issuer_unavailable: 503,
   not_found: 404,
   overloaded: 503,
+  policy_changed: 409,
   protocol_violation: 400,
   recording_failed: 503,
   shutting_down: 503,

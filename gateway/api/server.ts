@@ -38,7 +38,7 @@ const IDLE_MS = 30_000
 
 /** Makes the interface; it listens nowhere by itself. */
 export async function createApi(options: ApiOptions): Promise<Api> {
-  const url = options.config.gateway.url.replace(/\/+$/, '')
+  const url = options.config().gateway.url.replace(/\/+$/, '')
   const failures = new Failures()
   const known = new WeakMap<FastifyRequest, Promise<Caller>>()
   const { identities, keys } = options

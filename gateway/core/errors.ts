@@ -18,6 +18,7 @@ export type Code =
   | 'issuer_unavailable'
   | 'not_found'
   | 'overloaded'
+  | 'policy_changed'
   | 'protocol_violation'
   | 'recording_failed'
   | 'shutting_down'

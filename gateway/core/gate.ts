@@ -1,7 +1,7 @@
 import { createHmac } from 'node:crypto'
 import type { ColumnMasks, Decision, Level, Mask, Policy } from '../policy/policy.ts'
 import type { ConnectionConfig } from '../policy/schema.ts'
-import { Refused } from './errors.ts'
+import { Refused, asRefused } from './errors.ts'
 import { chainOf, type Identity } from './identity.ts'
 import type { Column, Meaning, Operation, Request, Span } from './operation.ts'
 
@@ -149,6 +149,14 @@ export class Gate {
         `use one of: ${[...identity.connections.keys()].join(', ') || 'none was granted'}`,
       )
     }
+    const breach = policy.breach(chain.map(({ stage }) => stage))
+    if (breach !== null) {
+      throw new Refused(
+        'denied',
+        `${breach}, and identity ${identity.id} rests on that`,
+        'use the identity above it, or have `delegates` name the stage again',
+      )
+    }
     const levels = policy.levels(
       chain.map((node) => ({ stage: node.stage, narrowed: node.connections.get(connection) ?? null })),
       connection,
@@ -167,6 +175,24 @@ export class Gate {
       'approval_withdrawn',
       `the policy has changed, and now asks ${unasked.join(', ')} too`,
       'run it again: it will be asked anew',
+    )
+  }
+
+  /** Why a grant is not what the policy in force would give, or null when it still is: then the policy that granted it goes on deciding, and decides alike. */
+  lapse(grant: Grant): Refused | null {
+    if (grant.policy === this.#policy()) return null
+    let anew: Grant
+    try {
+      anew = this.admit(grant.identity, grant.connection)
+    } catch (error) {
+      return asRefused(error)
+    }
+    const terms = ({ policy, levels, connection }: Grant): string => policy.terms(levels, connection)
+    if (terms(anew) === terms(grant)) return null
+    return new Refused(
+      'policy_changed',
+      `the policy for connection ${grant.connection} is no longer the one that this session began under`,
+      'connect again: what is asked from then on is decided by the policy in force',
     )
   }
 

@@ -39,6 +39,8 @@ export class LiveSessions {
   readonly #log: SessionLog
   readonly #limits: SessionLimits
   readonly #stopping = new AbortController()
+  /** By session: looks whether it may go on. */
+  readonly #checks = new Map<string, () => void>()
   #empty: (() => void) | null = null
   #draining = false
 
@@ -98,6 +100,17 @@ export class LiveSessions {
     return entry
   }
 
+  /** Calls `look` whenever the policy has changed, for as long as the session runs; and now, since it may have since it was admitted. */
+  watch(entry: LiveEntry, look: () => void): void {
+    this.#checks.set(entry.id, look)
+    look()
+  }
+
+  /** Has every session look whether it may go on. */
+  recheck(): void {
+    for (const look of this.#checks.values()) look()
+  }
+
   async finish(entry: LiveEntry, why: string): Promise<void> {
     try {
       await this.#log.ended(entry, why)
@@ -128,6 +141,7 @@ export class LiveSessions {
 
   #remove(entry: LiveEntry): void {
     this.#entries.delete(entry.id)
+    this.#checks.delete(entry.id)
     if (this.#entries.size === 0) this.#empty?.()
   }
 }

@@ -113,6 +113,10 @@ async function converse(admitted: {
   let recorder: Recorder | null = null
   let session: LiveSession | null = null
   let why = 'client left'
+  house.sessions.watch(entry, () => {
+    const lapsed = house.gate.lapse(grant)
+    if (lapsed !== null) ending.abort(lapsed)
+  })
   try {
     recorder = await house.recordings.open(await describe(admitted))
     session = new LiveSession({ ...house, recorder, entry, grant, conversation, ending: signal })

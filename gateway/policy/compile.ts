@@ -52,12 +52,40 @@ export function compilePolicy(config: Config): Policy {
         })
         return level
       }),
+    breach: (stages) => {
+      for (const [index, stage] of stages.entries()) {
+        const above = stages[index - 1] ?? stage
+        if (!delegates(config, above, stage)) return `stage ${above} does not hand on stage ${stage}`
+      }
+      return null
+    },
     decide: (levels, operations) => decideAll(compiled(levels), operations),
     masks: (levels, connection) => {
       compiled(levels)
       return masksInForce(masks, levels, connection)
     },
+    terms: (levels, connection) => {
+      const stages = compiled(levels).map(({ stage, grant, narrowed }, index) => ({
+        stage,
+        granted: grant !== null,
+        narrowed,
+        grant: levels[index]?.grant,
+        binding: config.stages[stage]?.binding,
+      }))
+      const rest = [connections.get(connection), config.masks, config.detectors]
+      return createHash('sha256')
+        .update(canonical([stages, rest]))
+        .digest('hex')
+    },
   }
+}
+
+/** True when an identity of a stage may have a child of another, or the two are one. */
+function delegates(config: Config, stage: string, child: string): boolean {
+  const { stages } = config
+  return (
+    stage === child || (Object.hasOwn(stages, stage) && stages[stage]?.delegates?.includes(child) === true)
+  )
 }
 
 /** SHA-256, hex, of everything but the secrets: a low-entropy secret could be guessed from a hash that holds it. */

@@ -51,6 +51,10 @@ export interface Policy {
     chain: readonly { readonly stage: string; readonly narrowed: readonly string[] | null }[],
     connection: string,
   ): readonly Level[]
+  /** Why a chain of stages (root first) may not be, or null: one of them does not hand on the next. */
+  breach(stages: readonly string[]): string | null
   decide(levels: readonly Level[], operations: readonly Operation[]): Decision
   masks(levels: readonly Level[], connection: string): ColumnMasks
+  /** All that a grant of these levels for a connection rests on, hashed: target, accounts, rules, masks, detectors. Equal under two policies, they decide and mask alike. */
+  terms(levels: readonly Level[], connection: string): string
 }

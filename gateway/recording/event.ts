@@ -137,6 +137,8 @@ export interface Recorder {
 /** The gateway's own chain, which ties the sessions' chains together. */
 export type LedgerEvent =
   | { readonly kind: 'gateway-start'; readonly version: string; readonly policy: string }
+  /** Another policy is in force. */
+  | { readonly kind: 'policy'; readonly version: string; readonly before: string }
   | { readonly kind: 'session-start'; readonly session: string; readonly head: string }
   | {
       readonly kind: 'session-end'

@@ -71,7 +71,7 @@ export async function makeApiHouse(): Promise<ApiHouse> {
     perJob: 100,
   })
   const api = await createApi({
-    config: gateway.config,
+    config: () => gateway.config,
     identities: gateway.identities,
     approvals,
     store: gateway.store,

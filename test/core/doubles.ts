@@ -38,7 +38,11 @@ export function policy(
         ? { type: 'postgres', host: 'db.internal', port: 5432, database: 'shop', tls: 'verify-full' }
         : null,
     levels: (chain) =>
-      chain.map(({ stage, narrowed }) => ({ stage, grant: { connection: 'orders-db' }, narrowed })),
+      chain.map(({ stage, narrowed }) => ({
+        stage,
+        grant: { connection: 'orders-db' },
+        narrowed,
+      })),
     decide: (_levels, operations) => {
       const rule = 'deploy/orders-db rule[0]'
       for (const operation of operations) {
@@ -49,6 +53,8 @@ export function policy(
       }
       return { effect: 'allow', rule }
     },
+    breach: () => null,
+    terms: () => 'v1',
     masks: () => ({
       of: (column) => masked[column] ?? null,
       touches: (relation) => Object.keys(masked).some((column) => column.startsWith(`${relation}.`)),

@@ -85,12 +85,13 @@ function connectionOf(
   name: string,
   { config, url, sshHostKey }: Pick<ApiParts, 'config' | 'url' | 'sshHostKey'>,
 ): ConnectionView | null {
-  const connection = config.connections[name]
+  const { connections, gateway } = config()
+  const connection = connections[name]
   if (connection === undefined) return null
   const { hostname, port: given, protocol } = new URL(url)
   const host = hostname.replace(/^\[(.*)\]$/, '$1')
   const port = given === '' ? (protocol === 'http:' ? 80 : 443) : Number(given)
-  const { ports } = config.gateway
+  const { ports } = gateway
   switch (connection.type) {
     case 'postgres':
       return {

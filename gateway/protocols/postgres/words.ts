@@ -22,6 +22,7 @@ const states: Record<Code, string> = {
   issuer_unavailable: '08006',
   not_found: '28000',
   overloaded: '53300',
+  policy_changed: '57P01',
   protocol_violation: '08P01',
   recording_failed: '58030',
   shutting_down: '57P01',
