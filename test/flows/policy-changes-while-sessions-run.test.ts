@@ -29,7 +29,10 @@ afterEach(async () => {
 })
 
 /** Changes hoop.yaml; gives it as it was. */
-async function edit(change: (yaml: string) => string, { config } = stack): Promise<string> {
+async function edit(
+  change: (yaml: string) => string,
+  { config }: { config: string } = stack,
+): Promise<string> {
   const yaml = await readFile(config, 'utf8')
   const changed = change(yaml)
   expect(changed).not.toBe(yaml)
