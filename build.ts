@@ -1,11 +1,13 @@
-// Builds what is published and what the runner starts: `node build.ts`; with --check, says whether actions/dist is what
-// the sources give.
+// Builds what is published and what the runner starts: `node build.ts`; with --self-contained also the executables for
+// images without Node; with --check, says whether actions/dist is what the sources give.
 import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build, type BuildOptions } from 'esbuild'
+import { buildJobFile, buildJobFiles } from './build/job-files.ts'
+import { writePlugin } from './build/plugins.ts'
 
 const root = fileURLToPath(new URL('.', import.meta.url))
 const common = {
@@ -22,6 +24,7 @@ if (process.argv.includes('--check')) await check()
 else {
   await buildActions(join(root, 'actions/dist'))
   await buildExecutable()
+  await buildPlugins()
 }
 
 /** Node strips no types under node_modules, so the installed executable is JavaScript; packages stay outside. */
@@ -42,6 +45,15 @@ async function buildExecutable(): Promise<void> {
   })
 }
 
+/** What the gateway serves to jobs, and the plugins that pin it. */
+async function buildPlugins(): Promise<void> {
+  const files = await buildJobFiles(join(root, 'dist/client'), {
+    selfContained: process.argv.includes('--self-contained'),
+  })
+  for (const plugin of ['gitlab-component', 'jenkins-shim'] as const)
+    await writePlugin(plugin, join(root, 'dist/plugins', plugin), files)
+}
+
 /** The runner installs nothing: everything is inlined. CommonJS, as @actions/core's dependencies need `require`. */
 async function buildActions(outdir: string): Promise<void> {
   await build({
@@ -50,6 +62,8 @@ async function buildActions(outdir: string): Promise<void> {
     outdir,
     format: 'cjs',
   })
+  // What later steps call, and what renews in the background.
+  await buildJobFile(join(outdir, 'hoop-access.cjs'))
   await writeFile(join(outdir, 'package.json'), '{ "type": "commonjs" }\n')
 }
 

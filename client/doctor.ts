@@ -71,8 +71,9 @@ function skipped(check: string, found: string): Finding {
 
 function checkNode(): Finding {
   const { node } = process.versions
-  if (Number(node.split('.')[0]) >= 24) return good('Node', node)
-  return { check: 'Node', state: 'bad', found: `${node} is too old`, fix: 'install Node 24 or newer' }
+  const [major = 0, minor = 0] = node.split('.').map(Number)
+  if (major > 22 || (major === 22 && minor >= 15)) return good('Node', node)
+  return { check: 'Node', state: 'bad', found: `${node} is too old`, fix: 'install Node 22.15 or newer' }
 }
 
 async function checkHome(path: string | undefined): Promise<{ finding: Finding; home: Home | null }> {

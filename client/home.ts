@@ -30,10 +30,24 @@ export interface Home {
 export async function makeHome(
   environment: Readonly<Record<string, string | undefined>> = process.env,
 ): Promise<string> {
-  const base = environment.RUNNER_TEMP
-  const path = await mkdtemp(join(base !== undefined && base !== '' ? base : tmpdir(), 'hoop-'))
+  const given = environment.RUNNER_TEMP
+  const base = given !== undefined && given !== '' ? given : tmpdir()
+  await sweep(base)
+  const path = await mkdtemp(join(base, 'hoop-'))
   await chmod(path, 0o700) // mkdtemp makes it so, and a filter of the file system may not
   return path
+}
+
+const STALE_MS = 3_600_000
+
+/** Removes what jobs that were killed left behind on this machine: folders of this user whose identity is long over. */
+async function sweep(base: string): Promise<void> {
+  const names = await readdir(base).catch(() => [])
+  for (const name of names.filter((one) => /^hoop-[A-Za-z0-9]{6}$/.test(one)).slice(0, 100)) {
+    const path = join(base, name)
+    const home = await readHome(path).catch(() => null) // another's, or none of ours
+    if (home !== null && home.held.expiresAt < Date.now() - STALE_MS) await removeHome(path)
+  }
 }
 
 /**

@@ -49,8 +49,22 @@ function block(home: string, { name, host, port }: ConnectionView): string {
 export async function includeSshConfig(home: string, userHome = userInfo().homedir): Promise<boolean> {
   if ((await readOrNull(join(home, 'ssh_config'))) === null) return false
   await mkdir(join(userHome, '.ssh'), { recursive: true, mode: 0o700 })
-  await edit(userHome, (config) => `${includeLine(home)}\n${config}`)
+  const stale = await findStale((await readOrNull(configOf(userHome))) ?? '')
+  await edit(userHome, (config) => {
+    const rest = config.split('\n').filter((line) => !stale.has(line))
+    return `${includeLine(home)}\n${rest.join('\n')}`
+  })
   return true
+}
+
+/** Lines that led to private folders which are gone: their job ended without taking them out. */
+async function findStale(config: string): Promise<Set<string>> {
+  const stale = new Set<string>()
+  for (const line of config.split('\n')) {
+    const path = /^Include "(.+[\\/]hoop-[^\\/"]+[\\/](?:home[\\/])?ssh_config)"$/.exec(line)?.[1]
+    if (path !== undefined && (await readOrNull(path)) === null) stale.add(line)
+  }
+  return stale
 }
 
 /** Takes the line out again; the rest stays as it is. */

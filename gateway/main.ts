@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import { type Logger, pino } from 'pino'
 import { Failures } from './api/failures.ts'
+import { openJobFiles } from './api/job-files.ts'
 import { createMetrics } from './api/metrics.ts'
 import { problemOf } from './api/problem.ts'
 import { createApi } from './api/server.ts'
@@ -65,6 +66,8 @@ export async function startGateway(options: {
   readonly env: Readonly<Record<string, string | undefined>>
   /** Of the product, for the ledger. */
   readonly version: string
+  /** The folder in which the build left the executables for jobs; none are served without. */
+  readonly jobFiles?: string | undefined
   /** The head of the ledger whose loss the operator accepts. */
   readonly acceptLedgerLoss?: string | undefined
   readonly log: Logger
@@ -169,6 +172,8 @@ export async function startGateway(options: {
     recordings,
     recordingsFolder,
     sshHostKey: knownHostsKey(keys.sshHost),
+    jobFiles: await openJobFiles(options.jobFiles, join(data, 'client')),
+    version: options.version,
     sessions,
     metrics,
     hooks: gates.hooks,
@@ -246,6 +251,7 @@ function letBuffersPass(): void {
 export async function runGateway(options: {
   readonly config: string
   readonly version: string
+  readonly jobFiles?: string | undefined
   readonly acceptLedgerLoss?: string | undefined
 }): Promise<void> {
   const log = pino({ name: 'hoop-access', level: process.env.HOOP_LOG_LEVEL ?? 'info' }, pino.destination(2))

@@ -1,4 +1,16 @@
-import { exportVariable, getInput, info, setFailed, setOutput, setSecret, warning } from '@actions/core'
+import { dirname, join } from 'node:path'
+import {
+  addPath,
+  exportVariable,
+  getInput,
+  info,
+  setFailed,
+  setOutput,
+  setSecret,
+  warning,
+} from '@actions/core'
+import { startRenewal } from '../../client/background.ts'
+import { writeCommand } from '../../client/command.ts'
 import { type Connected, connectGateway } from '../../client/connect.ts'
 import { ClientError, wrongUsage } from '../../client/error.ts'
 import { makeHome, readHome } from '../../client/home.ts'
@@ -57,8 +69,21 @@ async function main(): Promise<void> {
   }
   saveVariables(Object.keys(variables), Object.keys(inputs.rewrites), process.env)
   for (const [name, value] of Object.entries(variables)) exportVariable(name, value)
-  announce(home, opened)
+  // For later steps: `hoop-access exec …`, by the runner's own Node.
+  const command = [process.execPath, join(dirname(process.argv[1] ?? ''), 'hoop-access.cjs')]
+  addPath(await writeCommand(home, command))
+  announce(home, opened, await renewLater(home, opened, command))
   connected.transport.close()
+}
+
+/** A process of its own renews while the job's worker lives; whether there is anything to renew. */
+async function renewLater(home: string, { card }: Opened, command: readonly string[]): Promise<boolean> {
+  try {
+    return await startRenewal({ home, card, command, job: process.ppid, environment: process.env })
+  } catch (error) {
+    warning(`The identity is not renewed in the background: ${String(error)}`)
+    return false
+  }
 }
 
 /**
@@ -90,7 +115,7 @@ function hide(secret: string): void {
   }
 }
 
-function announce(home: string, { card, held }: Opened): void {
+function announce(home: string, { card, held }: Opened, renewed: boolean): void {
   const { identity } = card
   const expiresAt = new Date(held.expiresAt).toISOString()
   setOutput('identity', identity.id)
@@ -101,6 +126,11 @@ function announce(home: string, { card, held }: Opened): void {
     operations === undefined ? name : `${name} (${operations.join(', ')} only)`,
   )
   info(`This job is ${identity.id} of stage ${identity.stage} until ${expiresAt}.`)
+  info(
+    renewed
+      ? `It is renewed in the background, until ${identity.renewable_until} at the latest.`
+      : 'It cannot be renewed (its stage has no longer max_ttl): what runs longer needs one.',
+  )
   info(`Connections: ${connections.join(', ')}.`)
   for (const [variable, connection] of Object.entries(card.rewrites)) {
     info(`${variable} leads to ${connection} through the gateway.`)

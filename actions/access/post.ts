@@ -1,4 +1,5 @@
 import { exportVariable, info, summary, warning } from '@actions/core'
+import { endRenewal } from '../../client/background.ts'
 import { connectGateway } from '../../client/connect.ts'
 import { type ActivityView, revoke, viewActivity } from '../../client/exchange.ts'
 import { removeHome } from '../../client/home.ts'
@@ -17,9 +18,11 @@ async function post(): Promise<void> {
     (name) => `${name} was pointed back at its old target by a step, around the gateway.`,
   )
   for (const note of notes) warning(note)
+  const home = savedHome()
+  // First, so that nothing is renewed while it is being ended.
+  for (const note of home === '' ? [] : await endRenewal(home)) warning(note)
   const ending = await attempt('The identity could not be read', async () => savedEnding())
   if (ending !== null && ending !== undefined) await end(ending, notes)
-  const home = savedHome()
   if (home !== '') {
     await attempt('The ssh settings could not be taken out', () => excludeSshConfig(home))
     await attempt('The client settings could not be removed', () => removeHome(home))

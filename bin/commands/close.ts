@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { endRenewal } from '../../client/background.ts'
 import { connectGateway } from '../../client/connect.ts'
 import { revoke } from '../../client/exchange.ts'
 import { readHome, removeHome } from '../../client/home.ts'
@@ -12,6 +13,7 @@ export function addClose(program: Command): void {
     .description('revoke the identity in force (HOOP_HOME) and all its descendants, and remove the folder')
     .action(async (options: ClientOptions) => {
       const { path, card, held, ca } = await readHome(process.env.HOOP_HOME)
+      for (const note of await endRenewal(path)) tell(note)
       try {
         const { transport } = await connectGateway(card.gateway, ca)
         await revoke(transport, held)

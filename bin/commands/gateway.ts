@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { version } from './version.ts'
+import { jobFiles, version } from './version.ts'
 
 /** `hoop-access gateway`: runs the gateway until SIGTERM. */
 export function addGateway(program: Command): void {
@@ -14,6 +14,6 @@ export function addGateway(program: Command): void {
     .action(async ({ config, acceptLedgerLoss }: { config: string; acceptLedgerLoss?: string }) => {
       // Only here: the client's commands must start fast, and need none of it.
       const { runGateway } = await import('../../gateway/main.ts')
-      await runGateway({ config, version, acceptLedgerLoss })
+      await runGateway({ config, version, jobFiles, acceptLedgerLoss })
     })
 }

@@ -1,11 +1,13 @@
 import type { Command } from 'commander'
+import { startRenewal } from '../../client/background.ts'
 import { connectGateway } from '../../client/connect.ts'
 import { wrongUsage } from '../../client/error.ts'
-import { claimHome, makeHome, readHome, removeHome } from '../../client/home.ts'
+import { type Card, claimHome, makeHome, readHome, removeHome } from '../../client/home.ts'
 import { inherited, openIdentity, type Source } from '../../client/open.ts'
 import { choosePlatform } from '../../client/platform.ts'
 import { excludeSshConfig, includeSshConfig } from '../../client/ssh-settings.ts'
 import { readConnections, readDuration, readRewrites, scopeOf } from '../../client/scope.ts'
+import { selfCommand } from '../../client/self.ts'
 import { type ClientOptions, collect, orVariable, withClientOptions } from './options.ts'
 import { print, printJson, tell } from './terminal.ts'
 
@@ -15,6 +17,8 @@ interface Options extends ClientOptions {
   readonly ttl?: string
   readonly env: readonly string[]
   readonly child?: boolean
+  readonly job?: string
+  readonly renew: boolean
 }
 
 /** `hoop-access open`: an identity for this job, and its settings in a private folder; prints no secret. */
@@ -39,6 +43,11 @@ export function addOpen(program: Command): void {
       '--child',
       'a narrower child of the identity in force (HOOP_HOME), in a new folder; the parent stays as it is',
     )
+    .option(
+      '--job <pid>',
+      'the process with which the job ends: the identity ends then, too, if nobody closed it',
+    )
+    .option('--no-renew', 'do not renew in the background, where the stage has a max_ttl')
     .addHelpText(
       'after',
       '\nThe folder is the one that HOOP_HOME names, if it is not there yet or empty, and else a new one in RUNNER_TEMP or the' +
@@ -59,6 +68,7 @@ async function open(options: Options): Promise<void> {
     ttl: readDuration(orVariable(options.ttl, 'HOOP_TTL')),
   }
   const rewrites = readRewrites(options.env)
+  const job = readJob(options.job)
   const source: Source =
     parent === undefined
       ? { kind: 'platform', platform: choosePlatform(orVariable(options.platform, 'HOOP_PLATFORM')) }
@@ -77,6 +87,7 @@ async function open(options: Options): Promise<void> {
     })
     // Somebody's linked dotfiles are no reason to open nothing.
     await includeSshConfig(home).catch((error: unknown) => tell(String(error)))
+    if (options.renew) await renewLater(home, card, job)
     const { identity } = card
     const connections = identity.connections.map(({ name }) => name)
     tell(
@@ -97,4 +108,18 @@ async function open(options: Options): Promise<void> {
   } finally {
     connected.transport.close()
   }
+}
+
+/** Settings for later steps are renewed by a process in the background; without one they are good until they expire. */
+async function renewLater(home: string, card: Card, job: number | undefined): Promise<void> {
+  const start = { home, card, command: selfCommand(), job, environment: process.env }
+  await startRenewal(start).catch((error: unknown) =>
+    tell(`the identity is not renewed in the background (${String(error)})`),
+  )
+}
+
+function readJob(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined
+  if (/^[1-9][0-9]{0,9}$/.test(text)) return Number(text)
+  throw wrongUsage(`--job ${JSON.stringify(text)} is no process`, 'give its number: --job $$')
 }

@@ -13,6 +13,7 @@ import type { Recordings } from '../recording/event.ts'
 import type { Store } from '../store/open.ts'
 import type { Caller } from './caller.ts'
 import type { Failures } from './failures.ts'
+import type { JobFiles } from './job-files.ts'
 import type { Metrics } from './metrics.ts'
 
 /** What the HTTP interface asks of the identities. */
@@ -39,6 +40,10 @@ export interface ApiOptions {
   readonly sshHostKey?: string
   /** The folder of the recordings. */
   readonly recordingsFolder: string
+  /** The executables that jobs may fetch; none when absent. */
+  readonly jobFiles?: JobFiles
+  /** Of the product. */
+  readonly version?: string
   readonly sessions: Pick<LiveSessions, 'get' | 'draining'>
   readonly log: {
     debug(fields: object, message: string): void

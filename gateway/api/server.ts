@@ -14,6 +14,7 @@ import { approvalRoutes } from './routes/approvals.ts'
 import { discovery } from './routes/discovery.ts'
 import { hooks } from './routes/hooks.ts'
 import { identityRoutes } from './routes/identity.ts'
+import { jobFileRoutes } from './routes/job-files.ts'
 import { oauth } from './routes/oauth.ts'
 import { pageRoutes } from './routes/pages.ts'
 import { probes } from './routes/probes.ts'
@@ -151,7 +152,15 @@ async function build(
   await app.register((scope) => oauth(scope, parts))
   await app.register((scope) => hooks(scope, parts))
   await app.register((scope, _, done) => {
-    for (const routes of [discovery, identityRoutes, approvalRoutes, sessionRoutes, pageRoutes, probes])
+    for (const routes of [
+      discovery,
+      jobFileRoutes,
+      identityRoutes,
+      approvalRoutes,
+      sessionRoutes,
+      pageRoutes,
+      probes,
+    ])
       routes(scope, parts)
     done()
   })

@@ -8,12 +8,23 @@ import access.hoop.HoopSettings
 def call(Map given, Closure body) {
     boolean nested = (env.HOOP_HOME ?: '') != ''
     Map<String, String> settings = HoopSettings.read(given, nested)
-    String executable = settings.executable ?: env.HOOP_ACCESS ?: HoopSettings.DEFAULT_EXECUTABLE
+    String executable = nested ? (env.HOOP_ACCESS ?: '') : ''
+    String folder = ''
     String home = ''
     try {
+        if (executable == '' && isUnix()) {
+            folder = makeFolder()
+            fetchExecutable(settings, folder)
+            executable = folder + '/bin/hoop-access'
+        } else if (executable == '') {
+            executable = settings.executable ?: HoopSettings.WINDOWS_EXECUTABLE
+        }
         home = nested ? openNested(settings, executable) : openRoot(settings, executable)
         List<String> variables = readVariables(home, executable)
         variables.add('HOOP_ACCESS=' + executable)
+        if (folder != '') {
+            variables.add('PATH+HOOP_ACCESS=' + folder + '/bin')
+        }
         if (settings.approvalTimeout) {
             variables.add('HOOP_APPROVAL_TIMEOUT=' + settings.approvalTimeout)
         }
@@ -24,6 +35,43 @@ def call(Map given, Closure body) {
         if (home != '') {
             closeIdentity(home, executable)
         }
+        if (folder != '') {
+            removeFolder(folder)
+        }
+    }
+}
+
+/** A folder on the agent for the executable, which containers of this job see, too. */
+String makeFolder() {
+    String printed = ''
+    withEnv(['HOOP_ACCESS_PARENT=' + (env.WORKSPACE_TMP ?: '')]) {
+        printed = sh(
+            label: 'hoop-access',
+            returnStdout: true,
+            script: 'set +x; parent=${HOOP_ACCESS_PARENT:-${TMPDIR:-/tmp}}; mkdir -p "$parent"; mktemp -d "$parent/hoop-access-XXXXXX"',
+        )
+    }
+    return printed.trim()
+}
+
+/** The given command as `hoop-access`, or the gateway's file for jobs if its digest is the one that this library pins. */
+void fetchExecutable(Map<String, String> settings, String folder) {
+    List<String> variables = [
+        'HOOP_GATEWAY=' + (settings.gateway ?: env.HOOP_GATEWAY ?: ''),
+        'HOOP_CA=' + (settings.ca ?: env.HOOP_CA ?: ''),
+        'HOOP_ACCESS_COMMAND=' + (settings.executable ?: ''),
+        'HOOP_ACCESS_PINS=' + HoopSettings.PINS,
+        'HOOP_ACCESS_FOLDER=' + folder + '/bin',
+    ]
+    String script = libraryResource('access/hoop/fetch.sh')
+    withEnv(variables) {
+        sh(label: 'hoop-access', script: 'set +x\n' + script)
+    }
+}
+
+void removeFolder(String folder) {
+    withEnv(['HOOP_ACCESS_FOLDER=' + folder]) {
+        sh(label: 'hoop-access', returnStatus: true, script: 'set +x; rm -rf "$HOOP_ACCESS_FOLDER"')
     }
 }
 
@@ -63,7 +111,7 @@ String openIdentity(Map<String, String> settings, String executable, String how)
     String printed = ''
     withEnv(variables) {
         printed = runHere(
-            'set +x; [ -z "$RUNNER_TEMP" ] || mkdir -p "$RUNNER_TEMP"; $HOOP_ACCESS open $HOOP_ACCESS_FLAGS ${HOOP_ACCESS_STAGE:+--stage "$HOOP_ACCESS_STAGE"}',
+            'set +x; [ -z "$RUNNER_TEMP" ] || mkdir -p "$RUNNER_TEMP"; "$HOOP_ACCESS" open $HOOP_ACCESS_FLAGS ${HOOP_ACCESS_STAGE:+--stage "$HOOP_ACCESS_STAGE"}',
             '@echo off\r\nif not "%RUNNER_TEMP%"=="" if not exist "%RUNNER_TEMP%" mkdir "%RUNNER_TEMP%"\r\nif not "%HOOP_ACCESS_STAGE%"=="" set "HOOP_ACCESS_FLAGS=%HOOP_ACCESS_FLAGS% --stage %HOOP_ACCESS_STAGE%"\r\ncall %HOOP_ACCESS% open %HOOP_ACCESS_FLAGS%',
         )
     }
@@ -75,7 +123,7 @@ List<String> readVariables(String home, String executable) {
     String printed = ''
     withEnv(['HOOP_HOME=' + home, 'HOOP_ACCESS=' + executable]) {
         printed = runHere(
-            'set +x; $HOOP_ACCESS env --format docker',
+            'set +x; "$HOOP_ACCESS" env --format docker',
             '@call %HOOP_ACCESS% env --format docker',
         )
     }
@@ -86,7 +134,7 @@ void closeIdentity(String home, String executable) {
     int code = 0
     withEnv(['HOOP_HOME=' + home, 'HOOP_ACCESS=' + executable]) {
         if (isUnix()) {
-            code = sh(label: 'hoop-access close', returnStatus: true, script: 'set +x; $HOOP_ACCESS close')
+            code = sh(label: 'hoop-access close', returnStatus: true, script: 'set +x; "$HOOP_ACCESS" close')
         } else {
             code = bat(label: 'hoop-access close', returnStatus: true, script: '@call %HOOP_ACCESS% close')
         }

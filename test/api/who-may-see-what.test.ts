@@ -140,6 +140,8 @@ describe('who may see what', () => {
     const { json } = await house.ask({ path: '/openapi.json' })
     const known = new Set(matrix.map(([route]) => route.split(' ')[1]?.replace(/\/$/, '/{id}') ?? ''))
     for (const path of ['/', '/oauth/token', '/oauth/lease', '/oauth/revoke']) known.add(path)
+    // Public files; test/flows/executable-for-jobs.test.ts asks for them.
+    for (const path of ['/client/', '/client/{name}', '/client/{sha256}/{name}']) known.add(path)
     for (const answer of ['approve', 'deny']) known.add(`/api/v1/approvals/{id}/${answer}`)
     const { paths } = json as { paths: Record<string, unknown> }
     expect(Object.keys(paths).filter((path) => !known.has(path))).toEqual([])

@@ -1,16 +1,20 @@
-import { readdir, readFile } from 'node:fs/promises'
+import { spawnSync } from 'node:child_process'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type GitlabOidc, type Pipeline, startGitlabOidc } from '../fakes/gitlab-oidc.ts'
 import { hasPsql, type Ran, type Stack, startStack } from '../flows/stack.ts'
 import { executable, root } from '../servers/gateway.ts'
+import { buildPlugins } from '../servers/job-files.ts'
 import { canRunPipelines, type Checkout, checkoutComponent } from './pipeline.ts'
 
 const component = await readFile(join(root, 'gitlab-component/templates/access.yml'), 'utf8')
 
-test('the component runs the version that it comes with', async () => {
-  const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version: string }
-  expect(component).toContain(`default: npx --yes hoop-access@${version}\n`)
+test('the component fetches the executable as the Jenkins library does: by the same script', async () => {
+  const script = await readFile(join(root, 'jenkins-shim/resources/access/hoop/fetch.sh'), 'utf8')
+  const indented = script.trimEnd().replaceAll(/^(?=.)/gm, '      ')
+  expect(component).toContain(`      HOOP_ACCESS_PINS=''\n${indented}\n      ) || exit 1\n`)
 })
 
 test('the component sets nothing but its hidden job', () => {
@@ -24,11 +28,17 @@ describe.skipIf(!canRunPipelines || !hasPsql)('pipelines (need git, rsync and ps
   let oidc: GitlabOidc
   let stack: Stack
   let checkout: Checkout
+  let folder: string
 
   beforeAll(async () => {
     oidc = await startGitlabOidc()
-    checkout = await checkoutComponent()
+    folder = await mkdtemp(join(tmpdir(), 'hoop-gitlab-'))
+    const built = await buildPlugins(folder)
+    checkout = await checkoutComponent(built.component)
+    const offered = join(folder, 'offered')
+    await built.offer(offered)
     stack = await startStack({
+      prepare: (data) => void spawnSync('cp', ['-r', `${offered}/.`, data]),
       edit: (yaml) =>
         yaml
           .replace(
@@ -49,20 +59,20 @@ describe.skipIf(!canRunPipelines || !hasPsql)('pipelines (need git, rsync and ps
     await stack.close()
     await checkout.close()
     await oidc.close()
+    await rm(folder, { recursive: true, force: true })
   })
 
   /** Runs one job of a pipeline that includes the component. */
   async function pipeline(
     job: string,
-    options: { stage?: string; inputs?: string; pipeline?: Pipeline } = {},
+    options: { stage?: string; inputs?: string; pipeline?: Pipeline; ca?: string } = {},
   ): Promise<Ran> {
     const yaml = `include:
   - component: $CI_SERVER_FQDN/$CI_PROJECT_PATH/access@$CI_COMMIT_SHA
     inputs:
       gateway: ${stack.url}
       stage: ${options.stage ?? 'test'}
-      ca: ${join(stack.data, 'ca.pem')}
-      executable: ${process.execPath} ${executable}
+      ca: ${options.ca ?? stack.gateway.pin}
 ${options.inputs ?? ''}
 job:
 ${job}
@@ -126,7 +136,7 @@ ${job}
     const ran = await pipeline(
       `  extends: .hoop-access
   script:
-    - $HOOP_ACCESS exec --connections orders-db:read -- ${read}
+    - hoop-access exec --connections orders-db:read -- ${read}
     - ${write}
     - $HOOP_ACCESS exec --connections orders-db:read -- ${write.replace('555', '556')}`,
       { stage: 'deploy' },
@@ -165,6 +175,15 @@ ${job}
     )
     expect(ran.out).toContain(readDone)
     expect(ran.code).toBe(0)
+    await expectNothingLeft()
+  })
+
+  test('an executable that the job has, and a CA as a file', async () => {
+    const ran = await pipeline(`  extends: .hoop-access\n  script:\n    - ${JSON.stringify(read)}`, {
+      ca: join(stack.data, 'ca.pem'),
+      inputs: `      executable: ${process.execPath} ${executable}\n`,
+    })
+    expect(ran.out).toContain(readDone)
     await expectNothingLeft()
   })
 

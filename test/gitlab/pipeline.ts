@@ -4,14 +4,13 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { type Ran, run } from '../flows/stack.ts'
-import { root } from '../servers/gateway.ts'
 
 /** True where gitlab-ci-local can run: it wants git and rsync. */
 export const canRunPipelines = ['git', 'rsync'].every(
   (program) => spawnSync(program, ['--version']).status === 0,
 )
 
-/** A checkout of the component's project, whose own pipeline includes the component as users do. */
+/** A checkout of the component's project (`component`, as the build writes it), whose own pipeline includes the component as users do. */
 export interface Checkout {
   /** Where jobs keep private folders. */
   readonly temporary: string
@@ -20,12 +19,12 @@ export interface Checkout {
   close(): Promise<void>
 }
 
-export async function checkoutComponent(): Promise<Checkout> {
+export async function checkoutComponent(component: string): Promise<Checkout> {
   const folder = await mkdtemp(join(tmpdir(), 'hoop-gitlab-'))
   const project = join(folder, 'project')
   const temporary = join(folder, 'tmp')
   await mkdir(temporary)
-  await cp(join(root, 'gitlab-component'), project, { recursive: true })
+  await cp(component, project, { recursive: true })
   const git = (...args: string[]): void => {
     const done = spawnSync('git', ['-c', 'user.name=test', '-c', 'user.email=test@example.com', ...args], {
       cwd: project,

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -5,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type JenkinsOidc, startJenkinsOidc } from '../fakes/jenkins-oidc.ts'
 import { hasPsql, type Stack, startStack } from '../flows/stack.ts'
 import { executable, root } from '../servers/gateway.ts'
+import { type BuiltPlugins, buildPlugins } from '../servers/job-files.ts'
 import { groovy, hasGroovy } from './groovy.ts'
 
 /** What a build did. */
@@ -18,23 +20,31 @@ interface Build {
 test('the library runs the version that it comes with', async () => {
   const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version: string }
   const library = await readFile(join(root, 'jenkins-shim/src/access/hoop/HoopSettings.groovy'), 'utf8')
-  expect(library).toContain(`'npx --yes hoop-access@${version}'`)
+  expect(library).toContain(`WINDOWS_EXECUTABLE = 'npx --yes hoop-access@${version}'`)
 })
 
 // Says what is skipped: Groovy runs the library, psql reaches the database.
 describe.skipIf(!hasGroovy || !hasPsql)('builds (need groovy and psql)', () => {
   let oidc: JenkinsOidc
   let stack: Stack
+  let folder: string
   let workspace: string
+  let built: BuiltPlugins
   let number = 0
 
   beforeAll(async () => {
     oidc = await startJenkinsOidc(['hoop-test', 'hoop-deploy'])
-    workspace = await mkdtemp(join(tmpdir(), 'hoop-jenkins-'))
+    folder = await mkdtemp(join(tmpdir(), 'hoop-jenkins-'))
+    // As workspaces are called whose job has a space in its name.
+    workspace = join(folder, 'the workspace')
+    built = await buildPlugins(folder)
+    const offered = join(folder, 'offered')
+    await built.offer(offered)
     const subject = (stage: string): string =>
       `subjects: [{ issuer: jenkins, claims: { sub: "**/job/shop/", kid: hoop-${stage} } }]`
     const stages = ['test', 'deploy']
     stack = await startStack({
+      prepare: (data) => void spawnSync('cp', ['-r', `${offered}/.`, data]),
       edit: (yaml) =>
         yaml
           .replace(
@@ -47,12 +57,11 @@ describe.skipIf(!hasGroovy || !hasPsql)('builds (need groovy and psql)', () => {
   afterAll(async () => {
     await stack.close()
     await oidc.close()
-    await rm(workspace, { recursive: true, force: true })
+    await rm(folder, { recursive: true, force: true })
   })
 
   /** The call's parameters, with those that every call has. */
-  const given = (more: string): string =>
-    `gateway: '${stack.url}', ca: '${join(stack.data, 'ca.pem')}', executable: '${process.execPath} ${executable}', ${more}`
+  const given = (more: string): string => `gateway: '${stack.url}', ca: '${stack.gateway.pin}', ${more}`
 
   /** Runs a Jenkinsfile's steps as a new build; no token of any binding shows in the log or a step. */
   async function build(script: string, env: Record<string, string> = {}): Promise<Build> {
@@ -64,7 +73,7 @@ describe.skipIf(!hasGroovy || !hasPsql)('builds (need groovy and psql)', () => {
         ),
       )
     const credentials = { 'hoop-test': await tokens('hoop-test'), 'hoop-deploy': await tokens('hoop-deploy') }
-    const done = (await groovy('steps.groovy', [root, script], {
+    const done = (await groovy('steps.groovy', [root, script, built.library], {
       env: { PATH: process.env.PATH, HOME: workspace, WORKSPACE_TMP: join(workspace, 'shop@tmp'), ...env },
       credentials,
     })) as Build
@@ -153,6 +162,20 @@ describe.skipIf(!hasGroovy || !hasPsql)('builds (need groovy and psql)', () => {
     await expectNothingLeft()
   })
 
+  test('hoop-access is a command in the block, and one that the agent has can be named', async () => {
+    const named = `executable: '${process.execPath} ${executable}', `
+    const { failure, log } = await build(
+      `hoopAccess(${named}${given("stage: 'test', credentialsId: 'hoop-test'")}) {
+        sh 'hoop-access exec -- psql -XAtc "SELECT 45"'
+      }
+      sh 'command -v hoop-access || echo none after it'`,
+    )
+    expect(failure).toBeNull()
+    expect(log).toMatch(/^45$/m)
+    expect(log).toContain('none after it')
+    await expectNothingLeft()
+  })
+
   test('a block that fails fails as it would, and its identity ends', async () => {
     const { failure } = await build(
       `hoopAccess(${given("stage: 'test', credentialsId: 'hoop-test'")}) { sh 'exit 3' }`,
@@ -210,6 +233,7 @@ describe.skipIf(!hasGroovy || !hasPsql)('builds (need groovy and psql)', () => {
       [
         root,
         `hoopAccess(gateway: 'https://hoop.acme.example', stage: 'test', credentialsId: 'hoop-test') { echo 'in ' + env.PGHOST + ' ' + env.HOOP_HOME }`,
+        built.library,
       ],
       { env: {}, credentials: { 'hoop-test': ['a-token'] }, windows: true },
     )) as Build

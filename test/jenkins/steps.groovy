@@ -5,7 +5,7 @@ import org.codehaus.groovy.control.CompilerConfiguration
 // Runs a Jenkinsfile's steps with the shared library, on strict doubles of Jenkins's steps: what Jenkins would refuse, they
 // refuse, and whatever crosses a step must be serialisable, as after a restart of the controller. `sh` runs for real.
 //
-// args: the repository's root, a script, and JSON { env, credentials: { id: [token, …] }, windows }. Prints JSON.
+// args: the repository's root, a script, the library's folder, and, on standard input, JSON { env, credentials: { id: [token, …] }, windows }. Prints JSON.
 
 abstract class Steps extends Script {
     static final List<String> calls = []
@@ -14,6 +14,7 @@ abstract class Steps extends Script {
     static Map<String, List<String>> credentials = [:]
     static List<Map<String, String>> layers = []
     static boolean windows = false
+    static File resources
     static Closure<String> answerBat = { String script -> '' }
 
     Map<String, String> variables() {
@@ -41,9 +42,18 @@ abstract class Steps extends Script {
             String text = plain(one)
             int at = text.indexOf('=')
             if (at <= 0) throw new Exception('withEnv: ' + text)
-            layer.put(text.substring(0, at), text.substring(at + 1))
+            String name = text.substring(0, at)
+            String value = text.substring(at + 1)
+            // EnvVars.overrideExpandingAll: PATH+ANYTHING goes before what PATH holds.
+            if (name.startsWith('PATH+')) layer.put('PATH', value + ':' + variables().get('PATH'))
+            else layer.put(name, value)
         }
         within(serialised(layer), body)
+    }
+
+    String libraryResource(Object path) {
+        note('libraryResource')
+        return serialised(new File(resources, plain(path)).text)
     }
 
     Map string(Map given) {
@@ -137,6 +147,8 @@ abstract class Steps extends Script {
 }
 
 File root = new File(args[0])
+File shim = new File(args[2])
+Steps.resources = new File(shim, 'resources')
 Map input = (Map) new JsonSlurper().parse(System.in)
 Steps.agent = (Map) input.env
 Steps.credentials = (Map) input.credentials
@@ -147,10 +159,10 @@ Steps.answerBat = { String script ->
 CompilerConfiguration configuration = new CompilerConfiguration()
 configuration.scriptBaseClass = Steps.name
 GroovyClassLoader loader = new GroovyClassLoader(Steps.classLoader, configuration)
-loader.addClasspath(new File(root, 'jenkins-shim/src').path)
+loader.addClasspath(new File(shim, 'src').path)
 loader.addClasspath(new File(root, 'test/jenkins/stubs').path)
 GroovyShell shell = new GroovyShell(loader, new Binding(), configuration)
-Steps.library = shell.parse(new File(root, 'jenkins-shim/vars/hoopAccess.groovy'))
+Steps.library = shell.parse(new File(shim, 'vars/hoopAccess.groovy'))
 String failure = null
 try {
     shell.parse(args[1], 'Jenkinsfile.groovy').run()

@@ -10,7 +10,11 @@ import com.cloudbees.groovy.cps.NonCPS
 class HoopSettings implements Serializable {
     private static final long serialVersionUID = 1L
 
-    static final String DEFAULT_EXECUTABLE = 'npx --yes hoop-access@0.1.0'
+    /** What a Windows agent runs; others fetch the gateway's file for jobs. */
+    static final String WINDOWS_EXECUTABLE = 'npx --yes hoop-access@0.1.0'
+
+    /** SHA256:NAME of the gateway's files for jobs, of this version; the build writes them. */
+    static final String PINS = ''
 
     private static final String NAME = '[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?'
     private static final String DURATION = '[1-9][0-9]{0,5}[smhd]'

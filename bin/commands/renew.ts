@@ -1,0 +1,11 @@
+import type { Command } from 'commander'
+import { attendHome } from '../../client/background.ts'
+
+/** `hoop-access renew`: what `open` starts in the background; hidden, because people have no use for it. */
+export function addRenew(program: Command): void {
+  program
+    .command('renew', { hidden: true })
+    .description('renew the identity in force (HOOP_HOME) until it is closed or over')
+    .option('--job <pid:start>', 'end the identity when this process is gone')
+    .action(({ job }: { job?: string }) => attendHome(process.env.HOOP_HOME, job))
+}

@@ -1,0 +1,37 @@
+import { Command, CommanderError } from 'commander'
+import { ClientError } from '../client/error.ts'
+import { complain } from './commands/terminal.ts'
+
+/** Runs the executable with these commands; its exit code is set, and whatever goes wrong is told on standard error. */
+export async function runProgram(
+  version: string,
+  description: string,
+  commands: readonly ((program: Command) => void)[],
+): Promise<void> {
+  const program = new Command('hoop-access')
+    .description(description)
+    .version(version)
+    .enablePositionalOptions()
+    .showHelpAfterError('(add --help for more)')
+    .exitOverride()
+  for (const add of commands) add(program)
+  try {
+    await program.parseAsync()
+  } catch (error) {
+    process.exitCode = exitCodeOf(error)
+  }
+}
+
+/** What went wrong, told; `exec` keeps 125 for itself, so that its command's own codes stay recognisable. */
+function exitCodeOf(error: unknown): number {
+  const own = process.argv[2] === 'exec' ? 125 : undefined
+  if (error instanceof CommanderError) {
+    // Help and version come this way, too; of a wrong usage, commander itself has told.
+    return error.exitCode === 0 ? 0 : (own ?? 2)
+  }
+  complain(error)
+  if (error instanceof ClientError) {
+    return error.exitCode === 126 || error.exitCode === 127 ? error.exitCode : (own ?? error.exitCode)
+  }
+  return own ?? 1
+}

@@ -1,0 +1,45 @@
+import { execFile } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
+import { promisify } from 'node:util'
+
+/** What a system is asked for a process's start: its files, or one of its programs. */
+export interface System {
+  readonly platform: NodeJS.Platform
+  read(path: string): Promise<string>
+  run(program: string, args: readonly string[]): Promise<string>
+}
+
+const here: System = {
+  platform: process.platform,
+  read: (path) => readFile(path, 'utf8'),
+  run: async (program, args) => (await promisify(execFile)(program, args, { timeout: 20_000 })).stdout,
+}
+
+/**
+ * When a process began, as the system tells it: with the pid it names one process for good, where a pid alone may be
+ * another's by now. Null when it is not there (or only its exit code is).
+ */
+export async function markOf(pid: number, system: System = here): Promise<string | null> {
+  if (!Number.isSafeInteger(pid) || pid <= 1) return null
+  try {
+    const mark = (await ask(pid, system)).trim()
+    return mark === '' ? null : mark
+  } catch {
+    return null // no such process, which each system says in a way of its own
+  }
+}
+
+async function ask(pid: number, system: System): Promise<string> {
+  const { platform } = system
+  if (platform === 'linux') {
+    // proc(5): the name in parentheses may hold spaces and parentheses; state is field 3, starttime field 22.
+    const text = await system.read(`/proc/${pid}/stat`)
+    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
+    return fields[0] === 'Z' || fields[0] === 'X' ? '' : (fields[19] ?? '')
+  }
+  if (platform === 'win32') {
+    const script = `(Get-Process -Id ${pid}).StartTime.ToFileTimeUtc()`
+    return system.run('powershell.exe', ['-NoProfile', '-NonInteractive', '-Command', script])
+  }
+  return system.run('ps', ['-o', 'lstart=', '-p', String(pid)])
+}
