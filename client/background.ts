@@ -30,16 +30,19 @@ export async function startRenewal(options: {
   readonly command: readonly string[]
   /** The process whose end is the end of the job; unknown when undefined. */
   readonly job: number | undefined
+  /** Seconds that each renewal asks for; the stage's own when undefined. */
+  readonly ttl: number | undefined
   readonly environment: Environment
 }): Promise<boolean> {
-  const { home, card, job } = options
+  const { home, card, job, ttl } = options
   const { expires_at, renewable_until } = card.identity
   if (Date.parse(renewable_until) <= Date.parse(expires_at)) return false
   const [program = '', ...args] = options.command
   const environment = Object.entries(options.environment).filter(([name]) => kept.test(name))
   const mark = job === undefined ? null : await markOf(job)
   const watched = job === undefined || mark === null ? [] : ['--job', `${job}:${mark}`]
-  const child = spawn(program, [...args, 'renew', ...watched], {
+  const life = ttl === undefined ? [] : ['--ttl', `${ttl}s`]
+  const child = spawn(program, [...args, 'renew', ...watched, ...life], {
     // No secret in argv or the environment: what it needs is in the folder.
     env: { ...Object.fromEntries(environment), HOOP_HOME: home },
     // Windows does not remove a folder in which somebody stands.
@@ -57,7 +60,17 @@ export async function startRenewal(options: {
 }
 
 /** What the process does: renews until the folder is gone, the identity is over, or the job is. */
-export async function attendHome(path: string | undefined, job: string | undefined): Promise<void> {
+export async function attendHome(
+  path: string | undefined,
+  options: {
+    readonly job: string | undefined
+    readonly ttl: number | undefined
+    /** Milliseconds between looks, and after the job's end. */
+    readonly look?: number
+    readonly grace?: number
+  },
+): Promise<void> {
+  const { job, ttl, look = LOOK_MS, grace = GRACE_MS } = options
   const home = await readHome(path)
   await writePrivate(
     home.path,
@@ -72,6 +85,9 @@ export async function attendHome(path: string | undefined, job: string | undefin
   const renewal = keepAlive(transport, {
     held: home.held,
     until: Date.parse(home.card.identity.renewable_until),
+    // The one above has a process of its own, or a command that renews it.
+    parent: null,
+    ttl,
     tell,
     renewed: async (next) => {
       if (!(await isOurs(home))) return
@@ -80,7 +96,7 @@ export async function attendHome(path: string | undefined, job: string | undefin
     },
   })
   try {
-    const why = await endOf(home, () => renewal.held.expiresAt, job)
+    const why = await endOf(home, { expiresAt: () => renewal.held.expiresAt, job, look, grace })
     renewal.stop()
     if (why !== 'job') return
     // Nobody is left who would close it: the job was killed, or its machine lost the runner.
@@ -96,17 +112,21 @@ export async function attendHome(path: string | undefined, job: string | undefin
 /** Waits for the first of what ends an attendance. */
 async function endOf(
   home: Home,
-  expiresAt: () => number,
-  job: string | undefined,
+  {
+    expiresAt,
+    job,
+    look,
+    grace,
+  }: { expiresAt: () => number; job: string | undefined; look: number; grace: number },
 ): Promise<'closed' | 'expired' | 'job'> {
   let goneSince: number | null = null
   for (;;) {
-    await new Promise((resolve) => setTimeout(resolve, LOOK_MS))
+    await new Promise((resolve) => setTimeout(resolve, look))
     if (!(await isOurs(home))) return 'closed'
     if (expiresAt() <= Date.now()) return 'expired'
     if (job === undefined || (await isRunning(job))) continue
     goneSince ??= Date.now()
-    if (Date.now() - goneSince >= GRACE_MS) return 'job'
+    if (Date.now() - goneSince >= grace) return 'job'
   }
 }
 

@@ -72,14 +72,18 @@ async function main(): Promise<void> {
   // For later steps: `hoop-access exec …`, by the runner's own Node.
   const command = [process.execPath, join(dirname(process.argv[1] ?? ''), 'hoop-access.cjs')]
   addPath(await writeCommand(home, command))
-  announce(home, opened, await renewLater(home, opened, command))
+  announce(home, opened, await renewLater(home, opened, { command, ttl: inputs.wish.ttl }))
   connected.transport.close()
 }
 
 /** A process of its own renews while the job's worker lives; whether there is anything to renew. */
-async function renewLater(home: string, { card }: Opened, command: readonly string[]): Promise<boolean> {
+async function renewLater(
+  home: string,
+  { card }: Opened,
+  how: { readonly command: readonly string[]; readonly ttl: number | undefined },
+): Promise<boolean> {
   try {
-    return await startRenewal({ home, card, command, job: process.ppid, environment: process.env })
+    return await startRenewal({ home, card, ...how, job: process.ppid, environment: process.env })
   } catch (error) {
     warning(`The identity is not renewed in the background: ${String(error)}`)
     return false

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { startRenewal } from '../../client/background.ts'
 import { connectGateway } from '../../client/connect.ts'
 import { wrongUsage } from '../../client/error.ts'
-import { type Card, claimHome, makeHome, readHome, removeHome } from '../../client/home.ts'
+import { claimHome, makeHome, readHome, removeHome } from '../../client/home.ts'
 import { inherited, openIdentity, type Source } from '../../client/open.ts'
 import { choosePlatform } from '../../client/platform.ts'
 import { excludeSshConfig, includeSshConfig } from '../../client/ssh-settings.ts'
@@ -87,7 +87,7 @@ async function open(options: Options): Promise<void> {
     })
     // Somebody's linked dotfiles are no reason to open nothing.
     await includeSshConfig(home).catch((error: unknown) => tell(String(error)))
-    if (options.renew) await renewLater(home, card, job)
+    if (options.renew) await renewLater({ home, card, job, ttl: wish.ttl })
     const { identity } = card
     const connections = identity.connections.map(({ name }) => name)
     tell(
@@ -111,11 +111,14 @@ async function open(options: Options): Promise<void> {
 }
 
 /** Settings for later steps are renewed by a process in the background; without one they are good until they expire. */
-async function renewLater(home: string, card: Card, job: number | undefined): Promise<void> {
-  const start = { home, card, command: selfCommand(), job, environment: process.env }
-  await startRenewal(start).catch((error: unknown) =>
-    tell(`the identity is not renewed in the background (${String(error)})`),
-  )
+async function renewLater(
+  what: Pick<Parameters<typeof startRenewal>[0], 'home' | 'card' | 'job' | 'ttl'>,
+): Promise<void> {
+  try {
+    await startRenewal({ ...what, command: selfCommand(), environment: process.env })
+  } catch (error) {
+    tell(`the identity is not renewed in the background (${String(error)})`)
+  }
 }
 
 function readJob(text: string | undefined): number | undefined {

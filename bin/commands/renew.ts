@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { attendHome } from '../../client/background.ts'
+import { readDuration } from '../../client/scope.ts'
 
 /** `hoop-access renew`: what `open` starts in the background; hidden, because people have no use for it. */
 export function addRenew(program: Command): void {
@@ -7,5 +8,8 @@ export function addRenew(program: Command): void {
     .command('renew', { hidden: true })
     .description('renew the identity in force (HOOP_HOME) until it is closed or over')
     .option('--job <pid:start>', 'end the identity when this process is gone')
-    .action(({ job }: { job?: string }) => attendHome(process.env.HOOP_HOME, job))
+    .option('--ttl <duration>', 'a shorter life than the stage’s, each time')
+    .action(({ job, ttl }: { job?: string; ttl?: string }) =>
+      attendHome(process.env.HOOP_HOME, { job, ttl: readDuration(ttl) }),
+    )
 }

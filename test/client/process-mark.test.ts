@@ -1,0 +1,64 @@
+import { spawn } from 'node:child_process'
+import { expect, test } from 'vitest'
+import { markOf, type System } from '../../client/process-mark.ts'
+
+const nothing = (): Promise<never> => Promise.reject(new Error('not asked'))
+const system = (platform: NodeJS.Platform, more: Partial<System>): System => ({
+  platform,
+  read: nothing,
+  run: nothing,
+  ...more,
+})
+
+test('a process of this machine keeps its mark, and has none once it is gone', async () => {
+  const child = spawn('sleep', ['60'])
+  const mark = await markOf(child.pid ?? 0)
+  expect(mark).not.toBeNull()
+  expect(await markOf(child.pid ?? 0)).toBe(mark)
+  child.kill('SIGKILL')
+  await new Promise((gone) => child.once('exit', gone))
+  expect(await markOf(child.pid ?? 0)).toBeNull()
+})
+
+test.for([
+  [
+    'a name with spaces and parentheses',
+    '42 (a ) (b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 555 20',
+    '555',
+  ],
+  [
+    'one that only its exit code is left of',
+    '42 (x) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 555 20',
+    null,
+  ],
+  ['a line that is cut off', '42 (x) S 1', null],
+] as const)('Linux: %s', async ([, stat, mark]) => {
+  const paths: string[] = []
+  const read = (path: string): Promise<string> => {
+    paths.push(path)
+    return Promise.resolve(stat)
+  }
+  expect(await markOf(42, system('linux', { read }))).toBe(mark)
+  expect(paths).toEqual(['/proc/42/stat'])
+})
+
+test.for([
+  ['darwin', 'ps', ['-o', 'lstart=', '-p', '42'], ' Sat Nov 28 06:06:20 2026\n'],
+  [
+    'win32',
+    'powershell.exe',
+    ['-NoProfile', '-NonInteractive', '-Command', '(Get-Process -Id 42).StartTime.ToFileTimeUtc()'],
+    '133500000000000000\r\n',
+  ],
+] as const)('%s asks its own program', async ([platform, wanted, args, answer]) => {
+  const run = (program: string, given: readonly string[]): Promise<string> => {
+    expect([program, given]).toEqual([wanted, args])
+    return Promise.resolve(answer)
+  }
+  expect(await markOf(42, system(platform, { run }))).toBe(answer.trim())
+  expect(await markOf(42, system(platform, {}))).toBeNull()
+})
+
+test.for([0, 1, -1, 1.5, Number.NaN])('%s is no process that is ever looked at', async (pid) => {
+  expect(await markOf(pid, system('linux', {}))).toBeNull()
+})
