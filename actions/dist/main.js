@@ -1068,14 +1068,14 @@ var require_util = __commonJS({
         }
         const port = url.port != null ? url.port : url.protocol === "https:" ? 443 : 80;
         let origin = url.origin != null ? url.origin : `${url.protocol || ""}//${url.hostname || ""}:${port}`;
-        let path = url.path != null ? url.path : `${url.pathname || ""}${url.search || ""}`;
+        let path2 = url.path != null ? url.path : `${url.pathname || ""}${url.search || ""}`;
         if (origin[origin.length - 1] === "/") {
           origin = origin.slice(0, origin.length - 1);
         }
-        if (path && path[0] !== "/") {
-          path = `/${path}`;
+        if (path2 && path2[0] !== "/") {
+          path2 = `/${path2}`;
         }
-        return new URL(`${origin}${path}`);
+        return new URL(`${origin}${path2}`);
       }
       if (!isHttpOrHttpsPrefixed(url.origin || url.protocol)) {
         throw new InvalidArgumentError("Invalid URL protocol: the URL must start with `http:` or `https:`.");
@@ -1526,39 +1526,39 @@ var require_diagnostics = __commonJS({
       });
       diagnosticsChannel.channel("undici:client:sendHeaders").subscribe((evt) => {
         const {
-          request: { method, path, origin }
+          request: { method, path: path2, origin }
         } = evt;
-        debuglog("sending request to %s %s/%s", method, origin, path);
+        debuglog("sending request to %s %s/%s", method, origin, path2);
       });
       diagnosticsChannel.channel("undici:request:headers").subscribe((evt) => {
         const {
-          request: { method, path, origin },
+          request: { method, path: path2, origin },
           response: { statusCode }
         } = evt;
         debuglog(
           "received response to %s %s/%s - HTTP %d",
           method,
           origin,
-          path,
+          path2,
           statusCode
         );
       });
       diagnosticsChannel.channel("undici:request:trailers").subscribe((evt) => {
         const {
-          request: { method, path, origin }
+          request: { method, path: path2, origin }
         } = evt;
-        debuglog("trailers received from %s %s/%s", method, origin, path);
+        debuglog("trailers received from %s %s/%s", method, origin, path2);
       });
       diagnosticsChannel.channel("undici:request:error").subscribe((evt) => {
         const {
-          request: { method, path, origin },
+          request: { method, path: path2, origin },
           error: error2
         } = evt;
         debuglog(
           "request to %s %s/%s errored - %s",
           method,
           origin,
-          path,
+          path2,
           error2.message
         );
       });
@@ -1607,9 +1607,9 @@ var require_diagnostics = __commonJS({
         });
         diagnosticsChannel.channel("undici:client:sendHeaders").subscribe((evt) => {
           const {
-            request: { method, path, origin }
+            request: { method, path: path2, origin }
           } = evt;
-          debuglog("sending request to %s %s/%s", method, origin, path);
+          debuglog("sending request to %s %s/%s", method, origin, path2);
         });
       }
       diagnosticsChannel.channel("undici:websocket:open").subscribe((evt) => {
@@ -1672,7 +1672,7 @@ var require_request = __commonJS({
     var kHandler = /* @__PURE__ */ Symbol("handler");
     var Request = class {
       constructor(origin, {
-        path,
+        path: path2,
         method,
         body,
         headers,
@@ -1687,11 +1687,11 @@ var require_request = __commonJS({
         expectContinue,
         servername
       }, handler) {
-        if (typeof path !== "string") {
+        if (typeof path2 !== "string") {
           throw new InvalidArgumentError("path must be a string");
-        } else if (path[0] !== "/" && !(path.startsWith("http://") || path.startsWith("https://")) && method !== "CONNECT") {
+        } else if (path2[0] !== "/" && !(path2.startsWith("http://") || path2.startsWith("https://")) && method !== "CONNECT") {
           throw new InvalidArgumentError("path must be an absolute URL or start with a slash");
-        } else if (invalidPathRegex.test(path)) {
+        } else if (invalidPathRegex.test(path2)) {
           throw new InvalidArgumentError("invalid request path");
         }
         if (typeof method !== "string") {
@@ -1757,7 +1757,7 @@ var require_request = __commonJS({
         this.completed = false;
         this.aborted = false;
         this.upgrade = upgrade || null;
-        this.path = query2 ? buildURL(path, query2) : path;
+        this.path = query2 ? buildURL(path2, query2) : path2;
         this.origin = origin;
         this.idempotent = idempotent == null ? method === "HEAD" || method === "GET" : idempotent;
         this.blocking = blocking == null ? false : blocking;
@@ -6450,7 +6450,7 @@ var require_client_h1 = __commonJS({
       return method !== "GET" && method !== "HEAD" && method !== "OPTIONS" && method !== "TRACE" && method !== "CONNECT";
     }
     function writeH1(client, request) {
-      const { method, path, host, upgrade, blocking, reset } = request;
+      const { method, path: path2, host, upgrade, blocking, reset } = request;
       let { body, headers, contentLength } = request;
       const expectsPayload = method === "PUT" || method === "POST" || method === "PATCH" || method === "QUERY" || method === "PROPFIND" || method === "PROPPATCH";
       if (util.isFormDataLike(body)) {
@@ -6531,7 +6531,7 @@ var require_client_h1 = __commonJS({
       if (blocking) {
         socket[kBlocking] = true;
       }
-      let header = `${method} ${path} HTTP/1.1\r
+      let header = `${method} ${path2} HTTP/1.1\r
 `;
       if (typeof host === "string") {
         header += `host: ${host}\r
@@ -7060,7 +7060,7 @@ var require_client_h2 = __commonJS({
     }
     function writeH2(client, request) {
       const session = client[kHTTP2Session];
-      const { method, path, host, upgrade, expectContinue, signal, headers: reqHeaders } = request;
+      const { method, path: path2, host, upgrade, expectContinue, signal, headers: reqHeaders } = request;
       let { body } = request;
       if (upgrade) {
         util.errorRequest(client, request, new Error("Upgrade not supported for H2"));
@@ -7157,7 +7157,7 @@ var require_client_h2 = __commonJS({
         });
         return true;
       }
-      headers[HTTP2_HEADER_PATH] = path;
+      headers[HTTP2_HEADER_PATH] = path2;
       headers[HTTP2_HEADER_SCHEME] = "https";
       const expectsPayload = method === "PUT" || method === "POST" || method === "PATCH";
       if (body && typeof body.read === "function") {
@@ -7510,9 +7510,9 @@ var require_redirect_handler = __commonJS({
           return this.handler.onHeaders(statusCode, headers, resume, statusText);
         }
         const { origin, pathname, search } = util.parseURL(new URL(this.location, this.opts.origin && new URL(this.opts.path, this.opts.origin)));
-        const path = search ? `${pathname}${search}` : pathname;
+        const path2 = search ? `${pathname}${search}` : pathname;
         this.opts.headers = cleanRequestHeaders(this.opts.headers, statusCode === 303, this.opts.origin !== origin);
-        this.opts.path = path;
+        this.opts.path = path2;
         this.opts.origin = origin;
         this.opts.maxRedirections = 0;
         this.opts.query = null;
@@ -7693,7 +7693,7 @@ var require_client = __commonJS({
         connectTimeout,
         bodyTimeout,
         idleTimeout,
-        keepAlive,
+        keepAlive: keepAlive2,
         keepAliveTimeout,
         maxKeepAliveTimeout,
         keepAliveMaxTimeout,
@@ -7717,7 +7717,7 @@ var require_client = __commonJS({
         eventSource
       } = {}) {
         super({ webSocket, eventSource });
-        if (keepAlive !== void 0) {
+        if (keepAlive2 !== void 0) {
           throw new InvalidArgumentError("unsupported keepAlive, use pipelining=0 instead");
         }
         if (socketTimeout !== void 0) {
@@ -8751,10 +8751,10 @@ var require_proxy_agent = __commonJS({
         };
         const {
           origin,
-          path = "/",
+          path: path2 = "/",
           headers = {}
         } = opts;
-        opts.path = origin + path;
+        opts.path = origin + path2;
         if (!("host" in headers) && !("Host" in headers)) {
           const { host } = new URL2(origin);
           headers.host = host;
@@ -10726,20 +10726,20 @@ var require_mock_utils = __commonJS({
       }
       return true;
     }
-    function safeUrl(path) {
-      if (typeof path !== "string") {
-        return path;
+    function safeUrl(path2) {
+      if (typeof path2 !== "string") {
+        return path2;
       }
-      const pathSegments = path.split("?");
+      const pathSegments = path2.split("?");
       if (pathSegments.length !== 2) {
-        return path;
+        return path2;
       }
       const qp = new URLSearchParams(pathSegments.pop());
       qp.sort();
       return [...pathSegments, qp.toString()].join("?");
     }
-    function matchKey(mockDispatch2, { path, method, body, headers }) {
-      const pathMatch = matchValue(mockDispatch2.path, path);
+    function matchKey(mockDispatch2, { path: path2, method, body, headers }) {
+      const pathMatch = matchValue(mockDispatch2.path, path2);
       const methodMatch = matchValue(mockDispatch2.method, method);
       const bodyMatch = typeof mockDispatch2.body !== "undefined" ? matchValue(mockDispatch2.body, body) : true;
       const headersMatch = matchHeaders(mockDispatch2, headers);
@@ -10761,7 +10761,7 @@ var require_mock_utils = __commonJS({
     function getMockDispatch(mockDispatches, key) {
       const basePath = key.query ? buildURL(key.path, key.query) : key.path;
       const resolvedPath = typeof basePath === "string" ? safeUrl(basePath) : basePath;
-      let matchedMockDispatches = mockDispatches.filter(({ consumed }) => !consumed).filter(({ path }) => matchValue(safeUrl(path), resolvedPath));
+      let matchedMockDispatches = mockDispatches.filter(({ consumed }) => !consumed).filter(({ path: path2 }) => matchValue(safeUrl(path2), resolvedPath));
       if (matchedMockDispatches.length === 0) {
         throw new MockNotMatchedError(`Mock dispatch not matched for path '${resolvedPath}'`);
       }
@@ -10799,9 +10799,9 @@ var require_mock_utils = __commonJS({
       }
     }
     function buildKey(opts) {
-      const { path, method, body, headers, query: query2 } = opts;
+      const { path: path2, method, body, headers, query: query2 } = opts;
       return {
-        path,
+        path: path2,
         method,
         body,
         headers,
@@ -11107,7 +11107,7 @@ var require_mock_interceptor = __commonJS({
 var require_mock_client = __commonJS({
   "node_modules/@actions/http-client/node_modules/undici/lib/mock/mock-client.js"(exports2, module2) {
     "use strict";
-    var { promisify } = require("node:util");
+    var { promisify: promisify2 } = require("node:util");
     var Client = require_client();
     var { buildMockDispatch } = require_mock_utils();
     var {
@@ -11147,7 +11147,7 @@ var require_mock_client = __commonJS({
         return new MockInterceptor(opts, this[kDispatches]);
       }
       async [kClose]() {
-        await promisify(this[kOriginalClose])();
+        await promisify2(this[kOriginalClose])();
         this[kConnected] = 0;
         this[kMockAgent][Symbols.kClients].delete(this[kOrigin]);
       }
@@ -11160,7 +11160,7 @@ var require_mock_client = __commonJS({
 var require_mock_pool = __commonJS({
   "node_modules/@actions/http-client/node_modules/undici/lib/mock/mock-pool.js"(exports2, module2) {
     "use strict";
-    var { promisify } = require("node:util");
+    var { promisify: promisify2 } = require("node:util");
     var Pool = require_pool();
     var { buildMockDispatch } = require_mock_utils();
     var {
@@ -11200,7 +11200,7 @@ var require_mock_pool = __commonJS({
         return new MockInterceptor(opts, this[kDispatches]);
       }
       async [kClose]() {
-        await promisify(this[kOriginalClose])();
+        await promisify2(this[kOriginalClose])();
         this[kConnected] = 0;
         this[kMockAgent][Symbols.kClients].delete(this[kOrigin]);
       }
@@ -11264,10 +11264,10 @@ var require_pending_interceptors_formatter = __commonJS({
       }
       format(pendingInterceptors) {
         const withPrettyHeaders = pendingInterceptors.map(
-          ({ method, path, data: { statusCode }, persist, times, timesInvoked, origin }) => ({
+          ({ method, path: path2, data: { statusCode }, persist, times, timesInvoked, origin }) => ({
             Method: method,
             Origin: origin,
-            Path: path,
+            Path: path2,
             "Status code": statusCode,
             Persistent: persist ? PERSISTENT : NOT_PERSISTENT,
             Invocations: timesInvoked,
@@ -12030,10 +12030,10 @@ var require_headers = __commonJS({
         const lowercaseName = isLowerCase ? name2 : name2.toLowerCase();
         const exists2 = this[kHeadersMap].get(lowercaseName);
         if (exists2) {
-          const delimiter = lowercaseName === "cookie" ? "; " : ", ";
+          const delimiter2 = lowercaseName === "cookie" ? "; " : ", ";
           this[kHeadersMap].set(lowercaseName, {
             name: exists2.name,
-            value: `${exists2.value}${delimiter}${value}`
+            value: `${exists2.value}${delimiter2}${value}`
           });
         } else {
           this[kHeadersMap].set(lowercaseName, { name: name2, value });
@@ -16146,9 +16146,9 @@ var require_util6 = __commonJS({
         }
       }
     }
-    function validateCookiePath(path) {
-      for (let i = 0; i < path.length; ++i) {
-        const code = path.charCodeAt(i);
+    function validateCookiePath(path2) {
+      for (let i = 0; i < path2.length; ++i) {
+        const code = path2.charCodeAt(i);
         if (code < 32 || // exclude CTLs (0-31)
         code > 126 || // exclude DEL and non-ascii
         code === 59) {
@@ -19068,11 +19068,11 @@ var require_undici = __commonJS({
           if (typeof opts.path !== "string") {
             throw new InvalidArgumentError("invalid opts.path");
           }
-          let path = opts.path;
+          let path2 = opts.path;
           if (!opts.path.startsWith("/")) {
-            path = `/${path}`;
+            path2 = `/${path2}`;
           }
-          url = new URL(util.parseOrigin(url).origin + path);
+          url = new URL(util.parseOrigin(url).origin + path2);
         } else {
           if (!opts) {
             opts = typeof url === "object" ? url : {};
@@ -19142,6 +19142,9 @@ var require_undici = __commonJS({
     module2.exports.EventSource = EventSource;
   }
 });
+
+// actions/access/main.ts
+var import_node_path5 = require("node:path");
 
 // node_modules/@actions/core/lib/command.js
 var os = __toESM(require("os"), 1);
@@ -19231,19 +19234,20 @@ function issueFileCommand(command, message) {
   });
 }
 function prepareKeyValueMessage(key, value) {
-  const delimiter = `ghadelimiter_${crypto.randomUUID()}`;
+  const delimiter2 = `ghadelimiter_${crypto.randomUUID()}`;
   const convertedValue = toCommandValue(value);
-  if (key.includes(delimiter)) {
-    throw new Error(`Unexpected input: name should not contain the delimiter "${delimiter}"`);
+  if (key.includes(delimiter2)) {
+    throw new Error(`Unexpected input: name should not contain the delimiter "${delimiter2}"`);
   }
-  if (convertedValue.includes(delimiter)) {
-    throw new Error(`Unexpected input: value should not contain the delimiter "${delimiter}"`);
+  if (convertedValue.includes(delimiter2)) {
+    throw new Error(`Unexpected input: value should not contain the delimiter "${delimiter2}"`);
   }
-  return `${key}<<${delimiter}${os2.EOL}${convertedValue}${os2.EOL}${delimiter}`;
+  return `${key}<<${delimiter2}${os2.EOL}${convertedValue}${os2.EOL}${delimiter2}`;
 }
 
 // node_modules/@actions/core/lib/core.js
 var os4 = __toESM(require("os"), 1);
+var path = __toESM(require("path"), 1);
 
 // node_modules/@actions/http-client/lib/index.js
 var tunnel = __toESM(require_tunnel2(), 1);
@@ -19618,6 +19622,15 @@ function exportVariable(name2, val) {
 function setSecret(secret) {
   issueCommand("add-mask", {}, secret);
 }
+function addPath(inputPath) {
+  const filePath = process.env["GITHUB_PATH"] || "";
+  if (filePath) {
+    issueFileCommand("PATH", inputPath);
+  } else {
+    issueCommand("add-path", {}, inputPath);
+  }
+  process.env["PATH"] = `${inputPath}${path.delimiter}${process.env["PATH"]}`;
+}
 function getInput(name2, options) {
   const val = process.env[`INPUT_${name2.replace(/ /g, "_").toUpperCase()}`] || "";
   if (options && options.required && !val) {
@@ -19656,6 +19669,10 @@ function saveState(name2, value) {
   }
   issueCommand("save-state", { name: name2 }, toCommandValue(value));
 }
+
+// client/background.ts
+var import_node_child_process2 = require("node:child_process");
+var import_node_os3 = require("node:os");
 
 // client/retry.ts
 var import_promises = require("node:timers/promises");
@@ -19891,11 +19908,11 @@ function readPin(given) {
   }
   return pin;
 }
-async function readCa(path) {
+async function readCa(path2) {
   try {
-    return await (0, import_promises2.readFile)(path, "utf8");
+    return await (0, import_promises2.readFile)(path2, "utf8");
   } catch (cause) {
-    const why = `\`ca\` names a file that cannot be read (${systemCode(cause) ?? "unknown error"}): ${path}`;
+    const why = `\`ca\` names a file that cannot be read (${systemCode(cause) ?? "unknown error"}): ${path2}`;
     throw new ClientError("wrong_usage", why, "give PEM, a path to PEM, or the pin `sha256:…`", {
       cause,
       exitCode: 2
@@ -19972,12 +19989,6 @@ async function connectGateway(gateway, ca, limits = patience) {
   const { body } = await retrying(() => transport.send({ method: "GET", path: "/ca.pem" }), limits);
   return { transport, ca: body.toString("utf8") };
 }
-
-// client/home.ts
-var import_node_fs = require("node:fs");
-var import_promises3 = require("node:fs/promises");
-var import_node_os = require("node:os");
-var import_node_path = require("node:path");
 
 // client/key.ts
 var import_node_crypto2 = require("node:crypto");
@@ -20101,10 +20112,10 @@ async function ask(transport, { key, prover, form }) {
     expiresAt: Date.now() + answer.expires_in * 1e3
   };
 }
-function getAs(transport, held, path, signal) {
-  const proof = held.key.prove("GET", new URL(path, transport.gateway), held.token);
+function getAs(transport, held, path2, signal) {
+  const proof = held.key.prove("GET", new URL(path2, transport.gateway), held.token);
   const headers = { authorization: `${held.tokenType} ${held.token}`, dpop: proof };
-  return transport.json({ method: "GET", path, headers, signal });
+  return transport.json({ method: "GET", path: path2, headers, signal });
 }
 function isRecord(value) {
   return typeof value === "object" && value !== null && !Array.isArray(value);
@@ -20120,11 +20131,26 @@ function isConnectionView(value) {
 }
 
 // client/home.ts
+var import_node_fs = require("node:fs");
+var import_promises3 = require("node:fs/promises");
+var import_node_os = require("node:os");
+var import_node_path = require("node:path");
 async function makeHome(environment = process.env) {
-  const base = environment.RUNNER_TEMP;
-  const path = await (0, import_promises3.mkdtemp)((0, import_node_path.join)(base !== void 0 && base !== "" ? base : (0, import_node_os.tmpdir)(), "hoop-"));
-  await (0, import_promises3.chmod)(path, 448);
-  return path;
+  const given = environment.RUNNER_TEMP;
+  const base = given !== void 0 && given !== "" ? given : (0, import_node_os.tmpdir)();
+  await sweep(base);
+  const path2 = await (0, import_promises3.mkdtemp)((0, import_node_path.join)(base, "hoop-"));
+  await (0, import_promises3.chmod)(path2, 448);
+  return path2;
+}
+var STALE_MS = 36e5;
+async function sweep(base) {
+  const names = await (0, import_promises3.readdir)(base).catch(() => []);
+  for (const name2 of names.filter((one) => /^hoop-[A-Za-z0-9]{6}$/.test(one)).slice(0, 100)) {
+    const path2 = (0, import_node_path.join)(base, name2);
+    const home = await readHome(path2).catch(() => null);
+    if (home !== null && home.held.expiresAt < Date.now() - STALE_MS) await removeHome(path2);
+  }
 }
 async function writePrivate(home, name2, content) {
   const draft = (0, import_node_path.join)(home, `.${name2}.${process.pid}.new`);
@@ -20138,15 +20164,18 @@ async function writePrivate(home, name2, content) {
   }
   await (0, import_promises3.rename)(draft, (0, import_node_path.join)(home, name2));
 }
+async function removeHome(path2) {
+  await (0, import_promises3.rm)(path2, { recursive: true, force: true, maxRetries: 3 });
+}
 var gone = "open an identity first (`hoop-access open`), and check HOOP_HOME";
-async function readHome(path) {
-  if (path === void 0 || path === "")
+async function readHome(path2) {
+  if (path2 === void 0 || path2 === "")
     throw new ClientError("no_identity", "no identity is in force (HOOP_HOME is not set)", gone);
-  if (!(0, import_node_path.isAbsolute)(path)) throw new ClientError("bad_home", "HOOP_HOME is not an absolute path", gone);
-  await checkFolder(path);
+  if (!(0, import_node_path.isAbsolute)(path2)) throw new ClientError("bad_home", "HOOP_HOME is not an absolute path", gone);
+  await checkFolder(path2);
   const [json, token, pem, certificate, ca] = await Promise.all(
     ["identity.json", "token", "client.key", "client.crt", "ca.pem"].map(
-      (name2) => readText((0, import_node_path.join)(path, name2))
+      (name2) => readText((0, import_node_path.join)(path2, name2))
     )
   );
   const card = readCard(json ?? "");
@@ -20158,27 +20187,27 @@ async function readHome(path) {
     certificate: certificate ?? "",
     expiresAt
   };
-  return { path, card, held, ca: ca ?? "" };
+  return { path: path2, card, held, ca: ca ?? "" };
 }
 var exposed = "close it and open a new identity: its key may have been read";
-async function checkFolder(path, next = exposed) {
-  const status = await (0, import_promises3.stat)(path).catch((cause) => {
-    const why = `HOOP_HOME cannot be read (${systemCode(cause) ?? "unknown error"}): ${path}`;
+async function checkFolder(path2, next = exposed) {
+  const status = await (0, import_promises3.stat)(path2).catch((cause) => {
+    const why = `HOOP_HOME cannot be read (${systemCode(cause) ?? "unknown error"}): ${path2}`;
     throw new ClientError("no_identity", why, gone, { cause });
   });
   if (process.platform === "win32") return;
   const user = process.getuid?.();
   if ((status.mode & 63) !== 0 || user !== void 0 && status.uid !== user) {
-    throw new ClientError("bad_home", `others can read HOOP_HOME: ${path}`, next);
+    throw new ClientError("bad_home", `others can read HOOP_HOME: ${path2}`, next);
   }
 }
-async function readText(path) {
+async function readText(path2) {
   try {
-    return await (0, import_promises3.readFile)(path, { encoding: "utf8", flag: import_node_fs.constants.O_RDONLY | (import_node_fs.constants.O_NOFOLLOW ?? 0) });
+    return await (0, import_promises3.readFile)(path2, { encoding: "utf8", flag: import_node_fs.constants.O_RDONLY | (import_node_fs.constants.O_NOFOLLOW ?? 0) });
   } catch (cause) {
     throw new ClientError(
       "bad_home",
-      `${path} cannot be read (${systemCode(cause) ?? "unknown error"})`,
+      `${path2} cannot be read (${systemCode(cause) ?? "unknown error"})`,
       gone,
       { cause }
     );
@@ -20212,89 +20241,36 @@ function isCard(value) {
   return typeof gateway === "string" && (token_type === "DPoP" || token_type === "Bearer") && isIdentityView(identity) && typeof rewrites === "object" && rewrites !== null && Object.values(rewrites).every((one) => typeof one === "string");
 }
 
-// client/ssh-settings.ts
-var import_node_fs2 = require("node:fs");
+// client/process-mark.ts
+var import_node_child_process = require("node:child_process");
 var import_promises4 = require("node:fs/promises");
-var import_node_os2 = require("node:os");
-var import_node_path2 = require("node:path");
-var alias = "hoop-access-gateway";
-async function writeSshSettings(home, connections) {
-  const hosts = connections.filter(({ type: type2, host_key }) => type2 === "ssh" && host_key !== void 0);
-  if (hosts.length === 0) return;
-  const keys = new Set(hosts.map(({ host_key }) => `${alias} ${host_key}
-`));
-  await writePrivate(home, "known_hosts", [...keys].join(""));
-  await writePrivate(home, "ssh_config", hosts.map((host) => block(home, host)).join("\n"));
-}
-function block(home, { name: name2, host, port }) {
-  const at = (file) => `"${(0, import_node_path2.join)(home, file)}"`;
-  return `Host ${name2}
-  HostName ${host}
-  Port ${port}
-  User ${name2}
-  IdentityFile ${at("id_ecdsa")}
-  IdentitiesOnly yes
-  IdentityAgent none
-  PreferredAuthentications publickey
-  HostKeyAlias ${alias}
-  UserKnownHostsFile ${at("known_hosts")}
-  GlobalKnownHostsFile /dev/null
-  StrictHostKeyChecking yes
-  UpdateHostKeys no
-  Ciphers aes128-gcm@openssh.com,aes256-gcm@openssh.com
-  ForwardAgent no
-  ForwardX11 no
-  ProxyJump none
-`;
-}
-async function includeSshConfig(home, userHome = (0, import_node_os2.userInfo)().homedir) {
-  if (await readOrNull((0, import_node_path2.join)(home, "ssh_config")) === null) return false;
-  await (0, import_promises4.mkdir)((0, import_node_path2.join)(userHome, ".ssh"), { recursive: true, mode: 448 });
-  await edit(userHome, (config) => `${includeLine(home)}
-${config}`);
-  return true;
-}
-function includeLine(home) {
-  return `Include "${(0, import_node_path2.join)(home, "ssh_config")}"`;
-}
-var configOf = (userHome) => (0, import_node_path2.join)(userHome, ".ssh", "config");
-async function edit(userHome, change) {
-  const path = configOf(userHome);
-  await refuseForeign(path);
-  const changed = change(await readOrNull(path) ?? "");
-  if (changed === "") return (0, import_promises4.rm)(path, { force: true });
-  const draft = `${path}.hoop-${process.pid}`;
-  const file = await (0, import_promises4.open)(draft, import_node_fs2.constants.O_WRONLY | import_node_fs2.constants.O_CREAT | import_node_fs2.constants.O_EXCL, 384);
+var import_node_util = require("node:util");
+var here = {
+  platform: process.platform,
+  read: (path2) => (0, import_promises4.readFile)(path2, "utf8"),
+  run: async (program, args) => (await (0, import_node_util.promisify)(import_node_child_process.execFile)(program, args, { timeout: 2e4 })).stdout
+};
+async function markOf(pid, system = here) {
+  if (!Number.isSafeInteger(pid) || pid <= 1) return null;
   try {
-    await file.writeFile(changed);
-  } finally {
-    await file.close();
+    const mark = (await ask2(pid, system)).trim();
+    return mark === "" ? null : mark;
+  } catch {
+    return null;
   }
-  await (0, import_promises4.chmod)(draft, 384);
-  await (0, import_promises4.rename)(draft, path);
 }
-async function refuseForeign(path) {
-  const found = await (0, import_promises4.lstat)(path).catch(() => null);
-  if (found === null || found.isFile() && (process.getuid === void 0 || found.uid === process.getuid()))
-    return;
-  throw new ClientError(
-    "bad_home",
-    `${path} is a link or belongs to somebody else, and was left as it is`,
-    'use `ssh -F "$HOOP_HOME/ssh_config"`, or put its Include into that file by hand, as the first line'
-  );
-}
-async function readOrNull(path) {
-  try {
-    return await (0, import_promises4.readFile)(path, "utf8");
-  } catch (cause) {
-    if (systemCode(cause) === "ENOENT") return null;
-    throw new ClientError(
-      "bad_home",
-      `${path} cannot be read (${systemCode(cause) ?? "unknown error"})`,
-      "check its permissions",
-      { cause }
-    );
+async function ask2(pid, system) {
+  const { platform: platform2 } = system;
+  if (platform2 === "linux") {
+    const text = await system.read(`/proc/${pid}/stat`);
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    return fields[0] === "Z" || fields[0] === "X" ? "" : fields[19] ?? "";
   }
+  if (platform2 === "win32") {
+    const script = `(Get-Process -Id ${pid}).StartTime.ToFileTimeUtc()`;
+    return system.run("powershell.exe", ["-NoProfile", "-NonInteractive", "-Command", script]);
+  }
+  return system.run("ps", ["-o", "lstart=", "-p", String(pid)]);
 }
 
 // client/settings.ts
@@ -20346,7 +20322,7 @@ function mpint(bytes) {
 // client/pkcs12.ts
 var import_node_crypto4 = require("node:crypto");
 var storePassword = "changeit";
-var alias2 = "user";
+var alias = "user";
 var iterations = 2048;
 var oids = {
   data: "2a864886f70d010701",
@@ -20362,7 +20338,7 @@ function pkcs12(key, certificate) {
   const cipher = { cipher: "aes-256-cbc", passphrase: storePassword };
   const shrouded = (0, import_node_crypto4.createPrivateKey)(key).export({ type: "pkcs8", format: "der", ...cipher });
   const attributes = setOf(
-    attribute(oids.friendlyName, tlv(30, utf16(alias2))),
+    attribute(oids.friendlyName, tlv(30, utf16(alias))),
     attribute(oids.localKeyId, octets((0, import_node_crypto4.createHash)("sha1").update(der).digest()))
   );
   const safe = sequence(
@@ -20427,6 +20403,103 @@ function tlv(tag, content) {
   return Buffer.concat([Buffer.from([tag, ...long]), content]);
 }
 
+// client/ssh-settings.ts
+var import_node_fs2 = require("node:fs");
+var import_promises5 = require("node:fs/promises");
+var import_node_os2 = require("node:os");
+var import_node_path2 = require("node:path");
+var alias2 = "hoop-access-gateway";
+async function writeSshSettings(home, connections) {
+  const hosts = connections.filter(({ type: type2, host_key }) => type2 === "ssh" && host_key !== void 0);
+  if (hosts.length === 0) return;
+  const keys = new Set(hosts.map(({ host_key }) => `${alias2} ${host_key}
+`));
+  await writePrivate(home, "known_hosts", [...keys].join(""));
+  await writePrivate(home, "ssh_config", hosts.map((host) => block(home, host)).join("\n"));
+}
+function block(home, { name: name2, host, port }) {
+  const at = (file) => `"${(0, import_node_path2.join)(home, file)}"`;
+  return `Host ${name2}
+  HostName ${host}
+  Port ${port}
+  User ${name2}
+  IdentityFile ${at("id_ecdsa")}
+  IdentitiesOnly yes
+  IdentityAgent none
+  PreferredAuthentications publickey
+  HostKeyAlias ${alias2}
+  UserKnownHostsFile ${at("known_hosts")}
+  GlobalKnownHostsFile /dev/null
+  StrictHostKeyChecking yes
+  UpdateHostKeys no
+  Ciphers aes128-gcm@openssh.com,aes256-gcm@openssh.com
+  ForwardAgent no
+  ForwardX11 no
+  ProxyJump none
+`;
+}
+async function includeSshConfig(home, userHome = (0, import_node_os2.userInfo)().homedir) {
+  if (await readOrNull((0, import_node_path2.join)(home, "ssh_config")) === null) return false;
+  await (0, import_promises5.mkdir)((0, import_node_path2.join)(userHome, ".ssh"), { recursive: true, mode: 448 });
+  const stale = await findStale(await readOrNull(configOf(userHome)) ?? "");
+  await edit(userHome, (config) => {
+    const rest = config.split("\n").filter((line) => !stale.has(line));
+    return `${includeLine(home)}
+${rest.join("\n")}`;
+  });
+  return true;
+}
+async function findStale(config) {
+  const stale = /* @__PURE__ */ new Set();
+  for (const line of config.split("\n")) {
+    const path2 = /^Include "(.+[\\/]hoop-[^\\/"]+[\\/](?:home[\\/])?ssh_config)"$/.exec(line)?.[1];
+    if (path2 !== void 0 && await readOrNull(path2) === null) stale.add(line);
+  }
+  return stale;
+}
+function includeLine(home) {
+  return `Include "${(0, import_node_path2.join)(home, "ssh_config")}"`;
+}
+var configOf = (userHome) => (0, import_node_path2.join)(userHome, ".ssh", "config");
+async function edit(userHome, change) {
+  const path2 = configOf(userHome);
+  await refuseForeign(path2);
+  const changed = change(await readOrNull(path2) ?? "");
+  if (changed === "") return (0, import_promises5.rm)(path2, { force: true });
+  const draft = `${path2}.hoop-${process.pid}`;
+  const file = await (0, import_promises5.open)(draft, import_node_fs2.constants.O_WRONLY | import_node_fs2.constants.O_CREAT | import_node_fs2.constants.O_EXCL, 384);
+  try {
+    await file.writeFile(changed);
+  } finally {
+    await file.close();
+  }
+  await (0, import_promises5.chmod)(draft, 384);
+  await (0, import_promises5.rename)(draft, path2);
+}
+async function refuseForeign(path2) {
+  const found = await (0, import_promises5.lstat)(path2).catch(() => null);
+  if (found === null || found.isFile() && (process.getuid === void 0 || found.uid === process.getuid()))
+    return;
+  throw new ClientError(
+    "bad_home",
+    `${path2} is a link or belongs to somebody else, and was left as it is`,
+    'use `ssh -F "$HOOP_HOME/ssh_config"`, or put its Include into that file by hand, as the first line'
+  );
+}
+async function readOrNull(path2) {
+  try {
+    return await (0, import_promises5.readFile)(path2, "utf8");
+  } catch (cause) {
+    if (systemCode(cause) === "ENOENT") return null;
+    throw new ClientError(
+      "bad_home",
+      `${path2} cannot be read (${systemCode(cause) ?? "unknown error"})`,
+      "check its permissions",
+      { cause }
+    );
+  }
+}
+
 // client/rewrite.ts
 var harmless = new Set(
   `application_name applicationname fallback_application_name client_encoding options search_path currentschema schema
@@ -20449,9 +20522,9 @@ function rewriteConnectionString(current, connection, files) {
   }
   const value = current?.trim() ?? "";
   const form = readForm(value);
-  const kept = readKept(value, form);
+  const kept2 = readKept(value, form);
   const offered = connection.databases ?? [];
-  const database = kept.database !== void 0 && offered.includes(kept.database) ? kept.database : offered[0] ?? "";
+  const database = kept2.database !== void 0 && offered.includes(kept2.database) ? kept2.database : offered[0] ?? "";
   const tls = [
     ["sslmode", "verify-full"],
     ["sslrootcert", files.ca],
@@ -20462,9 +20535,9 @@ function rewriteConnectionString(current, connection, files) {
   const authority = `${host}:${connection.port}/${encodeURIComponent(database)}`;
   switch (form.kind) {
     case "url":
-      return `${form.scheme}://${connection.name}@${authority}?${query([...tls, ...kept.parameters])}`;
+      return `${form.scheme}://${connection.name}@${authority}?${query([...tls, ...kept2.parameters])}`;
     case "jdbc":
-      return `jdbc:postgresql://${authority}?${query([["user", connection.name], ...tls, ...kept.parameters])}`;
+      return `jdbc:postgresql://${authority}?${query([["user", connection.name], ...tls, ...kept2.parameters])}`;
     case "keywords":
       return [
         ["host", connection.host],
@@ -20472,7 +20545,7 @@ function rewriteConnectionString(current, connection, files) {
         ["dbname", database],
         ["user", connection.name],
         ...tls,
-        ...kept.parameters
+        ...kept2.parameters
       ].map(([name2 = "", word = ""]) => `${name2}=${quoteWord(word)}`).join(" ");
   }
 }
@@ -20492,8 +20565,8 @@ function readKept(value, form) {
   const named = pairs.find(([name2]) => name2 === "dbname" || name2 === "database")?.[1];
   const parameters = pairs.filter(([name2]) => harmless.has(name2.toLowerCase()));
   if (form.kind === "keywords") return { database: named, parameters };
-  const [, path] = /:\/\/[^/?]*\/([^?]*)/.exec(value) ?? /^jdbc:postgresql:([^/?]+)/i.exec(value) ?? [];
-  return { database: path === void 0 || path === "" ? named : decode(path), parameters };
+  const [, path2] = /:\/\/[^/?]*\/([^?]*)/.exec(value) ?? /^jdbc:postgresql:([^/?]+)/i.exec(value) ?? [];
+  return { database: path2 === void 0 || path2 === "" ? named : decode(path2), parameters };
 }
 function readQuery(value) {
   const from = value.indexOf("?");
@@ -20609,6 +20682,51 @@ function rewritten(card, files, current) {
     return [variable, rewriteConnectionString(current[variable], connection, files)];
   });
   return Object.fromEntries(entries);
+}
+
+// client/background.ts
+var kept = /^(?:PATH|HOME|SystemRoot|TEMP|TMP|TMPDIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|RUNNER_TRACKING_ID|BUILD_ID|JENKINS_NODE_COOKIE)$/i;
+async function startRenewal(options) {
+  const { home, card, job, ttl } = options;
+  const { expires_at, renewable_until } = card.identity;
+  if (Date.parse(renewable_until) <= Date.parse(expires_at)) return false;
+  const [program = "", ...args] = options.command;
+  const environment = Object.entries(options.environment).filter(([name2]) => kept.test(name2));
+  const mark = job === void 0 ? null : await markOf(job);
+  const watched = job === void 0 || mark === null ? [] : ["--job", `${job}:${mark}`];
+  const life = ttl === void 0 ? [] : ["--ttl", `${ttl}s`];
+  const child = (0, import_node_child_process2.spawn)(program, [...args, "renew", ...watched, ...life], {
+    // No secret in argv or the environment: what it needs is in the folder.
+    env: { ...Object.fromEntries(environment), HOOP_HOME: home },
+    // Windows does not remove a folder in which somebody stands.
+    cwd: (0, import_node_os3.tmpdir)(),
+    detached: true,
+    stdio: "ignore",
+    windowsHide: true
+  });
+  await new Promise((started, failed) => {
+    child.once("spawn", started);
+    child.once("error", failed);
+  });
+  child.unref();
+  return true;
+}
+
+// client/command.ts
+var import_promises6 = require("node:fs/promises");
+var import_node_path4 = require("node:path");
+async function writeCommand(home, command) {
+  const folder = (0, import_node_path4.join)(home, "bin");
+  await (0, import_promises6.mkdir)(folder, { mode: 448, recursive: true });
+  const posix = command.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(" ");
+  await writePrivate(folder, "hoop-access", `#!/bin/sh
+exec ${posix} "$@"
+`);
+  await (0, import_promises6.chmod)((0, import_node_path4.join)(folder, "hoop-access"), 448);
+  const windows = command.map((word) => `"${word.replaceAll("%", "%%")}"`).join(" ");
+  await writePrivate(folder, "hoop-access.cmd", `@${windows} %*\r
+`);
+  return folder;
 }
 
 // client/open.ts
@@ -20850,8 +20968,18 @@ async function main() {
   };
   saveVariables(Object.keys(variables), Object.keys(inputs.rewrites), process.env);
   for (const [name2, value] of Object.entries(variables)) exportVariable(name2, value);
-  announce(home, opened);
+  const command = [process.execPath, (0, import_node_path5.join)((0, import_node_path5.dirname)(process.argv[1] ?? ""), "hoop-access.cjs")];
+  addPath(await writeCommand(home, command));
+  announce(home, opened, await renewLater(home, opened, { command, ttl: inputs.wish.ttl }));
   connected.transport.close();
+}
+async function renewLater(home, { card }, how) {
+  try {
+    return await startRenewal({ home, card, ...how, job: process.ppid, environment: process.env });
+  } catch (error2) {
+    warning(`The identity is not renewed in the background: ${String(error2)}`);
+    return false;
+  }
 }
 async function chooseSource({ transport }) {
   const before = process.env.HOOP_HOME;
@@ -20875,7 +21003,7 @@ function hide(secret) {
     if (line.length >= 8 && !line.startsWith("-----")) setSecret(line);
   }
 }
-function announce(home, { card, held }) {
+function announce(home, { card, held }, renewed) {
   const { identity } = card;
   const expiresAt = new Date(held.expiresAt).toISOString();
   setOutput("identity", identity.id);
@@ -20886,6 +21014,9 @@ function announce(home, { card, held }) {
     ({ name: name2, operations }) => operations === void 0 ? name2 : `${name2} (${operations.join(", ")} only)`
   );
   info(`This job is ${identity.id} of stage ${identity.stage} until ${expiresAt}.`);
+  info(
+    renewed ? `It is renewed in the background, until ${identity.renewable_until} at the latest.` : "It cannot be renewed (its stage has no longer max_ttl): what runs longer needs one."
+  );
   info(`Connections: ${connections.join(", ")}.`);
   for (const [variable, connection] of Object.entries(card.rewrites)) {
     info(`${variable} leads to ${connection} through the gateway.`);

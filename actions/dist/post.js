@@ -7693,7 +7693,7 @@ var require_client = __commonJS({
         connectTimeout,
         bodyTimeout,
         idleTimeout,
-        keepAlive,
+        keepAlive: keepAlive2,
         keepAliveTimeout,
         maxKeepAliveTimeout,
         keepAliveMaxTimeout,
@@ -7717,7 +7717,7 @@ var require_client = __commonJS({
         eventSource
       } = {}) {
         super({ webSocket, eventSource });
-        if (keepAlive !== void 0) {
+        if (keepAlive2 !== void 0) {
           throw new InvalidArgumentError("unsupported keepAlive, use pipelining=0 instead");
         }
         if (socketTimeout !== void 0) {
@@ -11107,7 +11107,7 @@ var require_mock_interceptor = __commonJS({
 var require_mock_client = __commonJS({
   "node_modules/@actions/http-client/node_modules/undici/lib/mock/mock-client.js"(exports2, module2) {
     "use strict";
-    var { promisify } = require("node:util");
+    var { promisify: promisify2 } = require("node:util");
     var Client = require_client();
     var { buildMockDispatch } = require_mock_utils();
     var {
@@ -11147,7 +11147,7 @@ var require_mock_client = __commonJS({
         return new MockInterceptor(opts, this[kDispatches]);
       }
       async [kClose]() {
-        await promisify(this[kOriginalClose])();
+        await promisify2(this[kOriginalClose])();
         this[kConnected] = 0;
         this[kMockAgent][Symbols.kClients].delete(this[kOrigin]);
       }
@@ -11160,7 +11160,7 @@ var require_mock_client = __commonJS({
 var require_mock_pool = __commonJS({
   "node_modules/@actions/http-client/node_modules/undici/lib/mock/mock-pool.js"(exports2, module2) {
     "use strict";
-    var { promisify } = require("node:util");
+    var { promisify: promisify2 } = require("node:util");
     var Pool = require_pool();
     var { buildMockDispatch } = require_mock_utils();
     var {
@@ -11200,7 +11200,7 @@ var require_mock_pool = __commonJS({
         return new MockInterceptor(opts, this[kDispatches]);
       }
       async [kClose]() {
-        await promisify(this[kOriginalClose])();
+        await promisify2(this[kOriginalClose])();
         this[kConnected] = 0;
         this[kMockAgent][Symbols.kClients].delete(this[kOrigin]);
       }
@@ -19626,6 +19626,10 @@ function getState(name) {
   return process.env[`STATE_${name}`] || "";
 }
 
+// client/background.ts
+var import_promises6 = require("node:fs/promises");
+var import_node_path2 = require("node:path");
+
 // client/retry.ts
 var import_promises = require("node:timers/promises");
 
@@ -20018,9 +20022,41 @@ async function removeHome(path) {
   await (0, import_promises3.rm)(path, { recursive: true, force: true, maxRetries: 3 });
 }
 
+// client/process-mark.ts
+var import_node_child_process = require("node:child_process");
+var import_promises4 = require("node:fs/promises");
+var import_node_util = require("node:util");
+var here = {
+  platform: process.platform,
+  read: (path) => (0, import_promises4.readFile)(path, "utf8"),
+  run: async (program, args) => (await (0, import_node_util.promisify)(import_node_child_process.execFile)(program, args, { timeout: 2e4 })).stdout
+};
+async function markOf(pid, system = here) {
+  if (!Number.isSafeInteger(pid) || pid <= 1) return null;
+  try {
+    const mark = (await ask(pid, system)).trim();
+    return mark === "" ? null : mark;
+  } catch {
+    return null;
+  }
+}
+async function ask(pid, system) {
+  const { platform: platform2 } = system;
+  if (platform2 === "linux") {
+    const text = await system.read(`/proc/${pid}/stat`);
+    const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+    return fields[0] === "Z" || fields[0] === "X" ? "" : fields[19] ?? "";
+  }
+  if (platform2 === "win32") {
+    const script = `(Get-Process -Id ${pid}).StartTime.ToFileTimeUtc()`;
+    return system.run("powershell.exe", ["-NoProfile", "-NonInteractive", "-Command", script]);
+  }
+  return system.run("ps", ["-o", "lstart=", "-p", String(pid)]);
+}
+
 // client/ssh-settings.ts
 var import_node_fs = require("node:fs");
-var import_promises4 = require("node:fs/promises");
+var import_promises5 = require("node:fs/promises");
 var import_node_os = require("node:os");
 var import_node_path = require("node:path");
 async function excludeSshConfig(home, userHome = (0, import_node_os.userInfo)().homedir) {
@@ -20039,19 +20075,19 @@ async function edit(userHome, change) {
   const path = configOf(userHome);
   await refuseForeign(path);
   const changed = change(await readOrNull(path) ?? "");
-  if (changed === "") return (0, import_promises4.rm)(path, { force: true });
+  if (changed === "") return (0, import_promises5.rm)(path, { force: true });
   const draft = `${path}.hoop-${process.pid}`;
-  const file = await (0, import_promises4.open)(draft, import_node_fs.constants.O_WRONLY | import_node_fs.constants.O_CREAT | import_node_fs.constants.O_EXCL, 384);
+  const file = await (0, import_promises5.open)(draft, import_node_fs.constants.O_WRONLY | import_node_fs.constants.O_CREAT | import_node_fs.constants.O_EXCL, 384);
   try {
     await file.writeFile(changed);
   } finally {
     await file.close();
   }
-  await (0, import_promises4.chmod)(draft, 384);
-  await (0, import_promises4.rename)(draft, path);
+  await (0, import_promises5.chmod)(draft, 384);
+  await (0, import_promises5.rename)(draft, path);
 }
 async function refuseForeign(path) {
-  const found = await (0, import_promises4.lstat)(path).catch(() => null);
+  const found = await (0, import_promises5.lstat)(path).catch(() => null);
   if (found === null || found.isFile() && (process.getuid === void 0 || found.uid === process.getuid()))
     return;
   throw new ClientError(
@@ -20062,7 +20098,7 @@ async function refuseForeign(path) {
 }
 async function readOrNull(path) {
   try {
-    return await (0, import_promises4.readFile)(path, "utf8");
+    return await (0, import_promises5.readFile)(path, "utf8");
   } catch (cause) {
     if (systemCode(cause) === "ENOENT") return null;
     throw new ClientError(
@@ -20072,6 +20108,46 @@ async function readOrNull(path) {
       { cause }
     );
   }
+}
+
+// client/rewrite.ts
+var harmless = new Set(
+  `application_name applicationname fallback_application_name client_encoding options search_path currentschema schema
+  connect_timeout connecttimeout sockettimeout logintimeout statement_timeout lock_timeout query_timeout
+  keepalives keepalives_idle keepalives_interval keepalives_count tcp_user_timeout tcpkeepalive
+  target_session_attrs targetservertype readonly autosave preparethreshold preparedstatementcachequeries
+  preparedstatementcachesizemib binarytransfer defaultrowfetchsize rewritebatchedinserts stringtype
+  assumeminserverversion loadbalancehosts load_balance_hosts connection_limit pool_timeout pool_size max_overflow
+  pgbouncer prepared_statements statement_cache_size prepared_statement_cache_size reconnect encoding timezone`.split(
+    /\s+/
+  )
+);
+
+// client/background.ts
+async function endRenewal(home) {
+  const notes = (await readOr((0, import_node_path2.join)(home, "renewal.log"))).split("\n").filter((line) => line !== "");
+  const { pid, mark } = readRegistration(await readOr((0, import_node_path2.join)(home, "renewal.json")));
+  if (pid > 1 && mark !== null && await markOf(pid) === mark) {
+    try {
+      process.kill(pid, "SIGTERM");
+    } catch {
+    }
+  }
+  return notes.slice(-20);
+}
+function readRegistration(text) {
+  const none = { pid: 0, mark: null };
+  try {
+    const value = JSON.parse(text);
+    if (typeof value !== "object" || value === null) return none;
+    const { pid, mark } = { ...none, ...value };
+    return typeof pid === "number" && typeof mark === "string" ? { pid, mark } : none;
+  } catch {
+    return none;
+  }
+}
+function readOr(path) {
+  return (0, import_promises6.readFile)(path, "utf8").catch(() => "");
 }
 
 // actions/access/state.ts
@@ -20171,9 +20247,10 @@ async function post() {
     (name) => `${name} was pointed back at its old target by a step, around the gateway.`
   );
   for (const note of notes) warning(note);
+  const home = savedHome();
+  for (const note of home === "" ? [] : await endRenewal(home)) warning(note);
   const ending = await attempt("The identity could not be read", async () => savedEnding());
   if (ending !== null && ending !== void 0) await end(ending, notes);
-  const home = savedHome();
   if (home !== "") {
     await attempt("The ssh settings could not be taken out", () => excludeSshConfig(home));
     await attempt("The client settings could not be removed", () => removeHome(home));
