@@ -24,7 +24,7 @@ afterAll(() => stack.close())
 let jobs = 0
 
 interface Opened extends Ran {
-  readonly env: Record<string, string>
+  readonly env: Record<'HOOP_ID_TOKEN' | 'CI_JOB_TOKEN' | 'HOOP_HOME', string>
   readonly home: string
 }
 
