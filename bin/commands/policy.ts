@@ -15,6 +15,8 @@ interface ExplainOptions {
   readonly namespace?: string
   readonly name?: string
   readonly command?: string
+  readonly query?: string
+  readonly body?: string
   readonly narrowed?: string
   readonly json?: boolean
 }
@@ -49,6 +51,8 @@ export function addPolicy(program: Command): void {
     .option('--namespace <name>', 'for Kubernetes')
     .option('--name <name>', 'for Kubernetes')
     .option('--command <text>', 'for exec: the command')
+    .option('--query <text>', 'for HTTP: the query, such as a=1&b=2')
+    .option('--body <json>', 'for HTTP: the body')
     .option('--narrowed <operations>', 'what the identity is narrowed to, parted by commas')
     .option('--config <file>', 'the configuration', 'hoop.yaml')
     .option('--json', 'print JSON')
@@ -73,7 +77,9 @@ async function explainRequest(options: ExplainOptions): Promise<void> {
   const stages = options.stage.split('>').map((stage) => stage.trim())
   const narrowed = options.narrowed?.split(',').map((operation) => operation.trim())
   const operations =
-    options.sql === undefined ? named(options) : await meant(policy, { ...options, sql: options.sql, stages })
+    options.sql === undefined
+      ? await named(options)
+      : await meant(policy, { ...options, sql: options.sql, stages })
   const explanation = explain(policy, { stages, connection: options.connection, operations, narrowed })
   if (explanation.decision.effect === 'deny') process.exitCode = 3
   if (options.json === true) return printJson(explanation)
@@ -91,7 +97,10 @@ async function readPolicy(file: string): Promise<Policy> {
 }
 
 /** What the options name, each operation on the same resource. */
-function named({ operation, resource, namespace, name, command }: ExplainOptions): Operation[] {
+async function named(options: ExplainOptions): Promise<Operation[]> {
+  const { operation, resource, namespace, name, command, query = '', body } = options
+  const { readQuery } = await import('../../gateway/protocols/http/query.ts')
+  const { readJson } = await import('../../gateway/core/json.ts')
   const reading = new Set(['read', 'select', 'get', 'list', 'watch', 'GET', 'HEAD', 'sftp-read'])
   const found = operation.map(
     (action): Operation => ({
@@ -100,6 +109,8 @@ function named({ operation, resource, namespace, name, command }: ExplainOptions
       reads: reading.has(action),
       ...(namespace === undefined ? {} : { namespace }),
       ...(name === undefined ? {} : { name }),
+      query: readQuery(`?${query.replace(/^\?/, '')}`),
+      body: body === undefined ? 'empty' : readJson(Buffer.from(body)),
       ...(command === undefined ? {} : { command: command.split(/\s+/) }),
     }),
   )

@@ -1,5 +1,10 @@
+import type { Json } from './json.ts'
+
 /** A column by the relation it comes from: `schema.relation.column`, or `schema.relation.*` when it may be any of its columns. */
 export type Column = string
+
+/** The values of one parameter of a query, each with every text by which a server may take it (`a+b` is also `a b`). */
+export type QueryValues = readonly (readonly string[])[]
 
 /** One thing a request does: an action on a resource of the connection. */
 export interface Operation {
@@ -13,6 +18,10 @@ export interface Operation {
   readonly command?: readonly string[] | null
   /** True for an UPDATE or DELETE without WHERE. */
   readonly unbounded?: boolean
+  /** The parameters of an HTTP request's query, by their decoded names; null when two servers could read it in two ways. */
+  readonly query?: ReadonlyMap<string, QueryValues> | null
+  /** The JSON of an HTTP request's body; null when it is something else, or could be read in two ways; absent while it was not read. */
+  readonly body?: Json | 'empty' | null
   /** True when nothing can change by it: its record may reach the disk after it is forwarded. */
   readonly reads: boolean
 }

@@ -91,6 +91,8 @@ export interface Session {
   check(meaning: Meaning): Refused | null
   /** True when policy would ask people about a meaning. Pure, like `check`. */
   holds(meaning: Meaning): boolean
+  /** True when policy looks into the body of such a request, which its operations do not have yet. Pure. */
+  looksIntoBody(meaning: Meaning): boolean
   /** Records a refusal that was reached without policy: of what cannot be read, or not be answered masked. `shown` and `why` hold nothing of the request's values. */
   refuse(shown: string, why: string): void
   /** Sends upstream. False: wait for `drained('upstream')` before sending more. Throws on a forged or foreign permit. */

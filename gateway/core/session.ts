@@ -81,6 +81,11 @@ export class LiveSession implements Session {
     return this.#judge(meaning).decision.effect === 'approve'
   }
 
+  looksIntoBody({ operations }: Meaning): boolean {
+    const { policy, levels } = this.#parts.grant
+    return policy.looksIntoBody(levels, operations)
+  }
+
   refuse(shown: string, why: string): void {
     const { recorder, entry } = this.#parts
     entry.counts.denied++

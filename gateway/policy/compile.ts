@@ -3,7 +3,7 @@ import { GatewayError } from '../core/errors.ts'
 import { type CompiledLevel, decideAll } from './decide.ts'
 import { compileMasks, masksInForce } from './masks.ts'
 import type { Level, Policy } from './policy.ts'
-import { type CompiledGrant, compileGrant, compileOperations } from './rules.ts'
+import { type CompiledGrant, compileGrant, compileOperations, dependsOnBody } from './rules.ts'
 import type { Config, GrantConfig } from './schema.ts'
 import { mapSecrets } from './secret.ts'
 
@@ -60,6 +60,10 @@ export function compilePolicy(config: Config): Policy {
       return null
     },
     decide: (levels, operations) => decideAll(compiled(levels), operations),
+    looksIntoBody: (levels, operations) =>
+      compiled(levels).some(({ grant }) =>
+        grant?.intoBodies.some((rule) => operations.some((operation) => dependsOnBody(rule, operation))),
+      ),
     masks: (levels, connection) => {
       compiled(levels)
       return masksInForce(masks, levels, connection)

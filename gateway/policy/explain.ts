@@ -142,6 +142,8 @@ const differences: Readonly<Record<keyof RuleConfig, string>> = {
   names: 'other names',
   commands: 'other commands',
   unbounded: 'only without WHERE',
+  query: 'another query',
+  body: 'another body',
 }
 
 function describeRule({ written, by }: RuleExplanation): string {
@@ -152,6 +154,15 @@ function describeRule({ written, by }: RuleExplanation): string {
   if (written.names !== undefined) parts.push(`named ${written.names.join(', ')}`)
   if (written.commands !== undefined)
     parts.push(written.commands.map((command) => JSON.stringify(command)).join(', '))
+  for (const [where, of] of [
+    ['query', written.query],
+    ['body', written.body],
+  ] as const) {
+    const conditions = Object.entries(of ?? {}).map(
+      ([name, pattern]) => `${name}: ${JSON.stringify(pattern)}`,
+    )
+    if (conditions.length > 0) parts.push(`with ${where} ${conditions.join(', ')}`)
+  }
   if (by !== null) parts.push(`by ${by}`)
   return parts.join(' ')
 }

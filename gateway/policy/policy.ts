@@ -54,6 +54,8 @@ export interface Policy {
   /** Why a chain of stages (root first) may not be, or null: one of them does not hand on the next. */
   breach(stages: readonly string[]): string | null
   decide(levels: readonly Level[], operations: readonly Operation[]): Decision
+  /** True when rules look into the body of such a request, which its operations do not have yet. */
+  looksIntoBody(levels: readonly Level[], operations: readonly Operation[]): boolean
   masks(levels: readonly Level[], connection: string): ColumnMasks
   /** All that a grant of these levels for a connection rests on, hashed: target, accounts, rules, masks, detectors. Equal under two policies, they decide and mask alike. */
   terms(levels: readonly Level[], connection: string): string

@@ -1,4 +1,5 @@
 import { type Findings, type Path, suggest } from './fault.ts'
+import { compilePath } from './json-path.ts'
 import { knownOperations } from './operations.ts'
 import { splitCommand } from './pattern.ts'
 import type { ConnectionConfig, RuleConfig } from './schema.ts'
@@ -27,6 +28,7 @@ export function findRuleFaults(rule: RuleConfig, type: ConnectionType, path: Pat
       }
     }
   }
+  findConditionFaults(rule, type, path, findings)
   if (rule.commands !== undefined && type !== 'ssh' && type !== 'kubernetes') {
     findings.fault([...path, 'commands'], '`commands` is for ssh and kubernetes connections only')
   }
@@ -48,6 +50,26 @@ export function findRuleFaults(rule: RuleConfig, type: ConnectionType, path: Pat
       )
     }
   }
+}
+
+/** Conditions on what only HTTP requests have. */
+function findConditionFaults(rule: RuleConfig, type: ConnectionType, path: Path, findings: Findings): void {
+  for (const key of ['query', 'body'] as const) {
+    const conditions = rule[key]
+    if (conditions === undefined) continue
+    if (type !== 'http') findings.fault([...path, key], `\`${key}\` is for http connections only`)
+    if (Object.keys(conditions).length === 0) findings.fault([...path, key], 'name at least one condition')
+  }
+  for (const name of Object.keys(rule.body ?? {})) {
+    if (compilePath(name) === null)
+      findings.fault(
+        [...path, 'body', name],
+        'a JSON path is `$` and steps such as `.name`, `[0]`, `[*]` or `..name`',
+      )
+  }
+  const bodiless = rule.operations.every((operation) => ['read', 'GET', 'HEAD'].includes(operation))
+  if (rule.body !== undefined && bodiless)
+    findings.fault([...path, 'body'], 'requests that only read have no body: this would never match')
 }
 
 /** `probe` is of columns, and everything else is of what holds them. */

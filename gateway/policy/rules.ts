@@ -1,4 +1,5 @@
 import type { Operation } from '../core/operation.ts'
+import { type Conditions, bodyMeets, compileConditions, queryMeets } from './conditions.ts'
 import { otherName, readings } from './operations.ts'
 import { compilePattern, type Matcher, matchCommand, type Separator, splitCommand } from './pattern.ts'
 import type { ConnectionConfig, GrantConfig, RuleConfig } from './schema.ts'
@@ -26,6 +27,7 @@ export interface Rule {
   readonly names: readonly Matcher[] | null
   readonly commands: readonly (readonly (string | null)[])[] | null
   readonly unbounded: boolean
+  readonly conditions: Conditions
   /** True for deny and approve: what may be meant counts as meant. */
   readonly strict: boolean
 }
@@ -34,6 +36,8 @@ export interface CompiledGrant {
   readonly deny: readonly Rule[]
   readonly approve: readonly Rule[]
   readonly allow: readonly Rule[]
+  /** Those of all three that look into bodies. */
+  readonly intoBodies: readonly Rule[]
 }
 
 /** Compiles the rules of one stage for one connection. */
@@ -45,11 +49,11 @@ export function compileGrant(
   const name = `${stage}/${grant.connection}`
   const compile = (effect: Effect) => (rule: RuleConfig, index: number) =>
     compileRule(`${name} ${effect}[${index}]`, effect, rule, type)
-  return {
-    deny: (grant.deny ?? []).map(compile('deny')),
-    approve: (grant.approve ?? []).map(compile('approve')),
-    allow: (grant.allow ?? []).map(compile('allow')),
-  }
+  const deny = (grant.deny ?? []).map(compile('deny'))
+  const approve = (grant.approve ?? []).map(compile('approve'))
+  const allow = (grant.allow ?? []).map(compile('allow'))
+  const intoBodies = [...deny, ...approve, ...allow].filter(({ conditions }) => conditions.body !== null)
+  return { deny, approve, allow, intoBodies }
 }
 
 function compileRule(name: string, effect: Effect, rule: RuleConfig, type: ConnectionConfig['type']): Rule {
@@ -72,6 +76,7 @@ function compileRule(name: string, effect: Effect, rule: RuleConfig, type: Conne
     names: compileAll(rule.names),
     commands: rule.commands?.map((command) => splitCommand(command) ?? []) ?? null,
     unbounded: rule.unbounded === true,
+    conditions: compileConditions(rule),
     strict,
   }
 }
@@ -116,9 +121,18 @@ export function mismatch(rule: Rule, operation: Operation): keyof RuleConfig | n
   // What may run anything may run what a deny or approve rule names, and is not what an allow rule names.
   if (rule.commands !== null && operation.command === null) return rule.strict ? null : 'commands'
   if (rule.commands !== null && !someCommand(rule.commands, operation.command)) return 'commands'
+  const { query, body } = rule.conditions
+  if (query !== null && !queryMeets(query, operation.query, rule.strict)) return 'query'
+  if (body !== null && !bodyMeets(body, operation.body, rule.strict)) return 'body'
   // A way into the network behind a host has to be named.
   if (!rule.strict && rule.resources === null && operation.actions.includes('forward')) return 'resources'
   return null
+}
+
+/** True when only the request's body, which was not read yet, can tell whether the rule matches. */
+export function dependsOnBody(rule: Rule, operation: Operation): boolean {
+  if (rule.conditions.body === null || operation.body !== undefined) return false
+  return mismatch({ ...rule, conditions: { ...rule.conditions, body: null } }, operation) === null
 }
 
 /** The first rule that matches, or null. */

@@ -134,6 +134,18 @@ const rule = z.strictObject({
     .min(1)
     .optional()
     .describe('Commands word by word; `*` is one word that does not start with `-`. Absent: all'),
+  query: z
+    .record(text, pattern)
+    .optional()
+    .describe(
+      'HTTP: parameters of the query and patterns of their values. allow: each is there once and matches; deny, approve: it may match',
+    ),
+  body: z
+    .record(text, pattern)
+    .optional()
+    .describe(
+      'HTTP: JSON paths into the body, such as `$.items[*].sku`, and patterns of the values there. allow: there, and all match; deny, approve: one may match',
+    ),
   unbounded: z
     .literal(true)
     .optional()

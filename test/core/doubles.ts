@@ -43,6 +43,7 @@ export function policy(
         grant: { connection: 'orders-db' },
         narrowed,
       })),
+    looksIntoBody: () => false,
     decide: (_levels, operations) => {
       const rule = 'deploy/orders-db rule[0]'
       for (const operation of operations) {

@@ -294,6 +294,12 @@ describe('what contradicts itself', () => {
     ],
     [rule('api', '{ operations: [GET], names: →[a] }'), '`names` is for kubernetes connections only'],
     [rule('k8s', '{ operations: [get], names: [→"a/b"] }'), 'a name, possibly with `*`'],
+    [rule('db', '{ operations: [read], query: →{ a: b } }'), '`query` is for http connections only'],
+    [rule('k8s', '{ operations: [create], body: →{ $.a: b } }'), '`body` is for http connections only'],
+    [rule('api', '{ operations: [POST], query: →{} }'), 'name at least one condition'],
+    [rule('api', '{ operations: [POST], body: { amount: →b } }'), 'a JSON path is `$` and steps such as'],
+    [rule('api', '{ operations: [POST], body: { "$.a[?(@.b)]": →b } }'), 'a JSON path is `$` and steps'],
+    [rule('api', '{ operations: [read], body: →{ $.a: b } }'), 'requests that only read have no body'],
     [
       rule('db', '{ operations: [read], commands: →[a] }'),
       '`commands` is for ssh and kubernetes connections only',

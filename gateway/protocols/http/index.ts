@@ -1,8 +1,9 @@
 import type { Refused } from '../../core/errors.ts'
 import type { House } from '../../core/serve.ts'
-import type { Answered } from '../../http-relay/dialect.ts'
+import type { Answered, Reading } from '../../http-relay/dialect.ts'
 import { type Relay, createRelay } from '../../http-relay/relay.ts'
 import { Pools, type ReadSecret } from '../../http-relay/upstream.ts'
+import { CONDITIONS_CAP, withBodyRead } from './body.ts'
 import { checkForm, readRequest } from './operations.ts'
 import { upstreamOf } from './upstream.ts'
 
@@ -23,9 +24,12 @@ export function createHttp({ house, readSecret, problemOf, patience }: HttpOptio
       name: 'http',
       prefix: '/http',
       upstreamOf: (grant) => upstreamOf(grant, pools, readSecret),
-      read(message, target) {
+      read(message, target, session) {
         checkForm(message)
-        return { request: readRequest(message.method ?? '', target) }
+        const request = readRequest(message.method ?? '', target)
+        if (!session.looksIntoBody(request.meaning)) return { request }
+        const read = (body: Buffer): Reading => ({ request: withBodyRead(request, message, body) })
+        return { request, body: { cap: CONDITIONS_CAP, read } }
       },
       refusal: problemOf,
       close: () => pools.close(),

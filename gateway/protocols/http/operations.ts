@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import { Refused } from '../../core/errors.ts'
 import type { Request, Span } from '../../core/operation.ts'
 import type { Target } from '../../http-relay/target.ts'
+import { readQuery } from './query.ts'
 
 const methods: ReadonlyMap<string, { readonly reads: boolean }> = new Map(
   ['GET', 'HEAD', 'OPTIONS', 'POST', 'PUT', 'PATCH', 'DELETE', 'QUERY'].map((method) => [
@@ -28,7 +29,7 @@ export function checkForm(request: IncomingMessage): void {
 const secretNames =
   /(?:^|[?&])[^=&]*(?:token|secret|passw|api-?_?key|signature|auth|credential)[^=&]*=([^&]*)/gi
 
-/** What a request asks for: its method on its path. */
+/** What a request asks for: its method on its path, with its query. */
 export function readRequest(method: string, { path, query }: Target): Request {
   const text = `${method} ${path}${query}`
   const from = text.length - query.length
@@ -43,7 +44,7 @@ export function readRequest(method: string, { path, query }: Target): Request {
     text,
     parameters: [],
     meaning: {
-      operations: [{ actions, resource: path, reads }],
+      operations: [{ actions, resource: path, reads, query: readQuery(query) }],
       relations: [],
       results: [],
       probes: [],
