@@ -58,7 +58,11 @@ async function buildPlugins(): Promise<void> {
 async function buildActions(outdir: string): Promise<void> {
   await build({
     ...common,
-    entryPoints: { main: 'actions/access/main.ts', post: 'actions/access/post.ts' },
+    entryPoints: {
+      main: 'actions/access/main.ts',
+      post: 'actions/access/post.ts',
+      approve: 'actions/approve/main.ts',
+    },
     outdir,
     format: 'cjs',
   })

@@ -111,6 +111,7 @@ export async function startGateway(options: {
     readSecret,
     desk: {
       answer: (id, given) => approvals.answerAs(id, given),
+      show: (id) => approvals.show(id),
       look: (id, gate) => approvals.look(id, gate),
     },
     store,

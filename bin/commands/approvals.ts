@@ -1,11 +1,14 @@
 import type { Command } from 'commander'
+import { connectGateway } from '../../client/connect.ts'
 import { wrongUsage } from '../../client/error.ts'
+import { choosePlatform } from '../../client/platform.ts'
+import { reportApproval } from '../../client/report.ts'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { connectOperator } from './operator.ts'
-import { type ClientOptions, withOperatorOptions } from './options.ts'
+import { type ClientOptions, orVariable, withClientOptions, withOperatorOptions } from './options.ts'
 import { print, printFields, printJson, printTable, tell } from './terminal.ts'
 
-type Options = ClientOptions & { config?: string; state?: string; reason?: string }
+type Options = ClientOptions & { config?: string; state?: string; reason?: string; breakGlass?: boolean }
 
 /** `hoop-access approvals`: the approver's side, from a terminal. */
 export function addApprovals(program: Command): void {
@@ -18,12 +21,33 @@ export function addApprovals(program: Command): void {
     .description('one held request: what is asked, by whom, and who answered')
     .argument('<id>')
     .action(show)
+  withClientOptions(approvals.command('confirm'))
+    .description('in a job that people let go on: report what they let go on')
+    .argument('[id]', 'the only request that its pipeline waits for, when left out')
+    .action(confirm)
   for (const answer of ['approve', 'deny'] as const) {
-    withOperatorOptions(approvals.command(answer))
+    const command = withOperatorOptions(approvals.command(answer))
       .description(answer === 'approve' ? 'let a held request go on' : 'refuse a held request')
       .argument('<id>')
       .option('--reason <text>', 'kept with the record')
       .action((id: string, options: Options) => decide(answer, id, options))
+    if (answer === 'approve')
+      command.option('--break-glass', 'pass it alone, with a reason: everybody is told')
+  }
+}
+
+async function confirm(id: string | undefined, options: ClientOptions): Promise<void> {
+  const { transport } = await connectGateway(
+    orVariable(options.gateway, 'HOOP_GATEWAY'),
+    orVariable(options.ca, 'HOOP_CA'),
+  )
+  try {
+    const platform = choosePlatform(options.platform)
+    const reported = await reportApproval({ transport, platform }, id === undefined ? id : checkId(id))
+    if (options.json === true) return printJson(reported)
+    print(`${reported.said}: ${new URL(`/approvals/${reported.id}`, transport.gateway).href}`)
+  } finally {
+    transport.close()
   }
 }
 
@@ -60,11 +84,19 @@ async function show(id: string, options: Options): Promise<void> {
     ['identity', row.identity],
     ['operations', operationsOf(row)],
     ['statement', row.statement],
+    ['masks', row.masks.join(', ')],
+    ['digest', row.digest],
+    ['job', row.run ?? ''],
     ['rule', row.rule],
     ['by', row.by.join(' and ')],
     ['asked', row.requested_at],
     ['until', row.expires_at],
+    ['reaches', row.reach],
     ['page', row.url],
+    ...row.gates.map(({ gate, state, url, failure }): [string, string] => [
+      gate,
+      [state, url, failure].filter((part) => part !== null).join(': '),
+    ]),
     ...row.answers.map(({ person, group, gate, answer, reason, at }): [string, string] => [
       answer,
       `${person} for ${group} by ${gate} at ${at}${reason === '' ? '' : `: ${reason}`}`,
@@ -76,6 +108,7 @@ async function decide(answer: 'approve' | 'deny', id: string, options: Options):
   const operator = await connectOperator(options)
   const row = (await operator.post(`/api/v1/approvals/${checkId(id)}/${answer}`, {
     reason: options.reason ?? '',
+    break_glass: options.breakGlass === true,
   })) as ApprovalView
   operator.close()
   if (options.json === true) return printJson(row)

@@ -73,7 +73,7 @@ export interface ApprovalsOptions {
 }
 
 /** The approvals of this gateway. */
-export interface LiveApprovals extends Approvals, Omit<AnswerDesk, 'answer'> {
+export interface LiveApprovals extends Approvals, Pick<AnswerDesk, 'look'> {
   list(filter: ApprovalFilter): Promise<readonly ApprovalView[]>
   /** Null when there is none of this id, or none within the identity `within`. */
   show(id: string, within?: string): Promise<ApprovalView | null>

@@ -327,6 +327,8 @@ function checkApprovers(config: Config, findings: Findings): void {
       if ('slack' in gate && config.slack === undefined) {
         findings.fault([...at, 'slack'], 'this gate needs the `slack` settings of the Slack app')
       }
+      if ('gitlab-manual-job' in gate && !Object.values(config.issuers).some(isGitlab))
+        findings.fault([...at, 'gitlab-manual-job'], 'this gate needs a GitLab issuer')
       for (const name of ['github-environment', 'github-pull-request']) {
         if (name in gate && !app)
           findings.fault([...at, name], 'this gate needs a GitHub issuer with an `app`')
@@ -334,6 +336,8 @@ function checkApprovers(config: Config, findings: Findings): void {
     }
   }
 }
+
+const isGitlab = ({ platform }: { readonly platform: string }): boolean => platform === 'gitlab'
 
 function checkName(
   kind: string,

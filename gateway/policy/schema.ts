@@ -250,6 +250,20 @@ const gate = z.union(
         .describe("A review of the pull request whose head the job runs, with the approval's id in its text"),
     }),
     z.strictObject({
+      'gitlab-manual-job': z
+        .strictObject({
+          ci_config_ref_uri: text.describe(
+            'The configuration that the job must be of: gitlab.com/acme/shop//.gitlab-ci.yml@refs/heads/main',
+          ),
+          environment: text.default('hoop-approval').describe('The environment that marks the approval job'),
+          access: z
+            .enum(['developer', 'maintainer', 'owner'])
+            .default('maintainer')
+            .describe('The least role in the project of who plays it'),
+        })
+        .describe('A manual job of the same pipeline, which somebody plays'),
+    }),
+    z.strictObject({
       slack: z
         .strictObject({ channel: text.describe('#NAME or the channel id') })
         .describe('A message with buttons'),
@@ -258,7 +272,7 @@ const gate = z.union(
   ],
   {
     error:
-      'a gate is one of `github-environment: {…}`, `github-pull-request: {}`, `slack: { channel: … }` and `console: {}`',
+      'a gate is one of `github-environment: {…}`, `github-pull-request: {}`, `gitlab-manual-job: {…}`, `slack: { channel: … }` and `console: {}`',
   },
 )
 

@@ -53,6 +53,8 @@ export interface ApprovalGate {
 export interface AnswerDesk {
   /** An answer whose account the gate has proved. Rejects with `Refused` when it does not count: an account that is nobody's, not a member, set off the job. */
   answer(id: string, given: AccountAnswer): Promise<Outcome>
+  /** The approval as it stands; null when there is none. */
+  show(id: string): Promise<ApprovalView | null>
   /** Something may have happened: has the gate `look` at this question now, rather than when its time comes. */
   look(id: string, gate: string): void
 }

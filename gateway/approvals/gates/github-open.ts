@@ -1,7 +1,5 @@
 import { Refused } from '../../core/errors.ts'
-import type { PlatformToken } from '../../identity/issuers.ts'
 import type { GithubApps } from '../../platforms/github-apps.ts'
-import type { Outcome } from '../approval.ts'
 import type { ApprovalGate } from './gate.ts'
 import { GithubEnvironmentGate } from './github-environment.ts'
 import { GithubHook } from './github-hook.ts'
@@ -9,6 +7,7 @@ import { GithubPullRequestGate } from './github-pull-request.ts'
 import { answerRules } from './github-rule.ts'
 import type { Hook } from './hook.ts'
 import type { GateTools } from './open.ts'
+import type { TakeReport } from './report-hook.ts'
 
 /** What a GitHub App brings: two gates, webhooks, and the reports of jobs that were let through. None without an App. */
 export function openGithub(
@@ -17,7 +16,7 @@ export function openGithub(
 ): {
   readonly gates: readonly ApprovalGate[]
   readonly hooks: readonly Hook[]
-  readonly report?: (token: PlatformToken, approval: string | null) => Promise<Outcome & { id: string }>
+  readonly report?: TakeReport
 } {
   // Consistency sees to it that there is one at most: an environment's repository names no issuer.
   const [first] = apps
@@ -38,7 +37,7 @@ export function openGithub(
   return {
     gates: [environment, pullRequest],
     hooks: secrets.size === 0 ? [] : [hook],
-    report: async (token, approval) => {
+    report: async (token, approval, spend) => {
       if (approval === null) {
         throw new Refused(
           'invalid_request',
@@ -46,6 +45,7 @@ export function openGithub(
           'give actions/approve its `approval`',
         )
       }
+      await spend(approval)
       return { ...(await environment.report(approval, token)), id: approval }
     },
   }

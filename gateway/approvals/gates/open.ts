@@ -1,12 +1,14 @@
 import type { Origin } from '../../core/identity.ts'
 import type { PlatformToken } from '../../identity/issuers.ts'
 import { type GithubApps, githubStarters } from '../../platforms/github-apps.ts'
+import { openGitlabs } from '../../platforms/gitlab.ts'
 import type { Config, Secret } from '../../policy/schema.ts'
 import type { Store } from '../../store/open.ts'
 import type { Account } from '../approval.ts'
 import { consoleGate } from './console.ts'
 import type { AnswerDesk, ApprovalGate } from './gate.ts'
 import { openGithub } from './github-open.ts'
+import { GitlabManualJobGate } from './gitlab-manual-job.ts'
 import type { Hook } from './hook.ts'
 import { ReportHook } from './report-hook.ts'
 
@@ -33,13 +35,16 @@ export interface OpenGates {
 
 /** Opens the gates: each is added here, and nowhere else. */
 export function openGates(tools: GateTools): OpenGates {
-  const { githubs, verify, store } = tools
+  const { githubs, verify, store, config, readSecret, desk } = tools
   const github = openGithub(tools, githubs)
-  const reports = { ...(github.report !== undefined && { github: github.report }) }
-  const hooks: Hook[] = [...github.hooks]
-  if (Object.keys(reports).length > 0) hooks.push(new ReportHook({ verify, store, reports }))
+  const manualJob = new GitlabManualJobGate({ apis: openGitlabs(config, readSecret), store, desk })
+  const reports = {
+    ...(github.report !== undefined && { github: github.report }),
+    gitlab: manualJob.report.bind(manualJob),
+  }
+  const hooks: Hook[] = [...github.hooks, new ReportHook({ verify, store, desk, reports })]
   return {
-    gates: [consoleGate, ...github.gates],
+    gates: [consoleGate, ...github.gates, manualJob],
     hooks,
     startersOf: (origin) => githubStarters(githubs, origin),
   }
