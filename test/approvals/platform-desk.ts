@@ -39,6 +39,7 @@ export async function makePlatformDesk(config: object, store?: Store): Promise<P
     readSecret,
     desk: {
       answer: (id, given) => approvals.answerAs(id, given),
+      show: (id) => approvals.show(id),
       look: (id, gate) => approvals.look(id, gate),
     },
     store: kept,
