@@ -128,6 +128,7 @@ function emptied(stream: Duplex, enough: () => boolean): Promise<void> {
 class Mouth {
   readonly direction: Direction
   readonly #plan: LanePlan
+  readonly #target: Duplex
   readonly #name: 'out' | 'err'
   readonly #masks: ReturnType<Detectors['createStream']> | null
   #quiet: NodeJS.Timeout | null = null
@@ -135,6 +136,7 @@ class Mouth {
   constructor(parts: LaneParts, plan: LanePlan, keeping: Keeping<'o' | 'e'>) {
     const { code } = keeping
     this.#plan = plan
+    this.#target = parts.upstreamLine
     this.#name = code === 'o' ? 'out' : 'err'
     this.direction = new Direction(parts.recorder, parts.channel, keeping)
     this.#masks =
@@ -148,7 +150,12 @@ class Mouth {
     if (this.#quiet === null) {
       this.#quiet = setTimeout(() => {
         this.#quiet = null
-        this.#release(masks.pause(LONGEST_PROMPT))
+        try {
+          this.#release(masks.pause(LONGEST_PROMPT))
+        } catch {
+          // It cannot be recorded, so nothing more may pass.
+          this.#target.destroy()
+        }
       }, QUIET_MS)
     } else this.#quiet.refresh()
   }

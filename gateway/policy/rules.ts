@@ -110,6 +110,8 @@ export function includesOperation({ all, names }: OperationSet, actions: readonl
   return false
 }
 
+const named: ReadonlySet<string> = new Set(['forward', 'listen'])
+
 /** The field of a rule that keeps it from matching an operation; null when it matches. */
 export function mismatch(rule: Rule, operation: Operation): keyof RuleConfig | null {
   if (!includesOperation(rule.operations, operation.actions)) return 'operations'
@@ -124,8 +126,9 @@ export function mismatch(rule: Rule, operation: Operation): keyof RuleConfig | n
   const { query, body } = rule.conditions
   if (query !== null && !queryMeets(query, operation.query, rule.strict)) return 'query'
   if (body !== null && !bodyMeets(body, operation.body, rule.strict)) return 'body'
-  // A way into the network behind a host has to be named.
-  if (!rule.strict && rule.resources === null && operation.actions.includes('forward')) return 'resources'
+  // A way into the network behind a host, or out of it, has to be named.
+  if (!rule.strict && rule.resources === null && operation.actions.some((action) => named.has(action)))
+    return 'resources'
   return null
 }
 

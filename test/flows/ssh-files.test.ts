@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, readdir, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { hasSshd } from '../servers/sshd.ts'
@@ -115,36 +115,81 @@ ls -l ${at('up')}
     expect(await readFile(at('up/held'), 'utf8')).toBe('new\n')
   })
 
-  test('scp is file operations where it speaks SFTP, and a command where it is old', async () => {
-    const copied = await job.with('scp', [
-      '-F',
-      '$CONFIG',
-      `web-1:${at('pub/hello.txt')}`,
-      at('local/scp.txt'),
-    ])
-    expect(copied).toMatchObject({ code: 0 })
-    expect(await readFile(at('local/scp.txt'), 'utf8')).toBe('hello\n')
-    const refused = await job.with('scp', ['-F', '$CONFIG', `web-1:${at('private/key')}`, at('local/stolen')])
-    expect(refused.code).not.toBe(0)
-    const old = await job.with('scp', [
+  test.each([
+    ['new', []],
+    ['old', ['-O']],
+  ])(
+    'scp, the %s one, is file operations: what its rules name goes both ways, with folders, modes and times',
+    async (_which, old) => {
+      const scp = (...args: string[]): ReturnType<SshJob['with']> =>
+        job.with('scp', [...old, '-p', '-r', '-F', '$CONFIG', ...args])
+      const name = old.length === 0 ? 'new-scp' : 'old-scp'
+      await mkdir(at(`local/${name}/deep/er`), { recursive: true })
+      const big = Buffer.alloc(3_000_000, `${name}\n`)
+      await writeFile(at(`local/${name}/deep/er/big`), big, { mode: 0o640 })
+      await writeFile(at(`local/${name}/empty`), '')
+      await utimes(at(`local/${name}/deep/er/big`), 1_000_000_000, 1_100_000_000)
+      expect(await scp(at(`local/${name}`), `web-1:${at('up/')}`)).toMatchObject({ code: 0, err: '' })
+      const there = await stat(at(`up/${name}/deep/er/big`))
+      expect([there.mode & 0o777, there.mtime.getTime()]).toEqual([0o640, 1_100_000_000_000])
+      expect(await scp(`web-1:${at(`up/${name}`)}`, at(`local/${name}-back`))).toMatchObject({
+        code: 0,
+        err: '',
+      })
+      expect((await readFile(at(`local/${name}-back/deep/er/big`))).equals(big)).toBe(true)
+      expect(await readFile(at(`local/${name}-back/empty`), 'utf8')).toBe('')
+      const sha256 = createHash('sha256').update(big).digest('hex')
+      const files = (await stack.records('lane')).filter(({ what }) => what === 'file')
+      for (const way of ['read', 'written'])
+        expect(files).toContainEqual(
+          expect.objectContaining({
+            path: at(`up/${name}/deep/er/big`),
+            [way]: { bytes: big.length, sha256 },
+          }),
+        )
+    },
+  )
+
+  test('the old scp is held for a file that people have to agree to, and takes one file under a new name', async () => {
+    const held = job.with('scp', ['-O', '-F', '$CONFIG', at('local/new.txt'), `web-1:${at('up/held')}`])
+    const approval = await stack.pending()
+    expect(approval.operations).toContainEqual({ action: 'sftp-write', resource: at('up/held') })
+    expect(approval.statement).toBe(`scp: write ${JSON.stringify(at('up/held'))}`)
+    await stack.operator('approvals', 'approve', approval.id, '--reason', 'ok')
+    expect((await held).code).toBe(0)
+    expect(await readFile(at('up/held'), 'utf8')).toBe('new\n')
+    await rm(at('up/held'))
+  })
+
+  test('the old scp passes over what no rule allows, says so, and copies the rest', async () => {
+    const up = await job.with('scp', ['-O', '-F', '$CONFIG', at('local/new.txt'), `web-1:${at('pub/')}`])
+    expect(up.code).not.toBe(0)
+    expect(up.err).toContain(`hoop-access: no rule of stage test allows sftp-write`)
+    const down = await job.with('scp', [
       '-O',
+      '-r',
       '-F',
       '$CONFIG',
-      `web-1:${at('pub/hello.txt')}`,
-      at('local/old.txt'),
+      `web-1:${at('pub')}`,
+      at('local/pub-copy'),
     ])
-    expect(old.code).not.toBe(0)
-    expect(old.err).toContain('hoop-access: no rule of stage test allows exec')
+    expect(down.code).not.toBe(0)
+    expect(down.err).toContain('secret.txt')
+    expect(down.err).toContain('private')
+    expect(await readdir(at('local/pub-copy'))).toEqual(['hello.txt'])
+  })
+
+  test('a stage that may run any command may copy by one', async () => {
     const tools = await stack.open('tools')
     const allowed = await tools.with('scp', [
       '-O',
       '-F',
       '$CONFIG',
-      `web-1:${at('pub/hello.txt')}`,
+      `web-1:${at('private/key')}`,
       at('local/old.txt'),
     ])
-    expect(allowed.code).toBe(0)
-    expect(await readFile(at('local/old.txt'), 'utf8')).toBe('hello\n')
+    expect(allowed).toMatchObject({ code: 0, err: '' })
+    expect(await readFile(at('local/old.txt'), 'utf8')).toBe('the key\n')
   })
 
   test('rsync and git go through where their commands are allowed', async () => {

@@ -1,9 +1,11 @@
-import { createServer } from 'node:net'
+import { access, rm } from 'node:fs/promises'
+import { type NetConnectOpts, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { freePort } from '../servers/port.ts'
 import { hasSshd } from '../servers/sshd.ts'
 import { type SshJob, type SshStack, fed, startSshStack } from './ssh-stack.ts'
+import { eventually } from './stack.ts'
 
 const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
 
@@ -11,6 +13,7 @@ describe.skipIf(!hasSshd)('shells, connections kept open, and forwarding', () =>
   let stack: SshStack
   let job: SshJob
   let port: number
+  let outside: number
   let reached = 0
   const target = createServer((socket) => {
     reached++
@@ -18,6 +21,7 @@ describe.skipIf(!hasSshd)('shells, connections kept open, and forwarding', () =>
   })
   beforeAll(async () => {
     port = await freePort()
+    outside = await freePort()
     await new Promise<void>((resolve) => target.listen(port, '127.0.0.1', resolve))
     stack = await startSshStack({
       stages: `
@@ -28,6 +32,7 @@ describe.skipIf(!hasSshd)('shells, connections kept open, and forwarding', () =>
         allow:
           - { operations: [shell, exec] }
           - { operations: [forward], resources: ["127.0.0.1:${port}"] }
+          - { operations: [listen], resources: ["localhost:${outside}", "/tmp/hoop-listen-${process.pid}"] }
   narrow:
     ${subjects}
     grants:
@@ -165,13 +170,84 @@ describe.skipIf(!hasSshd)('shells, connections kept open, and forwarding', () =>
     }
   }, 20_000)
 
-  test('listening on the host, agents and X11 are not forwarded', async () => {
-    const listening = await job.ssh('-o', 'ExitOnForwardFailure=yes', '-R', '0:127.0.0.1:1', 'web-1', 'true')
-    expect(listening.code).not.toBe(0)
-    const agent = await job.ssh('-A', 'web-1', 'echo "agent:$SSH_AUTH_SOCK:"')
+  test('listening on the host goes where a rule names it: who connects there comes to the client', async () => {
+    const socket = `/tmp/hoop-listen-${process.pid}`
+    const child = job.start('ssh', [
+      '-F',
+      file(job.home),
+      '-N',
+      '-o',
+      'ExitOnForwardFailure=yes',
+      '-R',
+      `${outside}:127.0.0.1:${port}`,
+      '-R',
+      `${socket}:127.0.0.1:${port}`,
+      'web-1',
+    ])
+    const answer = (to: NetConnectOpts): Promise<string> =>
+      new Promise((resolve, reject) => {
+        let out = ''
+        const one = connect(to, () => undefined)
+        one.on('data', (chunk) => {
+          out += chunk.toString()
+        })
+        one.once('error', reject)
+        one.once('close', () => resolve(out))
+      })
+    expect(await eventually(() => answer({ host: '127.0.0.1', port: outside }))).toBe('target\n')
+    expect(await eventually(() => answer({ path: socket }))).toBe('target\n')
+    const opened = (await stack.records('lane')).filter(({ what }) => what === 'opened')
+    expect(opened).toContainEqual(expect.objectContaining({ name: `forward from localhost:${outside}` }))
+    expect(opened).toContainEqual(expect.objectContaining({ name: `forward from ${socket}` }))
+    child.kill('SIGTERM')
+    await new Promise((resolve) => child.once('close', resolve))
+    // The host listens no longer.
+    await eventually(async () =>
+      expect(await answer({ host: '127.0.0.1', port: outside }).catch(() => 'refused')).toBe('refused'),
+    )
+    await rm(socket, { force: true })
+  })
+
+  test('listening anywhere else, agents and X11 are refused, and the record says so', async () => {
+    for (const where of ['0:127.0.0.1:1', `0.0.0.0:${outside}:127.0.0.1:1`, `*:${outside}:127.0.0.1:1`]) {
+      const listening = await job.ssh('-o', 'ExitOnForwardFailure=yes', '-R', where, 'web-1', 'true')
+      expect(listening.code).not.toBe(0)
+    }
+    // `*` names no place.
+    const narrow = await stack.open('narrow')
+    const any = await narrow.ssh(
+      '-o',
+      'ExitOnForwardFailure=yes',
+      '-R',
+      `${outside}:127.0.0.1:1`,
+      'web-1',
+      'true',
+    )
+    expect(any.code).not.toBe(0)
+    expect(await stack.records('request')).toContainEqual(
+      expect.objectContaining({
+        effect: 'deny',
+        operations: [{ action: 'listen', resource: `0.0.0.0:${outside}` }],
+      }),
+    )
+    const socket = join(stack.folder, 'agent')
+    const keeper = job.start('ssh-agent', ['-D', '-a', socket])
+    await eventually(() => access(socket))
+    const agent = await job.ssh(
+      '-A',
+      '-o',
+      `IdentityAgent=${socket}`,
+      'web-1',
+      'echo "agent:$SSH_AUTH_SOCK:"',
+    )
+    keeper.kill('SIGTERM')
     expect(agent.out).toBe('agent::\n')
+    expect(agent.err).toContain('hoop-access: agent forwarding is refused')
     const x11 = await job.ssh('-Y', 'web-1', 'echo "display:$DISPLAY:"')
     expect(x11.out).toBe('display::\n')
+    expect(await stack.records('request')).toContainEqual(
+      expect.objectContaining({ effect: 'deny', text: 'agent forwarding' }),
+    )
   })
 
   test('variables that change what a command does do not reach the host; locales do', async () => {

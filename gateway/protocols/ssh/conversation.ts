@@ -1,12 +1,15 @@
 import type { Duplex } from 'node:stream'
-import type { ServerChannel } from 'ssh2'
+import type { ClientChannel, ServerChannel } from 'ssh2'
 import { GatewayError, Refused } from '../../core/errors.ts'
 import type { Grant } from '../../core/gate.ts'
 import type { Answers, Conversation, Hello, Message, Session } from '../../core/protocol.ts'
-import { CUT_EXIT, Channels, REFUSED_EXIT } from './channels.ts'
+import { Channels } from './channels.ts'
 import { ClientEnd } from './client-end.ts'
 import { type ReadSecret, type Upstream, dialUpstream } from './dial.ts'
 import type { Greeted } from './greeting.ts'
+import { HostPaths } from './host-paths.ts'
+import { opened } from './open-channel.ts'
+import { CUT_EXIT, REFUSED_EXIT } from './road.ts'
 import { refusalLine } from './words.ts'
 
 /** How long a client has to hear why it is refused. */
@@ -70,6 +73,7 @@ export class SshConversation implements Conversation {
           upstream,
           signal: AbortSignal.any([signal, over.signal]),
           fail: reject,
+          paths: hostPaths(session, upstream, reject),
         })
         this.#channels = channels
         signal.addEventListener('abort', () => reject(signal.reason), { once: true })
@@ -128,5 +132,23 @@ export class SshConversation implements Conversation {
     end.say(line)
     end.channel.once('close', () => this.client.end())
     await end.finish(exit)
+  }
+}
+
+/** Opens the way to ask once it is needed, and keeps it as long as it answers. */
+function hostPaths(
+  session: Session,
+  { client }: Upstream,
+  fail: (error: unknown) => void,
+): () => Promise<HostPaths | null> {
+  let opening: Promise<HostPaths | null> | null = null
+  const open = (): Promise<HostPaths | null> =>
+    HostPaths.open(session, () => opened<ClientChannel>((done) => client.subsys('sftp', done)), fail)
+  return async () => {
+    const paths = await (opening ??= open())
+    if (paths === null) opening = null
+    if (paths?.over !== true) return paths
+    opening = open()
+    return opening
   }
 }

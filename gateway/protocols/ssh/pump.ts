@@ -13,6 +13,7 @@ export interface Between {
   /** The client sends no more. */
   forwardEnded(): void
   reply(chunk: Buffer): boolean
+  replyReady(): Promise<void>
 }
 
 /** Nothing but the lane: bytes go as they come. `seen` sees what the host says before the client does. */
@@ -29,6 +30,7 @@ export function straight(
       seen(chunk)
       return lane.reply(chunk)
     },
+    replyReady: () => lane.drained('client'),
   }
 }
 
@@ -49,7 +51,12 @@ export function carry(
       if (--open === 0) resolve(exit)
     }
     const clientReady = (): Promise<void> => lane.drained('client')
-    flow(upstream, (chunk) => between.reply(chunk), clientReady, reject)
+    flow(
+      upstream,
+      (chunk) => between.reply(chunk),
+      () => between.replyReady(),
+      reject,
+    )
     flow(upstream.stderr, (chunk) => lane.reply(chunk, 'err'), clientReady, reject)
     for (const stream of streams) stream.once('close', over)
     upstream.on('exit', (code: number | null, signal?: string) => {

@@ -1,5 +1,6 @@
 import type { Operation, Request } from '../../core/operation.ts'
 import { readCommand } from './command.ts'
+import type { ScpCommand } from './transfer-command.ts'
 
 /** A request of these operations: SSH has no relations, results or parameters. */
 export function requestOf(text: string, operations: readonly Operation[]): Request {
@@ -25,4 +26,31 @@ export function shellRequest(): Request {
 /** A connection from the host on to somewhere else: `HOST:PORT`, or the path of a socket. */
 export function forwardRequest(resource: string): Request {
   return requestOf(`forward to ${resource}`, [{ actions: ['forward'], resource, reads: false }])
+}
+
+/** Listening on the host, so that who connects there comes to the client: `HOST:PORT`, or the path of a socket. */
+export function listenRequest(resource: string): Request {
+  return requestOf(`listen on ${resource}`, [{ actions: ['listen'], resource, reads: false }])
+}
+
+/**
+ * One file or folder that a copy by command takes or gives: an operation on a path, and a command as well, so that
+ * rules on either are about it.
+ */
+export function copyRequest(copy: {
+  readonly command: ScpCommand
+  readonly path: string
+  readonly folder: boolean
+}): Request {
+  const { command, path, folder } = copy
+  const { takes, words } = command
+  const verb = takes ? (folder ? 'make folder' : 'write') : folder ? 'list' : 'read'
+  return requestOf(`scp: ${verb} ${JSON.stringify(path)}`, [
+    {
+      actions: [takes ? 'sftp-write' : 'sftp-read', 'exec'],
+      resource: path,
+      command: words,
+      reads: !takes,
+    },
+  ])
 }

@@ -7,7 +7,8 @@ import { type Between, type Exit, carry } from './pump.ts'
 import { requestOf } from './requests.ts'
 import { Fields, PacketReader, Status, Type, packet, statusPacket } from './sftp-codec.ts'
 import { OpenFile } from './sftp-files.ts'
-import { type Asked, type Named, understand } from './sftp-operations.ts'
+import { resolvePath } from './sftp-paths.ts'
+import { type Asked, understand } from './sftp-operations.ts'
 import { refusalLine, tellLine } from './words.ts'
 
 /** Requests that may wait for the host's answer; OpenSSH sends 64 at a time. */
@@ -58,7 +59,11 @@ class SftpRelay implements Between {
     this.#parts = parts
     parts.client.once('close', () => {
       this.#leaving.abort(new Refused('approval_withdrawn', 'the client left', 'connect again'))
-      for (const file of this.#files.values()) file.closed(parts.lane)
+      try {
+        for (const file of this.#files.values()) file.closed(parts.lane)
+      } catch (error) {
+        this.#fail(error)
+      }
       this.#files.clear()
       this.#wake()
     })
@@ -81,6 +86,10 @@ class SftpRelay implements Between {
   forwardEnded(): void {
     this.#ended = true
     void this.#work()
+  }
+
+  replyReady(): Promise<void> {
+    return this.#parts.lane.drained('client')
   }
 
   reply(chunk: Buffer): boolean {
@@ -188,7 +197,7 @@ class SftpRelay implements Between {
   async #onPaths(id: number, asked: Extract<Asked, { kind: 'paths' }>, type: number): Promise<void> {
     const resolved: string[] = []
     for (const named of asked.paths) {
-      const path = await this.#resolve(named)
+      const path = await resolvePath((...question) => this.#ask(...question), named)
       if (path === null) return this.#say(id, Status.noSuchFile, 'no such file')
       resolved.push(path)
     }
@@ -233,31 +242,18 @@ class SftpRelay implements Between {
     }
   }
 
-  /**
-   * The path that the host will act on, links resolved by the host itself; null when there is none. Where the last part
-   * is not followed, only what leads to it is resolved.
-   */
-  async #resolve({ path, follow }: Named): Promise<string | null> {
-    const cut = path.lastIndexOf('/')
-    const last = path.slice(cut + 1)
-    if (follow || last === '' || last === '.' || last === '..') return this.#realPath(path)
-    const folder = await this.#realPath(cut === -1 ? '.' : path.slice(0, cut + 1))
-    return folder === null ? null : `${folder === '/' ? '' : folder}/${last}`
-  }
-
-  #realPath(path: string): Promise<string | null> {
+  /** A question of the gateway's own: the client hears nothing of it. */
+  #ask(type: number, ...parts: readonly string[]): Promise<Buffer> {
     const { lane, permit } = this.#parts
     return new Promise((resolve, reject) => {
+      const { signal } = this.#leaving
+      const give = (): void => reject(signal.reason)
+      signal.addEventListener('abort', give, { once: true })
       const seen = (answer: Buffer): void => {
-        if (answer.readUInt8(4) !== Type.name) return resolve(null)
-        const fields = new Fields(answer)
-        const found = fields.uint32() === 1 ? fields.text() : ''
-        resolve(found.startsWith('/') && !/\/\.{0,2}(\/|$)/.test(found.slice(1)) ? found : null)
+        signal.removeEventListener('abort', give)
+        resolve(answer)
       }
-      this.#leaving.signal.addEventListener('abort', () => reject(this.#leaving.signal.reason), {
-        once: true,
-      })
-      lane.forward(permit, this.#numbered(packet(Type.realpath, 0, path), { id: null, seen }))
+      lane.forward(permit, this.#numbered(packet(type, 0, ...parts), { id: null, seen }))
     })
   }
 

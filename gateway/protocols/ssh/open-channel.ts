@@ -1,0 +1,23 @@
+import { Refused } from '../../core/errors.ts'
+
+/** A channel, once the other side has opened it. Rejects with `Refused` `upstream_failed`. */
+export function opened<Channel>(
+  open: (done: (error: Error | undefined, channel: Channel) => void) => void,
+): Promise<Channel> {
+  return new Promise((resolve, reject) => {
+    const refuse = (cause: unknown): void =>
+      reject(
+        new Refused(
+          'upstream_failed',
+          'the host did not open the channel',
+          'try again; the host may limit sessions or forwarding',
+          { cause },
+        ),
+      )
+    try {
+      open((error, channel) => (error === undefined ? resolve(channel) : refuse(error)))
+    } catch (error) {
+      refuse(error)
+    }
+  })
+}
