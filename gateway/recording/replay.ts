@@ -16,6 +16,8 @@ export interface ReplayOptions {
   /** Takes a line, without its newline and free of control characters. */
   readonly write: (line: string) => void
   readonly signal?: AbortSignal
+  /** Waits some milliseconds; by the clock when absent. */
+  readonly wait?: (milliseconds: number) => Promise<unknown>
 }
 
 /** Writes one stream of a recording as an asciicast (version 2), as far as the recording verifies; false when it has no such stream. */
@@ -46,6 +48,7 @@ const longestPause = 3000
 /** Plays a recording: requests, decisions, approvals with who, answers. Throws `GatewayError` at the first record that does not verify; one that only stops too early says so and ends. */
 export async function replay(path: string, options: ReplayOptions): Promise<void> {
   const { speed, write, signal } = options
+  const wait = options.wait ?? ((milliseconds) => sleep(milliseconds, undefined, signal && { signal }))
   let protocol = ''
   let from: number | null = null
   let last = 0
@@ -59,7 +62,7 @@ export async function replay(path: string, options: ReplayOptions): Promise<void
     for (const event of part.events) {
       from ??= event.at
       const pause = from === event.at ? 0 : Math.min(longestPause, Math.max(0, event.at - last) / speed)
-      if (pause >= 1) await sleep(pause, undefined, signal && { signal })
+      if (pause >= 1) await wait(pause)
       last = event.at
       if (event.event.kind === 'start') protocol = String(event.event.protocol)
       const time = `${((event.at - from) / 1000).toFixed(3).padStart(9)}  `

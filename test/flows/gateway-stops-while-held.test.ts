@@ -1,23 +1,24 @@
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Stack, connect, failure, startStack } from './stack.ts'
+import { type SeparateGateway, type Stack, connect, failure, startSeparateStack } from './stack.ts'
 
-let stack: Stack
+let stack: Stack<SeparateGateway>
 
 beforeAll(async () => {
-  stack = await startStack()
+  stack = await startSeparateStack()
 })
 afterAll(() => stack.close())
 
-test('a gateway that stops while a statement is held says so, records it, and withdraws the approval', async () => {
+test('SIGTERM while a statement is held: its client is told, the record says so, and the approval is withdrawn', async () => {
   const job = await stack.open('deploy', { claims: { environment: 'production' } })
   const client = await connect(job)
   client.on('error', () => undefined)
   const held = failure(client.query('DROP TABLE legacy_orders'))
   const { id } = await stack.pending()
-  await stack.gateway.close(200)
-  expect((await held).message).toMatch(/stopping|withdrawn/)
+  const stopped = stack.gateway.process.stop('SIGTERM')
+  expect(await held).toMatchObject({ code: '57P01', message: expect.stringMatching(/stopping/) })
+  expect(await stopped).toBe(0)
   expect(stack.postgres.log()).not.toContain('DROP TABLE legacy_orders')
   expect(await stack.recorded('"withdrawn"')).toMatchObject([{ kind: 'answered', approval: id }])
   expect(await stack.recorded('"kind":"end"')).toMatchObject([
@@ -26,4 +27,5 @@ test('a gateway that stops while a statement is held says so, records it, and wi
   const store = new DatabaseSync(join(stack.data, 'hoop.db'), { readOnly: true })
   expect(store.prepare('SELECT state FROM approvals WHERE id = ?').get(id)).toEqual({ state: 'withdrawn' })
   store.close()
-})
+  expect(await stack.operator('audit', 'verify')).toMatchObject({ code: 0 })
+}, 120_000)

@@ -107,9 +107,15 @@ test('times are kept, and pauses are cut', async () => {
   await recorder.close(end)
   await recordings.close('done')
   const path = (await findRecording(dir, 'ses_1')) ?? ''
-  const from = performance.now()
-  await replay(path, { keys: [publicJwk], describe: () => [], speed: 20, write: () => {} })
-  const took = performance.now() - from
-  expect(took).toBeGreaterThan(10)
-  expect(took).toBeLessThan(280)
+  const waits = async (speed: number): Promise<number[]> => {
+    const waited: number[] = []
+    const wait = (milliseconds: number): Promise<unknown> => Promise.resolve(waited.push(milliseconds))
+    await replay(path, { keys: [publicJwk], describe: () => [], speed, write: () => {}, wait })
+    return waited
+  }
+  const [pause = 0] = await waits(1)
+  expect(pause).toBeGreaterThanOrEqual(299)
+  expect((await waits(20))[0]).toBeCloseTo(pause / 20)
+  expect(Math.max(...(await waits(0.001)))).toBe(3000)
+  expect(await waits(Number.POSITIVE_INFINITY)).toEqual([])
 })
