@@ -139,6 +139,7 @@ async function converse(admitted: {
     // Whatever still waits for people is withdrawn with the session.
     ending.abort(new Refused('identity_ended', 'the session is over', 'connect again'))
     session?.hangUp()
+    await session?.settled()
     await finish(entry, recorder, why, house)
   }
 }

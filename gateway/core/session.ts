@@ -1,4 +1,5 @@
 import type { Duplex } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Approvals } from '../approvals/approval.ts'
 import type { Recorder } from '../recording/event.ts'
 import { GatewayError, Refused } from './errors.ts'
@@ -9,6 +10,8 @@ import type { Meaning, Request } from './operation.ts'
 import { LiveLane } from './lane.ts'
 import { RequestRecords } from './request-records.ts'
 import type { Answers, Conversation, Lane, LanePlan, Message, Session } from './protocol.ts'
+
+const SETTLE_MS = 10_000
 
 /** Finds secrets in what is shown. */
 export interface Detectors {
@@ -48,6 +51,8 @@ export class LiveSession implements Session {
   #upstream: Duplex | null = null
   #corked = false
   #lanes = 0
+  /** What waits for people. */
+  readonly #held = new Set<Promise<unknown>>()
 
   constructor(parts: SessionParts) {
     this.#parts = parts
@@ -70,6 +75,17 @@ export class LiveSession implements Session {
   /** Lets go of the target. */
   hangUp(): void {
     this.#upstream?.destroy()
+  }
+
+  /** Resolves once nothing waits for people any more, and how each ended is in the record; after 10 s at the latest. */
+  async settled(): Promise<void> {
+    if (this.#held.size === 0) return
+    const late = new AbortController()
+    await Promise.race([
+      Promise.allSettled(this.#held),
+      sleep(SETTLE_MS, undefined, { signal: late.signal }).catch(() => undefined),
+    ])
+    late.abort()
   }
 
   check(meaning: Meaning): Refused | null {
@@ -228,17 +244,21 @@ export class LiveSession implements Session {
   ): Promise<Permit> {
     const { gate, conversation, ending } = this.#parts
     const { signal } = held
-    return hold(this.#parts, {
+    const answered = hold(this.#parts, {
       ...held,
       request,
       shown: this.#records.question(request, verdict),
       signal: signal === undefined ? ending : AbortSignal.any([signal, ending]),
       tell: held.tell ?? ((message) => void conversation.tell(message)),
       linger: conversation.linger,
-    }).then(() => {
-      this.#refuseIfOver()
-      return gate.permit(this, verdict)
     })
+    this.#held.add(answered)
+    return answered
+      .finally(() => this.#held.delete(answered))
+      .then(() => {
+        this.#refuseIfOver()
+        return gate.permit(this, verdict)
+      })
   }
 }
 

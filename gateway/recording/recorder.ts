@@ -20,6 +20,8 @@ export class SessionRecorder implements Recorder {
   readonly #ended: (state: ChainState, why: string) => Promise<void>
   #failure: GatewayError | null = null
   #closing: Promise<void> | null = null
+  /** The end is recorded, and signed with what it is written in. */
+  #over = false
 
   // Answers since the last event, not yet a line.
   #answer: Buffer = Buffer.allocUnsafe(2048)
@@ -89,8 +91,9 @@ export class SessionRecorder implements Recorder {
     await this.#guard(this.#file.sync())
   }
 
-  /** Signs what has been sealed since the last signature, if anything has. */
+  /** Signs what has been sealed since the last signature, if anything has: the end signs itself. */
   sign(): void {
+    if (this.#over) return
     this.flush()
     if (this.#chain.unsigned > 0) this.#write(true)
   }
@@ -103,6 +106,7 @@ export class SessionRecorder implements Recorder {
   async #close(end: Extract<RecordEvent, { kind: 'end' }>): Promise<void> {
     try {
       this.record(end)
+      this.#over = true
       this.#write(true)
     } finally {
       await this.#guard(this.#file.close())
@@ -112,6 +116,7 @@ export class SessionRecorder implements Recorder {
 
   #check(): void {
     if (this.#failure !== null) throw this.#failure
+    if (this.#over) throw new GatewayError('recording_failed', `the recording of ${this.session} has ended`)
     this.#file.check()
   }
 

@@ -113,5 +113,7 @@ test('a text that takes too long is cut off, and the next is read', async () => 
     'select/read public.orders',
   ])
   await own.close()
-  await expect(own.analyze('SELECT 3 AS not_read_before', session())).rejects.toMatchObject({ code: 'shutting_down' })
+  await expect(own.analyze('SELECT 3 AS not_read_before', session())).rejects.toMatchObject({
+    code: 'shutting_down',
+  })
 })

@@ -136,6 +136,12 @@ test.runIf(hasPsql)('psql shows the notice while it waits', async () => {
   expect(err).toContain(id)
 })
 
+test('the record of all this is whole, whoever left in the middle', async () => {
+  const { code, out } = await stack.operator('audit', 'verify')
+  expect(out).toMatch(/✓ whole/)
+  expect(code).toBe(0)
+})
+
 /** Sends a CancelRequest (PostgreSQL §54.2.8), as libpq does: over a connection of its own. */
 async function cancel(job: Job, processId: number, secretKey: number): Promise<void> {
   const raw = createConnection(Number(job.env.PGPORT), job.env.PGHOST)
