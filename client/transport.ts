@@ -187,11 +187,25 @@ function refusalOf(gateway: URL, { status, headers, body }: Incoming): ClientErr
   const why = text('detail') ?? text('error_description') ?? text('title') ?? `the gateway answered ${status}`
   const next = text('next') ?? (temporary ? 'try again in a while' : 'ask the people who run the gateway')
   const exitCode = exitCodes[code] ?? 1
+  // Proofs carry times: with a wrong clock every one of them is refused, and nothing else says why.
+  const skew = code === 'invalid_proof' ? skewOf(headers.date) : null
+  if (skew !== null) {
+    const clock = `this machine’s clock is ${Math.abs(skew)} s ${skew > 0 ? 'ahead of' : 'behind'} the gateway’s`
+    return new ClientError('clock_skew', `${clock}: ${why}`, 'set the clock of this machine by NTP', {
+      exitCode,
+    })
+  }
   return new ClientError(code, why, next, {
     exitCode,
     temporary,
     retryAfter: readRetryAfter(headers['retry-after']),
   })
+}
+
+/** Seconds that this machine is ahead of the gateway; null where that is little, or not known. */
+function skewOf(date: string | undefined): number | null {
+  const skew = Math.round((Date.now() - Date.parse(date ?? '')) / 1000)
+  return Math.abs(skew) > 30 ? skew : null
 }
 
 function readObject(body: Buffer): Record<string, unknown> {

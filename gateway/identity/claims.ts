@@ -48,7 +48,7 @@ function differenceOf(
   // By URL: the same issuer may have two names.
   if (config.issuers[subject.issuer]?.url !== token.url)
     return `it is for issuer ${subject.issuer}, not ${token.issuer}`
-  const foreign = foreignCode(subject.claims, token)
+  const foreign = foreignCode(subject.claims, token) ?? strangersEvent(subject.claims, token)
   if (foreign !== null) return foreign
   for (const [name, pattern] of Object.entries(subject.claims)) {
     const actual = Object.hasOwn(token.claims, name) ? claimText(token.claims[name]) : null
@@ -74,6 +74,26 @@ function foreignCode(
   if (place === null || place === code) return null
   if (Object.hasOwn(wanted, 'project_id') && Object.hasOwn(wanted, 'job_project_id')) return null
   return `project ${place} runs the code of project ${code} (a merge request from a fork), and the subject does not name both project_id and job_project_id`
+}
+
+// Whoever may open a pull request, an issue or a fork causes these; the job then runs as the default branch, with its `ref`.
+const strangersEvents = new Set(
+  `pull_request_target workflow_run issue_comment issues discussion discussion_comment
+  pull_request_review pull_request_review_comment fork watch gollum`.split(/\s+/),
+)
+
+/**
+ * A GitHub job that a stranger's event started tells the default branch as its `ref`, and often checks out the stranger's
+ * code. A subject means such a job only when it names `event_name`.
+ */
+function strangersEvent(
+  wanted: Readonly<Record<string, string>>,
+  { platform, claims }: PlatformToken,
+): string | null {
+  if (platform !== 'github' || Object.hasOwn(wanted, 'event_name')) return null
+  const event = claimText(claims['event_name'])
+  if (event === null || !strangersEvents.has(event)) return null
+  return `the event ${event} can be caused by people outside the repository, and the subject does not name event_name`
 }
 
 /** A claim as text: booleans and numbers as JSON writes them; lists and objects have none. */

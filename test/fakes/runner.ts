@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -17,13 +17,18 @@ export interface Job {
   /** The environment that later `run:` steps see. */
   readonly env: Record<string, string>
   readonly temp: string
-  /** `uses:` with these inputs. */
-  use(inputs: Readonly<Record<string, string>>, onLine?: (line: string) => void): Promise<StepResult>
+  /** `uses:` with these inputs; `onStart` gets the process, for those who cancel it. */
+  use(
+    inputs: Readonly<Record<string, string>>,
+    onLine?: (line: string) => void,
+    onStart?: (child: ChildProcess) => void,
+  ): Promise<StepResult>
   /** `run:` one program with the job's environment. */
   run(
     command: readonly string[],
     onLine?: (line: string) => void,
     extra?: Readonly<Record<string, string>>,
+    onStart?: (child: ChildProcess) => void,
   ): Promise<StepResult>
   /** Runs the post steps, last first, as at the end of a job. */
   finish(onLine?: (line: string) => void): Promise<StepResult[]>
@@ -75,6 +80,7 @@ export async function startJob({ root, oidc, env = {} }: JobOptions): Promise<Jo
     command: readonly string[],
     extra: Readonly<Record<string, string>>,
     onLine: ((line: string) => void) | undefined,
+    onStart?: (child: ChildProcess) => void,
   ): Promise<StepResult & { state: Record<string, string> }> {
     const files: Record<string, string> = {}
     for (const name of ['ENV', 'OUTPUT', 'STATE', 'PATH']) {
@@ -84,7 +90,7 @@ export async function startJob({ root, oidc, env = {} }: JobOptions): Promise<Jo
     }
     steps++
     const lines: string[] = []
-    const code = await runProcess(command, { ...job, ...files, ...extra }, (line) => {
+    const read = (line: string): void => {
       const mask = /^::add-mask::(.*)$/.exec(line)
       if (mask?.[1] !== undefined) {
         masks.add(unescape(mask[1]))
@@ -94,8 +100,11 @@ export async function startJob({ root, oidc, env = {} }: JobOptions): Promise<Jo
       for (const value of masks) if (value.length > 0) shown = shown.replaceAll(value, '***')
       lines.push(shown)
       onLine?.(shown)
-    })
+    }
+    const code = await runProcess(command, { ...job, ...files, ...extra }, read, onStart)
     Object.assign(job, await readCommandFile(files.GITHUB_ENV))
+    const added = (await readFile(files.GITHUB_PATH ?? '', 'utf8')).split('\n').filter((one) => one !== '')
+    job.PATH = [...added.reverse(), job.PATH].join(':')
     return {
       code,
       log: lines.join('\n'),
@@ -107,19 +116,24 @@ export async function startJob({ root, oidc, env = {} }: JobOptions): Promise<Jo
   return {
     env: job,
     temp,
-    async use(inputs, onLine) {
+    async use(inputs, onLine, onStart) {
       const given: Record<string, string> = {}
       for (const [name, fallback] of Object.entries(action.inputs)) given[inputName(name)] = fallback
       for (const [name, value] of Object.entries(inputs)) {
         if (!(name in action.inputs)) throw new Error(`action.yml has no input ${name}`)
         given[inputName(name)] = value
       }
-      const { state, ...result } = await step([process.execPath, join(root, action.main)], given, onLine)
+      const { state, ...result } = await step(
+        [process.execPath, join(root, action.main)],
+        given,
+        onLine,
+        onStart,
+      )
       states.push(state)
       return result
     },
-    async run(command, onLine, extra = {}) {
-      const { state: _, ...result } = await step(command, extra, onLine)
+    async run(command, onLine, extra = {}, onStart) {
+      const { state: _, ...result } = await step(command, extra, onLine, onStart)
       return result
     },
     async finish(onLine) {
@@ -190,9 +204,11 @@ function runProcess(
   [program = '', ...args]: readonly string[],
   env: Record<string, string>,
   onLine: (line: string) => void,
+  onStart?: (child: ChildProcess) => void,
 ): Promise<number> {
   return new Promise((resolve, reject) => {
     const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] })
+    onStart?.(child)
     for (const stream of [child.stdout, child.stderr]) {
       let rest = ''
       stream.setEncoding('utf8')
