@@ -336,11 +336,22 @@ function refusalOf(gateway, { status, headers, body }) {
   const why = text("detail") ?? text("error_description") ?? text("title") ?? `the gateway answered ${status}`;
   const next = text("next") ?? (temporary ? "try again in a while" : "ask the people who run the gateway");
   const exitCode = exitCodes[code] ?? 1;
+  const skew = code === "invalid_proof" ? skewOf(headers.date) : null;
+  if (skew !== null) {
+    const clock2 = `this machine’s clock is ${Math.abs(skew)} s ${skew > 0 ? "ahead of" : "behind"} the gateway’s`;
+    return new ClientError("clock_skew", `${clock2}: ${why}`, "set the clock of this machine by NTP", {
+      exitCode
+    });
+  }
   return new ClientError(code, why, next, {
     exitCode,
     temporary,
     retryAfter: readRetryAfter(headers["retry-after"])
   });
+}
+function skewOf(date) {
+  const skew = Math.round((Date.now() - Date.parse(date ?? "")) / 1e3);
+  return Math.abs(skew) > 30 ? skew : null;
 }
 function readObject(body) {
   try {
