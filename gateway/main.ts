@@ -143,6 +143,7 @@ export async function startGateway(options: {
     },
     recordings,
     sessions,
+    now: Date.now,
     settled: (client) => listener.settled(client),
     log,
   }

@@ -22,6 +22,8 @@ export interface House {
   readonly detectors: Detectors
   readonly recordings: Recordings
   readonly sessions: LiveSessions
+  /** Milliseconds since the epoch, by which identities expire. */
+  readonly now: () => number
   /** Told when a client has proved who it is, so that it no longer counts against the limits of those that have not. */
   settled(client: Duplex): void
   readonly log: { warn(fields: object, message: string): void; error(fields: object, message: string): void }
@@ -109,7 +111,7 @@ async function converse(admitted: {
   const { entry, grant, conversation, house } = admitted
   const ending = new AbortController()
   const signal = AbortSignal.any([ending.signal, grant.identity.ended, house.sessions.stopping])
-  const expiry = endAtExpiry(grant.identity, ending)
+  const expiry = endAtExpiry(grant.identity, ending, house.now)
   let recorder: Recorder | null = null
   let session: LiveSession | null = null
   let why = 'client left'
@@ -215,9 +217,9 @@ async function finish(entry: LiveEntry, recorder: Recorder | null, why: string, 
 }
 
 /** Looks every second whether the identity is over for longer than the grace: renewal moves its end, so no timer can be set for it once. */
-function endAtExpiry(identity: Identity, ending: AbortController): NodeJS.Timeout {
+function endAtExpiry(identity: Identity, ending: AbortController, now: House['now']): NodeJS.Timeout {
   return setInterval(() => {
-    if (Date.now() < identity.expiresAt + EXPIRY_GRACE_MS) return
+    if (now() < identity.expiresAt + EXPIRY_GRACE_MS) return
     ending.abort(
       new Refused(
         'identity_expired',

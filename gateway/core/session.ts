@@ -36,6 +36,8 @@ export interface SessionParts {
   readonly entry: LiveEntry
   readonly grant: Grant
   readonly conversation: Conversation
+  /** Milliseconds since the epoch. */
+  readonly now: () => number
   /** Aborted, with a `Refused`, when the session has to end. */
   readonly ending: AbortSignal
 }
@@ -226,9 +228,9 @@ export class LiveSession implements Session {
   }
 
   #refuseIfOver(): void {
-    const { ending, grant } = this.#parts
+    const { ending, grant, now } = this.#parts
     if (ending.aborted) throw ending.reason
-    if (Date.now() >= grant.identity.expiresAt) {
+    if (now() >= grant.identity.expiresAt) {
       throw new Refused(
         'identity_expired',
         `identity ${grant.identity.id} expired at ${new Date(grant.identity.expiresAt).toISOString()}`,

@@ -235,3 +235,29 @@ test('revocation ends the session at once with 57P01, in the middle of a result'
     .toEqual([])
   await own.close()
 }, 30_000)
+
+test('after expiry nothing new is admitted, and what runs has 60 s', async () => {
+  const own = await openShop()
+  const { house, server } = own
+  const [runs, idle] = [await house.raw(), await house.raw()]
+  runs.write(query('SELECT pg_sleep(300)'))
+  const sleeping = `SELECT 1 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(300)'`
+  await expect.poll(() => server.query(sleeping), { timeout: 20_000 }).toHaveLength(1)
+  house.advance(3_600_000 + 30_000)
+  idle.write(query('SELECT 44 AS after_expiry'))
+  expect(fields((await idle.until('E'))[0]?.body ?? Buffer.alloc(0))).toMatchObject({ C: '57P01' })
+  expect(server.log()).not.toContain('after_expiry')
+  // Two of the gateway's looks at the clock, and it goes on.
+  await new Promise((resolve) => setTimeout(resolve, 2500))
+  expect(await server.query(sleeping)).toHaveLength(1)
+  house.advance(31_000)
+  const cut = (await runs.until('E')).at(-1)
+  expect(fields(cut?.body ?? Buffer.alloc(0))).toMatchObject({
+    S: 'FATAL',
+    C: '57P01',
+    M: expect.stringContaining('expired'),
+  })
+  await runs.closed()
+  await expect.poll(() => server.query(sleeping), { timeout: 20_000 }).toEqual([])
+  await own.close()
+}, 60_000)

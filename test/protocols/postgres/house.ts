@@ -39,6 +39,8 @@ export interface TestHouse {
   released(): Buffer
   readonly questions: HeldQuestion[]
   revoke(): void
+  /** Moves the clock by which identities expire; theirs is an hour. */
+  advance(milliseconds: number): void
   /** A connected pg client, to be ended by the test. */
   connect(options?: { database?: string; stage?: string; password?: string }): Promise<pg.Client>
   /** A raw connection after TLS and start-up, up to ReadyForQuery or the type of message that is named. */
@@ -98,6 +100,7 @@ export async function openHouse(
   const released: Buffer[] = []
   const questions: HeldQuestion[] = []
   const ended = new AbortController()
+  let ahead = 0
   const detectors = createDetectors({ default: true, literals: [] })
   const key = randomBytes(32)
   const analyzer = createAnalyzer()
@@ -183,6 +186,7 @@ export async function openHouse(
       note: (event) => void ledger.push(event),
       close: () => Promise.resolve(),
     },
+    now: () => Date.now() + ahead,
     sessions: new LiveSessions(
       { started: () => Promise.resolve(), ended: () => Promise.resolve() },
       { total: 100, perJob: 100 },
@@ -222,6 +226,9 @@ export async function openHouse(
     ledger,
     released: () => Buffer.concat(released),
     questions,
+    advance(milliseconds) {
+      ahead += milliseconds
+    },
     revoke: () => ended.abort(new Refused('identity_ended', 'identity was revoked', 'open a new one')),
     async connect({ database = 'postgres', stage, password } = {}) {
       const own = stage === undefined ? certificate : clients.issue(stage)
