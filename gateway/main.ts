@@ -163,7 +163,12 @@ export async function startGateway(options: {
       note: (address) => failures.note(networkOf(address)),
     },
   })
-  const http = createHttp({ house, readSecret, problemOf })
+  const http = createHttp({
+    house,
+    readSecret,
+    maskText: (mask, text) => maskValue(mask, text, true, keys.digestKey),
+    problemOf,
+  })
   const api = await createApi({
     dataPaths: [http],
     config: () => inForce.config,

@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto'
-import type { ColumnMasks, Decision, Level, Mask, Policy } from '../policy/policy.ts'
+import type { ColumnMasks, Decision, FieldMask, Level, Mask, Policy } from '../policy/policy.ts'
 import type { ConnectionConfig } from '../policy/schema.ts'
 import { Refused, asRefused } from './errors.ts'
 import { chainOf, type Identity } from './identity.ts'
@@ -92,6 +92,11 @@ class PermitProof {
   /** True when a relation with masked columns is touched: answers that cannot be masked are then refused. */
   get touchesMasked(): boolean {
     return this.#verdict?.touchesMasked ?? false
+  }
+
+  /** What is masked in JSON, the strictest first. */
+  get fields(): readonly FieldMask[] {
+    return this.#verdict?.masks.fields ?? []
   }
 
   /** The mask of a column by name, `schema.relation.column`. */

@@ -72,10 +72,11 @@ export class Answer implements Dispatcher.DispatchHandler {
     try {
       this.#decode(raw)
       const type = valueOf(raw, 'content-type') ?? ''
-      this.#filter = this.#reading.filter?.(this.#permit, { status, type }) ?? null
+      this.#filter =
+        this.#reading.filter?.(this.#permit, { status, type }, () => this.#ready.tools.masked(1)) ?? null
       this.#response.writeHead(
         status,
-        headersToClient(raw, (bytes) => this.#ready.tools.redact(bytes)),
+        headersToClient(raw, (bytes) => this.#ready.tools.redact(bytes), this.#filter !== null),
       )
       this.#response.flushHeaders()
     } catch (error) {

@@ -40,8 +40,12 @@ export interface Reading {
   readonly answer?: Answered
   /** Where it asks for an upgrade to WebSocket, what becomes of the connection; absent: an upgrade is refused. */
   readonly tunnel?: Tunnel
-  /** What changes the answer's body on its way to the client, before the detectors see it; null where nothing does. Throws `Refused` for an answer that may not pass. */
-  filter?(permit: Permit, head: { readonly status: number; readonly type: string }): Filter | null
+  /** What changes the answer's body on its way to the client, before the detectors see it; null where nothing does. `onMasked` is called for each value masked. Throws `Refused` for an answer that may not pass. */
+  filter?(
+    permit: Permit,
+    head: { readonly status: number; readonly type: string },
+    onMasked: () => void,
+  ): Filter | null
 }
 
 /** Takes a body in any split and gives what may go on. Throws `Refused` for what it cannot read. */

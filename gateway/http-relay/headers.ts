@@ -48,13 +48,21 @@ export function headersUpstream(
   return kept
 }
 
-/** The headers that a client may see of an answer, secrets in them replaced. */
-export function headersToClient(raw: RawHeaders, redact: (bytes: Uint8Array) => Uint8Array | null): string[] {
+/** What tells of a whole answer that it is what it was: no longer true of a masked one, and a way to guess what was masked. */
+const digests = words('etag content-md5 digest content-digest repr-digest')
+
+/** The headers that a client may see of an answer, secrets in them replaced; `masked` when its body is changed on its way. */
+export function headersToClient(
+  raw: RawHeaders,
+  redact: (bytes: Uint8Array) => Uint8Array | null,
+  masked = false,
+): string[] {
   const named = connectionNamed(raw)
   const kept: string[] = []
   for (const [name, value] of pairs(raw)) {
     if (hopByHop.has(name) || notFromUpstream.has(name) || named.has(name) || name.startsWith('proxy-'))
       continue
+    if (masked && digests.has(name)) continue
     const clean = redact(Buffer.from(value, 'latin1'))
     kept.push(name, clean === null ? value : Buffer.from(clean).toString('latin1'))
   }

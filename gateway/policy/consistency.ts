@@ -3,6 +3,7 @@ import { isLoopbackHost, isPublicAddress } from '../identity/addresses.ts'
 import type { Source } from './document.ts'
 import { parseDuration } from './duration.ts'
 import { type Fault, type Findings, type Path, suggest } from './fault.ts'
+import { compilePath } from './json-path.ts'
 import { findRuleFaults } from './rule-faults.ts'
 import type { Config, ConnectionConfig, GrantConfig } from './schema.ts'
 
@@ -271,9 +272,34 @@ function checkMasks(config: Config, findings: Findings): void {
       const path = ['masks', name, 'connections', index]
       checkName('connection', connection, Object.keys(config.connections), path, findings)
       const type = ownValue(config.connections, connection)?.type
-      if (type !== undefined && type !== 'postgres') {
+      if (
+        mask.columns !== undefined &&
+        mask.fields === undefined &&
+        type !== undefined &&
+        type !== 'postgres'
+      )
         findings.fault(path, `${connection} is ${type}: columns are masked on postgres connections only`)
-      }
+      else if (
+        mask.fields !== undefined &&
+        mask.columns === undefined &&
+        type !== undefined &&
+        type !== 'http'
+      )
+        findings.fault(path, `${connection} is ${type}: fields are masked on http connections only`)
+      else if (type !== undefined && type !== 'postgres' && type !== 'http')
+        findings.fault(
+          path,
+          `${connection} is ${type}: columns and fields are masked on postgres and http connections only`,
+        )
+    }
+    if (mask.columns === undefined && mask.fields === undefined)
+      findings.fault(['masks', name], 'say what it masks: `columns` (PostgreSQL) or `fields` (HTTP)')
+    for (const [index, field] of (mask.fields ?? []).entries()) {
+      if (compilePath(field) === null)
+        findings.fault(
+          ['masks', name, 'fields', index],
+          'a JSON path is `$` and steps such as `.name`, `[0]`, `[*]` or `..name`',
+        )
     }
     checkRepeats(mask.connections ?? [], ['masks', name, 'connections'], findings)
   }

@@ -1,5 +1,7 @@
+import { GatewayError } from '../core/errors.ts'
+import { compilePath } from './json-path.ts'
 import { compilePattern, type Matcher } from './pattern.ts'
-import type { ColumnMasks, Level, Mask } from './policy.ts'
+import type { ColumnMasks, FieldMask, Level, Mask } from './policy.ts'
 import type { MaskConfig } from './schema.ts'
 
 /** One column pattern of one mask, ready to be matched. */
@@ -15,6 +17,7 @@ export interface CompiledMask {
   /** Null for all. */
   readonly connections: ReadonlySet<string> | null
   readonly patterns: readonly Pattern[]
+  readonly fields: readonly FieldMask[]
 }
 
 const strength = { partial: 1, hash: 2, redact: 3, empty: 4 } as const
@@ -27,11 +30,17 @@ export function compileMasks(masks: Readonly<Record<string, MaskConfig>>): reado
       return {
         mask,
         connections: config.connections === undefined ? null : new Set(config.connections),
-        patterns: config.columns.map((column) => ({
+        patterns: (config.columns ?? []).map((column) => ({
           mask,
           column: compilePattern(column, '.'),
           relation: compilePattern(column.slice(0, column.lastIndexOf('.')), '.'),
         })),
+        fields: (config.fields ?? []).map((field) => {
+          const path = compilePath(field)
+          if (path === null)
+            throw new GatewayError('invalid_config', `mask ${name} has a field that is no path`)
+          return { mask, path }
+        }),
       }
     })
     .toSorted((a, b) => strength[b.mask.with] - strength[a.mask.with])
@@ -43,11 +52,12 @@ export function masksInForce(
   levels: readonly Level[],
   connection: string,
 ): ColumnMasks {
-  const patterns = masks
+  const inForce = masks
     .filter(({ connections }) => connections === null || connections.has(connection))
     .filter(({ mask }) => levels.length === 0 || !levels.every((level) => unmasks(level, mask.name)))
-    .flatMap((mask) => mask.patterns)
-  if (patterns.length === 0) return none
+  const patterns = inForce.flatMap((mask) => mask.patterns)
+  const fields = inForce.flatMap((mask) => mask.fields)
+  if (patterns.length === 0) return { ...none, fields }
   return {
     of(column) {
       // What is not known to be one column may be any of its relation, or any at all.
@@ -55,10 +65,11 @@ export function masksInForce(
       return first(patterns, column, 'column')
     },
     touches: (relation) => first(patterns, relation, 'relation') !== null,
+    fields,
   }
 }
 
-const none: ColumnMasks = { of: () => null, touches: () => false }
+const none: ColumnMasks = { of: () => null, touches: () => false, fields: [] }
 
 function first(patterns: readonly Pattern[], text: string, of: 'column' | 'relation'): Mask | null {
   const anything = text === '*' || text === '*.*'

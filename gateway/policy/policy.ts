@@ -1,4 +1,5 @@
 import type { Operation } from '../core/operation.ts'
+import type { JsonPath } from './json-path.ts'
 import type { ConnectionConfig, GrantConfig } from './schema.ts'
 
 /** One level of a delegation chain, for one connection: a stage's grant, narrowed by what the identity was given. */
@@ -33,12 +34,20 @@ export interface Mask {
   readonly with: 'partial' | 'redact' | 'hash' | 'empty'
 }
 
+/** A mask of the values that a path of JSON leads to. */
+export interface FieldMask {
+  readonly mask: Mask
+  readonly path: JsonPath
+}
+
 /** The masks in force for one chain on one connection. */
 export interface ColumnMasks {
   /** The mask of a column, or null. `schema.relation.*` gives the strictest mask of any column of the relation. */
   of(column: string): Mask | null
   /** True when some mask may concern a column of this relation, `schema.relation`. */
   touches(relation: string): boolean
+  /** What is masked in JSON, the strictest first. */
+  readonly fields: readonly FieldMask[]
 }
 
 /** A compiled hoop.yaml: immutable; a change of policy is another Policy with another version. */

@@ -215,7 +215,13 @@ const mask = z.strictObject({
       ),
     )
     .min(1)
-    .describe('schema.table.column; `*` stays within a part'),
+    .optional()
+    .describe('PostgreSQL: schema.table.column; `*` stays within a part'),
+  fields: z
+    .array(pattern)
+    .min(1)
+    .optional()
+    .describe('HTTP: JSON paths into answers, such as `$.customers[*].email` or `$..ssn`'),
   with: z
     .enum(['partial', 'redact', 'hash', 'empty'])
     .default('redact')

@@ -58,6 +58,7 @@ export function policy(
     terms: () => 'v1',
     masks: () => ({
       of: (column) => masked[column] ?? null,
+      fields: [],
       touches: (relation) => Object.keys(masked).some((column) => column.startsWith(`${relation}.`)),
     }),
   }

@@ -45,6 +45,8 @@ export interface HttpJob extends Job {
 /** Starts it. Connections `api` (with a base path) and `other` lead to the same server; `stages` is YAML below `stages:`. */
 export async function startHttpStack(options: {
   stages: string
+  /** On the top level of hoop.yaml. */
+  more?: string
   upstream: RequestListener
 }): Promise<HttpStack> {
   const authority = makeAuthority('upstream')
@@ -67,7 +69,7 @@ export async function startHttpStack(options: {
       const connections = `  api: { type: http, url: "${upstreamUrl}/base", headers: { authorization: "Bearer upstream-secret-1234567890" }, ca: { file: api-ca.pem } }
   other: { type: http, url: "${upstreamUrl}/other", ca: { file: api-ca.pem } }
   untrusted: { type: http, url: "${upstreamUrl}/" }`
-      return writeStages({ ...at, connections, stages: options.stages })
+      return writeStages({ ...at, connections, stages: options.stages, more: options.more })
     },
     async stop() {
       upstream.closeAllConnections()

@@ -183,6 +183,18 @@ describe('what contradicts itself', () => {
       base.replace('connections: [db]', 'connections: [→api]'),
       'api is http: columns are masked on postgres connections only',
     ],
+    [
+      base.replace('connections: [db], columns: ["public.*.email"]', 'connections: [→db], fields: ["$.a"]'),
+      'db is postgres: fields are masked on http connections only',
+    ],
+    [
+      base.replace('{ connections: [db], columns: ["public.*.email"] }', '→{ connections: [db] }'),
+      'say what it masks: `columns` (PostgreSQL) or `fields` (HTTP)',
+    ],
+    [
+      base.replace('connections: [db], columns: ["public.*.email"]', 'fields: [→email]'),
+      'a JSON path is `$` and steps such as',
+    ],
     [base.replace('connections: [db]', 'connections: [db, →db]'), '`db` is here twice'],
     [
       base.replace('members: [alice]', 'members: [→alcie]'),

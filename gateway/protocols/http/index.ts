@@ -4,12 +4,15 @@ import type { Answered, Reading } from '../../http-relay/dialect.ts'
 import { type Relay, createRelay } from '../../http-relay/relay.ts'
 import { Pools, type ReadSecret } from '../../http-relay/upstream.ts'
 import { CONDITIONS_CAP, withBodyRead } from './body.ts'
+import { type MaskText, maskFields } from './masked-answers.ts'
 import { checkForm, readRequest } from './operations.ts'
 import { upstreamOf } from './upstream.ts'
 
 export interface HttpOptions {
   readonly house: House
   readonly readSecret: ReadSecret
+  /** What shows in place of a masked text. */
+  readonly maskText: MaskText
   /** Problem details (RFC 9457) of a refusal. */
   readonly problemOf: (refused: Refused) => Answered
   /** Milliseconds for which a client waits for people before it is told to come again; 240 s when absent. */
@@ -17,7 +20,7 @@ export interface HttpOptions {
 }
 
 /** HTTP/1.1 (RFC 9112), for clients that reach an API through the gateway: `/http/CONNECTION/…`. */
-export function createHttp({ house, readSecret, problemOf, patience }: HttpOptions): Relay {
+export function createHttp({ house, readSecret, maskText, problemOf, patience }: HttpOptions): Relay {
   const pools = new Pools()
   return createRelay(
     {
@@ -27,9 +30,13 @@ export function createHttp({ house, readSecret, problemOf, patience }: HttpOptio
       read(message, target, session) {
         checkForm(message)
         const request = readRequest(message.method ?? '', target)
-        if (!session.looksIntoBody(request.meaning)) return { request }
-        const read = (body: Buffer): Reading => ({ request: withBodyRead(request, message, body) })
-        return { request, body: { cap: CONDITIONS_CAP, read } }
+        const filter: Reading['filter'] = ({ fields }, { status, type }, onMasked) =>
+          message.method === 'HEAD' || status === 204 || status === 304
+            ? null
+            : maskFields(fields, type, maskText, onMasked)
+        if (!session.looksIntoBody(request.meaning)) return { request, filter }
+        const read = (body: Buffer): Reading => ({ request: withBodyRead(request, message, body), filter })
+        return { request, filter, body: { cap: CONDITIONS_CAP, read } }
       },
       refusal: problemOf,
       close: () => pools.close(),

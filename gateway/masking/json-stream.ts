@@ -1,0 +1,346 @@
+import { foldName } from '../core/json.ts'
+import type { Refused } from '../core/errors.ts'
+import { Token, unreadable } from './json-token.ts'
+import { type JsonPath, type Progress, advance, arrived, start } from '../policy/json-path.ts'
+import type { FieldMask, Mask } from '../policy/policy.ts'
+
+/** Masks the values of JSON texts that paths lead to, as they pass. */
+export interface JsonStream {
+  /** What may be released now. Throws `Refused` for what is no JSON: it could hide what should be masked. */
+  push(chunk: Uint8Array): Uint8Array
+  /** A line of an event ends: tokens do not go on over it. */
+  breakLine(): Uint8Array
+  /** What was held back. Throws `Refused` when a text is not whole. */
+  end(): Uint8Array
+}
+
+const DEEPEST = 512
+const LONGEST_KEY = 4096
+/** Different names that are remembered. */
+const NAMES = 256
+/** Longer texts show as fixed words. */
+const LONGEST_VALUE = 65_536
+
+const quote = 0x22
+const backslash = 0x5c
+const comma = 0x2c
+const colon = 0x3a
+const openList = 0x5b
+const closeList = 0x5d
+const openMap = 0x7b
+const closeMap = 0x7d
+
+const byteOrderMark = [0xef, 0xbb, 0xbf]
+
+const space = 1
+const literal = 2
+/** What a byte outside texts may be. RS (RFC 7464) parts texts as a blank does. */
+const kinds = new Uint8Array(256)
+for (const byte of Buffer.from(' \t\r\n\u001e')) kinds[byte] = space
+for (const byte of Buffer.from('0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ+-.'))
+  kinds[byte] = literal
+
+/** One list or map that is open. */
+interface Level {
+  readonly map: boolean
+  /** How far each path has come; null where none leads into it. */
+  readonly progress: readonly Progress[] | null
+  index: number
+}
+
+type Expected = 'value' | 'first value' | 'key' | 'first key' | 'colon' | 'more'
+
+/**
+ * `maskText` gives what shows in place of a text, UTF-8 without quotes or escapes. A masked number shows as 0, a truth
+ * value as false, a list or map empty; null stays. Texts may follow one another (NDJSON). Holds at most one masked text of 64 KiB back.
+ */
+export function createJsonStream(
+  fields: readonly FieldMask[],
+  maskText: (mask: Mask, text: Uint8Array) => Uint8Array | null,
+  onMasked: () => void,
+): JsonStream {
+  return new Walker(fields, maskText, onMasked)
+}
+
+class Walker implements JsonStream {
+  readonly #masks: readonly Mask[]
+  readonly #paths: readonly JsonPath[]
+  readonly #maskText: (mask: Mask, text: Uint8Array) => Uint8Array | null
+  readonly #onMasked: () => void
+  readonly #levels: Level[] = []
+  #expected: Expected = 'value'
+  #token: 'none' | 'text' | 'literal' = 'none'
+  #escaped = false
+  /** The token is a name. */
+  #named = false
+  /** What is kept of the token: a name that paths may ask for, or a value that is masked. */
+  #kept: Token | null = null
+  /** The mask of the token. */
+  #mask: Mask | null = null
+  /** The progress at the value that comes next. */
+  #next: readonly Progress[] | null
+  /** The depth of the list or map that is left out. */
+  #skipping: number | null = null
+  /** How much of a byte order mark, which some servers write, has come; null once something else has. */
+  #mark: number | null = 0
+  /** Names as they were written, and as they are compared. */
+  readonly #names = new Map<string, string>()
+  #out: Uint8Array[] = []
+  #from = 0
+
+  constructor(
+    fields: readonly FieldMask[],
+    maskText: (mask: Mask, text: Uint8Array) => Uint8Array | null,
+    onMasked: () => void,
+  ) {
+    this.#masks = fields.map(({ mask }) => mask)
+    this.#paths = fields.map(({ path }) => path.map(foldStep))
+    this.#maskText = maskText
+    this.#onMasked = onMasked
+    this.#next = this.#root()
+  }
+
+  push(chunk: Uint8Array): Uint8Array {
+    this.#out = []
+    this.#from = this.#passes() ? 0 : -1
+    let at = 0
+    while (at < chunk.length) {
+      if (this.#token === 'text') at = this.#inText(chunk, at)
+      else if (this.#token === 'literal') at = this.#inLiteral(chunk, at)
+      else this.#between(chunk, at++)
+    }
+    if (this.#passes()) this.#out.push(chunk.subarray(this.#from))
+    return joined(this.#out)
+  }
+
+  breakLine(): Uint8Array {
+    if (this.#token === 'text') throw unreadable('a text goes on over the end of a line')
+    this.#out = []
+    if (this.#token === 'literal') this.#endToken()
+    return joined(this.#out)
+  }
+
+  end(): Uint8Array {
+    this.#out = []
+    if (this.#token === 'literal') this.#endToken()
+    if (this.#token !== 'none' || this.#levels.length > 0) throw unreadable('it ends in the middle')
+    return joined(this.#out)
+  }
+
+  #passes(): boolean {
+    return this.#skipping === null && this.#mask === null
+  }
+
+  #root(): readonly Progress[] {
+    return this.#paths.map(() => start)
+  }
+
+  /** Runs to the end of a text, or of the chunk. */
+  #inText(chunk: Uint8Array, from: number): number {
+    let at = from
+    for (; at < chunk.length; at++) {
+      const byte = chunk[at] as number
+      if (byte < 0x20) throw unreadable('a text holds a control')
+      if (this.#escaped) this.#escaped = false
+      else if (byte === backslash) this.#escaped = true
+      else if (byte === quote) break
+    }
+    this.#kept?.add(chunk.subarray(from, at))
+    if (at === chunk.length) return at
+    this.#endToken()
+    if (this.#from < 0 && this.#passes()) this.#from = at + 1
+    return at + 1
+  }
+
+  #inLiteral(chunk: Uint8Array, from: number): number {
+    let at = from
+    while (at < chunk.length && kinds[chunk[at] as number] === literal) at++
+    this.#kept?.add(chunk.subarray(from, at))
+    if (at === chunk.length) return at
+    this.#endToken()
+    if (this.#from < 0 && this.#passes()) this.#from = at
+    return at
+  }
+
+  #between(chunk: Uint8Array, at: number): void {
+    const byte = chunk[at] as number
+    if (this.#isMark(byte) || kinds[byte] === space) return
+    const level = this.#levels.at(-1)
+    switch (byte) {
+      case comma:
+        if (this.#expected !== 'more' || level === undefined) throw unexpected()
+        if (level.map) this.#expected = 'key'
+        else {
+          level.index++
+          this.#next = this.#child(level, level.index)
+          this.#expected = 'value'
+        }
+        return
+      case colon:
+        if (this.#expected !== 'colon') throw unexpected()
+        this.#expected = 'value'
+        return
+      case closeMap:
+      case closeList: {
+        const empty = byte === closeMap ? 'first key' : 'first value'
+        if (level?.map !== (byte === closeMap) || (this.#expected !== 'more' && this.#expected !== empty))
+          throw unexpected()
+        this.#levels.pop()
+        this.#valueEnds()
+        if (this.#skipping === this.#levels.length) {
+          this.#skipping = null
+          this.#from = at + 1
+        }
+        return
+      }
+      case quote:
+        if (this.#expected === 'key' || this.#expected === 'first key') this.#beginName(level)
+        else this.#beginValue(chunk, at)
+        this.#token = 'text'
+        this.#escaped = false
+        return
+      case openMap:
+      case openList:
+        return this.#open(chunk, at, byte === openMap)
+      default:
+        if (kinds[byte] !== literal) throw unexpected()
+        this.#beginValue(chunk, at)
+        this.#token = 'literal'
+        this.#kept?.add(chunk.subarray(at, at + 1))
+    }
+  }
+
+  #isMark(byte: number): boolean {
+    if (this.#mark === null) return false
+    const is = byte === byteOrderMark[this.#mark]
+    this.#mark = is ? this.#mark + 1 : null
+    return is
+  }
+
+  #beginName(level: Level | undefined): void {
+    this.#named = true
+    this.#kept = level?.progress === null || level === undefined ? null : new Token(LONGEST_KEY)
+  }
+
+  /** A text or literal begins; where it is masked, what came before it is let go and it is kept. */
+  #beginValue(chunk: Uint8Array, at: number): void {
+    if (this.#expected !== 'value' && this.#expected !== 'first value') throw unexpected()
+    this.#named = false
+    this.#kept = null
+    if (this.#skipping !== null) return
+    const mask = this.#maskHere()
+    if (mask === null) return
+    this.#leave(chunk, at)
+    this.#mask = mask
+    this.#kept = new Token(LONGEST_VALUE)
+  }
+
+  #open(chunk: Uint8Array, at: number, map: boolean): void {
+    if (this.#expected !== 'value' && this.#expected !== 'first value') throw unexpected()
+    if (this.#levels.length >= DEEPEST) throw unreadable(`it is nested more than ${DEEPEST} deep`)
+    if (this.#skipping === null && this.#maskHere() !== null) {
+      this.#leave(chunk, at)
+      this.#out.push(Buffer.from(map ? '{}' : '[]'))
+      this.#onMasked()
+      this.#skipping = this.#levels.length
+    }
+    const progress = this.#skipping === null && this.#next?.some((one) => one.length > 0) ? this.#next : null
+    const level: Level = { map, progress, index: 0 }
+    this.#levels.push(level)
+    if (!map) this.#next = this.#child(level, 0)
+    this.#expected = map ? 'first key' : 'first value'
+  }
+
+  /** Lets go what came before `at`; what follows is not let go until `#from` is set again. */
+  #leave(chunk: Uint8Array, at: number): void {
+    this.#out.push(chunk.subarray(this.#from, at))
+    this.#from = -1
+  }
+
+  #endToken(): void {
+    const kept = this.#kept
+    const text = this.#token === 'text'
+    this.#token = 'none'
+    this.#kept = null
+    if (this.#named) {
+      this.#named = false
+      const level = this.#levels.at(-1)
+      this.#next = level === undefined || kept === null ? null : this.#child(level, this.#nameOf(kept))
+      this.#expected = 'colon'
+      return
+    }
+    if (this.#mask !== null && kept !== null) {
+      this.#out.push(text ? this.#maskedText(this.#mask, kept) : this.#maskedLiteral(kept))
+      this.#mask = null
+    }
+    this.#valueEnds()
+  }
+
+  /** A name as paths are compared with it; null for one longer than any in a path. */
+  #nameOf(kept: Token): string | null {
+    const raw = kept.raw()
+    const known = this.#names.get(raw)
+    if (known !== undefined) return known
+    const text = kept.text()
+    const name = text === null ? null : foldName(text)
+    if (name !== null && this.#names.size < NAMES) this.#names.set(raw, name)
+    return name
+  }
+
+  #maskedText(mask: Mask, kept: Token): Uint8Array {
+    this.#onMasked()
+    const text = kept.text()
+    const shown = text === null ? null : this.#maskText(mask, Buffer.from(text))
+    return Buffer.from(JSON.stringify(shown === null ? '[masked]' : Buffer.from(shown).toString()))
+  }
+
+  #maskedLiteral(kept: Token): Uint8Array {
+    const written = kept.raw()
+    if (written === 'null') return Buffer.from(written)
+    this.#onMasked()
+    return Buffer.from(written === 'true' || written === 'false' ? 'false' : '0')
+  }
+
+  #valueEnds(): void {
+    if (this.#levels.length > 0) {
+      this.#expected = 'more'
+      return
+    }
+    // Another text may follow.
+    this.#expected = 'value'
+    this.#next = this.#root()
+  }
+
+  #maskHere(): Mask | null {
+    const next = this.#next
+    if (next === null) return null
+    for (const [index, mask] of this.#masks.entries()) {
+      const path = this.#paths[index]
+      if (path !== undefined && arrived(path, next[index] ?? [])) return mask
+    }
+    return null
+  }
+
+  #child({ progress }: Level, child: string | number | null): readonly Progress[] | null {
+    if (progress === null) return null
+    return this.#paths.map((path, index) => {
+      const here = progress[index] ?? []
+      return here.length === 0 ? here : advance(path, here, child, isSame)
+    })
+  }
+}
+
+const isSame = (wanted: string, name: string): boolean => wanted === name
+
+function foldStep(step: JsonPath[number]): JsonPath[number] {
+  return step.kind === 'name' ? { kind: 'name', name: foldName(step.name) } : step
+}
+
+function joined(parts: readonly Uint8Array[]): Uint8Array {
+  const [only] = parts
+  return parts.length === 1 && only !== undefined ? only : Buffer.concat(parts)
+}
+
+function unexpected(): Refused {
+  return unreadable('something stands where it may not')
+}

@@ -1,0 +1,102 @@
+import { brotliCompressSync, gzipSync } from 'node:zlib'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type HttpJob, type HttpStack, startHttpStack } from '../flows/http-stack.ts'
+
+// What a job can make an API answer with, so that a masked field is not where its path says.
+
+const value = 'alice@customers.example'
+let answer: { headers: Record<string, string>; body: string | Buffer; status?: number } = {
+  headers: {},
+  body: '',
+}
+let stack: HttpStack
+let job: HttpJob
+
+beforeAll(async () => {
+  stack = await startHttpStack({
+    more: `masks:
+  pii: { connections: [api], fields: ["$.customers[*].email", "$..ssn"], with: partial }`,
+    stages: `  test:
+    subjects: [{ issuer: github, claims: { repository_id: "1296269" } }]
+    grants:
+      - { connection: api, allow: [{ operations: [read] }] }
+      - { connection: other, allow: [{ operations: [read] }] }
+`,
+    upstream: (_, response) => void response.writeHead(answer.status ?? 200, answer.headers).end(answer.body),
+  })
+  job = await stack.open('test')
+}, 60_000)
+
+afterAll(() => stack.close())
+
+const json = { 'content-type': 'application/json', etag: '"1"', digest: 'sha-256=x' }
+const text = JSON.stringify({ customers: [{ email: value, ssn: 123456789, name: 'Alice' }], total: 1 })
+
+test('fields show masked, keep their type, and nothing tells of the whole', async () => {
+  answer = { headers: json, body: text }
+  const got = await job.request('GET', '/http/api/x')
+  expect(JSON.parse(got.body)).toEqual({
+    customers: [{ email: 'a***@c***.example', ssn: 0, name: 'Alice' }],
+    total: 1,
+  })
+  expect(Object.keys(got.headers)).not.toContain('etag')
+  expect(Object.keys(got.headers)).not.toContain('digest')
+  expect((await job.request('GET', '/http/other/x')).body).toContain(value)
+})
+
+test.each([
+  ['gzip', { ...json, 'content-encoding': 'gzip' }, gzipSync(text)],
+  ['brotli', { ...json, 'content-encoding': 'br' }, brotliCompressSync(text)],
+  ['text that is JSON', { 'content-type': 'text/plain' }, text],
+  ['no type', {}, text],
+  ['a type of its own', { 'content-type': 'application/vnd.shop.v1+json; charset=UTF-8' }, text],
+  ['lines', { 'content-type': 'application/x-ndjson' }, `${text}\n${text}\n`],
+  ['events', { 'content-type': 'text/event-stream' }, `event: a\ndata: ${text}\n\n`],
+  ['escaped names', json, text.replace('email', '\\u0065mail').replace('ssn', 's\\u0073n')],
+  ['names twice', json, text.replace('"email"', '"email":"bob@customers.example","email"')],
+  ['names in capitals', json, text.replace('email', 'EMAIL')],
+  ['an error', json, text, 500],
+] as const)('%s: masked all the same', async (_, headers, body, status: number = 200) => {
+  answer = { headers, body, status }
+  const got = await job.request('GET', '/http/api/x')
+  expect(got.status).toBe(status)
+  expect(got.body).toContain('a***@c***.example')
+  expect(got.body).not.toContain('customers.example')
+  expect(got.body).not.toContain('123456789')
+})
+
+test.each([
+  ['a page', { 'content-type': 'text/html' }, value],
+  ['a table', { 'content-type': 'text/csv' }, value],
+  ['a form', { 'content-type': 'application/x-www-form-urlencoded' }, `email=${value}`],
+  ['a script', { 'content-type': 'application/javascript' }, `f(${text})`],
+  ['parts', { 'content-type': 'multipart/mixed; boundary=x' }, text],
+  ['another charset', { 'content-type': 'application/json; charset=utf-16le' }, Buffer.from(text, 'utf16le')],
+  ['bytes', { 'content-type': 'application/octet-stream' }, text],
+  ['two types', { 'content-type': 'application/json, text/html' }, text],
+])('%s: refused', async (_, headers, body) => {
+  answer = { headers, body }
+  const got = await job.request('GET', '/http/api/x')
+  expect(JSON.parse(got.body)).toMatchObject({ status: 502, code: 'upstream_failed' })
+  expect(await stack.recorded(value)).toEqual([])
+})
+
+test.each([
+  ['quotes that JSON does not know', `{'customers':[{'email':'${value}'}]}`],
+  ['a guard against scripts', `)]}'\n${text}`],
+  ['plain words', `email: ${value}`],
+])('%s: cut before it shows', async (_, body) => {
+  answer = { headers: json, body }
+  const got = await job.request('GET', '/http/api/x').then(
+    ({ body: seen }) => seen,
+    () => '',
+  )
+  expect(got).not.toContain(value)
+})
+
+test('what has no body passes, whatever its type', async () => {
+  answer = { headers: { 'content-type': 'text/html' }, body: '', status: 204 }
+  expect((await job.request('GET', '/http/api/x')).status).toBe(204)
+  answer = { headers: { 'content-type': 'text/html', 'content-length': '9' }, body: '' }
+  expect((await job.request('HEAD', '/http/api/x')).status).toBe(200)
+})
