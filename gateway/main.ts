@@ -107,7 +107,7 @@ export async function startGateway(options: {
   await identities.recover()
   const metrics = createMetrics()
   const gates = openGates({
-    config,
+    config: () => inForce.config,
     readSecret,
     desk: {
       answer: (id, given) => approvals.answerAs(id, given),

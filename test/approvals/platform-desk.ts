@@ -35,7 +35,7 @@ export async function makePlatformDesk(config: object, store?: Store): Promise<P
   const desk = { config: configSchema.parse({ gateway: { url: gatewayUrl }, ...config }) }
   const issuers = new Issuers(() => desk.config)
   const gates = openGates({
-    config: desk.config,
+    config: () => desk.config,
     readSecret,
     desk: {
       answer: (id, given) => approvals.answerAs(id, given),

@@ -25,14 +25,14 @@ export function openGithub(
   const environment = new GithubEnvironmentGate({ github, issuer, desk })
   const pullRequest = new GithubPullRequestGate({ apps, desk })
   const secrets = new Map<string, () => string>()
-  for (const [name, one] of Object.entries(config.issuers)) {
+  for (const [name, one] of Object.entries(config().issuers)) {
     const secret = one.platform === 'github' ? one.app?.webhook_secret : undefined
     if (secret !== undefined) secrets.set(name, () => readSecret(secret))
   }
   const hook = new GithubHook(secrets, {
     run: (id) => environment.nudge(id),
     review: (repositoryId, sha) => pullRequest.nudge(repositoryId, sha),
-    protectionRule: answerRules({ apps, config: () => config }),
+    protectionRule: answerRules({ apps, config }),
   })
   return {
     gates: [environment, pullRequest],

@@ -14,7 +14,8 @@ import { ReportHook } from './report-hook.ts'
 
 /** What gates may use. */
 export interface GateTools {
-  readonly config: Config
+  /** The configuration in force at the moment of the call. */
+  readonly config: () => Config
   readonly readSecret: (secret: Secret) => string
   /** Where they hand in answers. */
   readonly desk: AnswerDesk
@@ -37,7 +38,7 @@ export interface OpenGates {
 export function openGates(tools: GateTools): OpenGates {
   const { githubs, verify, store, config, readSecret, desk } = tools
   const github = openGithub(tools, githubs)
-  const manualJob = new GitlabManualJobGate({ apis: openGitlabs(config, readSecret), store, desk })
+  const manualJob = new GitlabManualJobGate({ apis: openGitlabs(config(), readSecret), store, desk })
   const reports = {
     ...(github.report !== undefined && { github: github.report }),
     gitlab: manualJob.report.bind(manualJob),
