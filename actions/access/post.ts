@@ -1,10 +1,11 @@
-import { exportVariable, info, summary, warning } from '@actions/core'
+import { exportVariable, info, notice, summary, warning } from '@actions/core'
 import { endRenewal } from '../../client/background.ts'
 import { connectGateway } from '../../client/connect.ts'
 import { type ActivityView, revoke, viewActivity } from '../../client/exchange.ts'
 import { removeHome } from '../../client/home.ts'
 import { type Patience, retrying } from '../../client/retry.ts'
 import { excludeSshConfig } from '../../client/ssh-settings.ts'
+import { annotate } from './annotations.ts'
 import { type Ending, pointedBack, savedEnding, savedHome, savedVariables } from './state.ts'
 import { renderSummary } from './summary.ts'
 
@@ -47,8 +48,9 @@ async function end({ gateway, ca, held }: Ending, notes: readonly string[]): Pro
   })
   transport.close()
   if (revoked === true) info('The identity is revoked.')
-  if (activity !== undefined)
-    await attempt('The job summary could not be written', () => summarise(activity, notes))
+  if (activity === undefined) return
+  for (const { level, text } of annotate(activity)) (level === 'notice' ? notice : warning)(text)
+  await attempt('The job summary could not be written', () => summarise(activity, notes))
 }
 
 async function summarise(activity: ActivityView, notes: readonly string[]): Promise<void> {

@@ -161,6 +161,9 @@ describe('post', () => {
     api.activity.approvals.push(approval())
     const [post] = await job.finish()
     expect(post?.code, post?.log).toBe(0)
+    expect(post?.log).toContain(
+      '::notice::apr_1: drop public.legacy on orders-db was approved by alice (empty since 2024)',
+    )
     expect(api.identities[0]?.revoked).toBe(true)
     expect(existsSync(home)).toBe(false)
     expect(job.env).toMatchObject({ DATABASE_URL: '', PGUSER: '', HOOP_HOME: '', PGSSLKEY: '' })
@@ -169,6 +172,23 @@ describe('post', () => {
     expect(summary).toContain('approved by alice&#58; “empty since 2024”')
     expect(summary).toContain('href="https://hoop.example/approvals/apr_1"')
     expect(api.violations).toEqual([])
+  })
+
+  test('says why a held request did not pass', async () => {
+    await begin()
+    await use()
+    const gate: ApprovalView['gates'][number] = {
+      gate: 'slack',
+      groups: ['dba'],
+      state: 'failed',
+      url: null,
+      failure: 'slack answers 429',
+    }
+    api.activity.approvals.push(approvalView({ state: 'expired', gates: [gate] }))
+    const [post] = await job.finish()
+    expect(post?.log).toContain(
+      '::warning::apr_1: drop public.legacy on orders-db is expired; slack: slack answers 429',
+    )
   })
 
   test('text of the job is text in the summary, never Markdown or HTML', async () => {
