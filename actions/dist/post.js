@@ -19619,6 +19619,9 @@ function exportVariable(name, val) {
 function warning(message, properties = {}) {
   issueCommand("warning", toCommandProperties(properties), message instanceof Error ? message.toString() : message);
 }
+function notice(message, properties = {}) {
+  issueCommand("notice", toCommandProperties(properties), message instanceof Error ? message.toString() : message);
+}
 function info(message) {
   process.stdout.write(message + os4.EOL);
 }
@@ -20161,6 +20164,29 @@ function readOr(path) {
   return (0, import_promises6.readFile)(path, "utf8").catch(() => "");
 }
 
+// actions/access/annotations.ts
+var MOST = 10;
+function annotate({ approvals }) {
+  const all = approvals.map(annotationOf);
+  return ["warning", "notice"].flatMap(
+    (level) => all.filter((annotation) => annotation.level === level).slice(0, MOST)
+  );
+}
+function annotationOf(approval) {
+  const { id, state, connection, operations, answers, gates, url } = approval;
+  const passed = state === "approved" || state === "used";
+  const what = operations.map(({ action, resource }) => `${action} ${resource}`.trim()).join(", ");
+  const people = answers.map(({ person, reason }) => reason === "" ? person : `${person} (${reason})`);
+  const failures = gates.flatMap(({ gate, failure }) => failure === null ? [] : [`${gate}: ${failure}`]);
+  const parts = [
+    `${id}: ${what} on ${connection} ${passed ? "was approved" : `is ${state}`}`,
+    people.length === 0 ? "" : ` by ${people.join(", ")}`,
+    passed || failures.length === 0 ? "" : `; ${failures.join("; ")}`,
+    `: ${url}`
+  ];
+  return { level: passed ? "notice" : "warning", text: printable(parts.join("")) };
+}
+
 // actions/access/state.ts
 var import_node_crypto3 = require("node:crypto");
 function savedHome() {
@@ -20285,8 +20311,9 @@ async function end({ gateway, ca, held }, notes) {
   });
   transport.close();
   if (revoked === true) info("The identity is revoked.");
-  if (activity !== void 0)
-    await attempt("The job summary could not be written", () => summarise(activity, notes));
+  if (activity === void 0) return;
+  for (const { level, text } of annotate(activity)) (level === "notice" ? notice : warning)(text);
+  await attempt("The job summary could not be written", () => summarise(activity, notes));
 }
 async function summarise(activity, notes) {
   await summary.addRaw(renderSummary(activity, notes)).write();
