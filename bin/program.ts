@@ -15,10 +15,22 @@ export async function runProgram(
     .showHelpAfterError('(add --help for more)')
     .exitOverride()
   for (const add of commands) add(program)
+  bearClosedPipes()
   try {
     await program.parseAsync()
   } catch (error) {
     process.exitCode = exitCodeOf(error)
+  }
+}
+
+/** A reader that has seen enough (`| head`) is no fault; what has more to do than to be read goes on without it. */
+function bearClosedPipes(): void {
+  const goesOn = ['gateway', 'exec'].includes(process.argv[2] ?? '')
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', (error) => {
+      if (!('code' in error) || error.code !== 'EPIPE') throw error
+      if (!goesOn) process.exit()
+    })
   }
 }
 

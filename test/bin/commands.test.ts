@@ -39,6 +39,13 @@ test('wrong usage exits 2, help and version 0', async () => {
   expect(version.stdout()).toMatch(/^\d+\.\d+\.\d+\n$/)
 })
 
+test('a reader that has gone is no fault', async () => {
+  const run = start(['--help'])
+  run.child.stdout?.destroy()
+  expect(await run.code).toBe(0)
+  expect(run.stderr()).toBe('')
+})
+
 describe('policy', () => {
   beforeEach(() => writeFile(join(folder, 'hoop.yaml'), config))
   const policy = (...args: string[]) => start(['policy', ...args], {}, folder)
