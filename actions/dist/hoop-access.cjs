@@ -5769,10 +5769,20 @@ var program = new Command();
 async function runProgram(version, description, commands) {
   const program2 = new Command("hoop-access").description(description).version(version).enablePositionalOptions().showHelpAfterError("(add --help for more)").exitOverride();
   for (const add of commands) add(program2);
+  bearClosedPipes();
   try {
     await program2.parseAsync();
   } catch (error) {
     process.exitCode = exitCodeOf(error);
+  }
+}
+function bearClosedPipes() {
+  const goesOn = ["gateway", "exec"].includes(process.argv[2] ?? "");
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on("error", (error) => {
+      if (!("code" in error) || error.code !== "EPIPE") throw error;
+      if (!goesOn) process.exit();
+    });
   }
 }
 function exitCodeOf(error) {
