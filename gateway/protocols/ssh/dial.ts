@@ -4,6 +4,7 @@ import ssh2, { type Client, type ConnectConfig, type ServerHostKeyAlgorithm } fr
 import { GatewayError, Refused } from '../../core/errors.ts'
 import type { Grant } from '../../core/gate.ts'
 import { offered } from './algorithms.ts'
+import { type Certified, readCertificate, showCertificate } from './certificate.ts'
 
 /** Reads a secret as configured: text, or a file. */
 export type ReadSecret = (secret: string | { file: string }) => string
@@ -26,14 +27,8 @@ export async function dialUpstream(
 ): Promise<Upstream> {
   const { config } = grant
   if (config.type !== 'ssh') throw notSsh(grant)
-  if (config.certificate !== undefined) {
-    throw failed(
-      `connection ${grant.connection} names a user certificate, which the gateway cannot show to hosts`,
-      "use the private key alone, with its public key in the host's authorized_keys",
-    )
-  }
   const pinned = readHostKey(config.host_key, grant.connection)
-  const login = loginOf(grant, readSecret)
+  const { certified, ...login } = loginOf(grant, readSecret)
   const socket = await reach(config.host, config.port, signal)
   const client = new ssh2.Client()
   try {
@@ -48,7 +43,7 @@ export async function dialUpstream(
         algorithms: { ...offered(), serverHostKey: pinned.algorithms },
         hostVerifier: (key: Buffer) => key.length === pinned.blob.length && timingSafeEqual(key, pinned.blob),
       },
-      signal,
+      { signal, certified },
     )
   } catch (error) {
     socket.destroy()
@@ -86,7 +81,11 @@ function reach(host: string, port: number, signal: AbortSignal): Promise<Socket>
   })
 }
 
-function ready(client: Client, config: ConnectConfig, signal: AbortSignal): Promise<void> {
+function ready(
+  client: Client,
+  config: ConnectConfig,
+  { signal, certified }: { signal: AbortSignal; certified: Certified | undefined },
+): Promise<void> {
   return new Promise((resolve, reject) => {
     const give = (): void => reject(signal.reason)
     signal.addEventListener('abort', give, { once: true })
@@ -100,6 +99,7 @@ function ready(client: Client, config: ConnectConfig, signal: AbortSignal): Prom
     })
     client.once('close', () => reject(failed('the host closed the connection', askOperators)))
     client.connect(config)
+    if (certified !== undefined) showCertificate(client, certified)
   })
 }
 
@@ -117,7 +117,9 @@ function explain(error: Error & { level?: string }): Refused {
   return failed('the host and the gateway could not agree on a connection', askOperators, error)
 }
 
-type Login = Pick<ConnectConfig, 'username' | 'password' | 'privateKey' | 'authHandler'>
+type Login = Pick<ConnectConfig, 'username' | 'password' | 'privateKey' | 'authHandler'> & {
+  certified?: Certified
+}
 
 /** A stage's own account brings its own secret; only where it has none, the connection's is used. */
 function loginOf(grant: Grant, readSecret: ReadSecret): Login {
@@ -126,10 +128,24 @@ function loginOf(grant: Grant, readSecret: ReadSecret): Login {
   const own = account?.password !== undefined || account?.private_key !== undefined
   const { password, private_key: key } = own ? account : config
   const username = account?.user ?? config.user
-  if (key !== undefined)
-    return { username, privateKey: readPrivateKey(readSecret(key)), authHandler: ['publickey'] }
+  if (key !== undefined) {
+    const privateKey = readPrivateKey(readSecret(key))
+    // A certificate vouches for the connection's own key only.
+    const line = own ? undefined : config.certificate
+    const certified = line === undefined ? {} : { certified: certify(readSecret(line), privateKey) }
+    return { username, privateKey, authHandler: ['publickey'], ...certified }
+  }
   if (password !== undefined) return { username, password: readSecret(password), authHandler: ['password'] }
   throw failed(`connection ${grant.connection} has neither key nor password`, askOperators)
+}
+
+function certify(line: string, privateKey: string): Certified {
+  try {
+    return readCertificate(line, privateKey)
+  } catch (cause) {
+    const why = cause instanceof GatewayError ? cause.message : 'the certificate cannot be used'
+    throw failed(`the gateway cannot log in to the host: ${why}`, askOperators, cause)
+  }
 }
 
 /** ssh2 reads OpenSSH's own form and the older PEM ones; PKCS#8 is turned into those. RSA of 2048 bits and more. */

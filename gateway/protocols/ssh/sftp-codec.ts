@@ -96,16 +96,16 @@ export class Fields {
   }
 
   uint32(): number {
-    return this.#take(4).readUInt32BE(0)
+    return this.take(4).readUInt32BE(0)
   }
 
   /** As a number: offsets beyond 2^53 are no file's. */
   uint64(): number {
-    return Number(this.#take(8).readBigUInt64BE(0))
+    return Number(this.take(8).readBigUInt64BE(0))
   }
 
   string(): Buffer {
-    return this.#take(this.uint32())
+    return this.take(this.uint32())
   }
 
   /** Text, and a path above all: what is not UTF-8, or holds a NUL, could mean another file to the host. */
@@ -116,10 +116,11 @@ export class Fields {
   }
 
   rest(): Buffer {
-    return this.#take(this.#bytes.length - this.#at)
+    return this.take(this.#bytes.length - this.#at)
   }
 
-  #take(count: number): Buffer {
+  /** That many bytes as they are. */
+  take(count: number): Buffer {
     const end = this.#at + count
     if (end > this.#bytes.length) throw badPacket('a packet that ends too soon')
     const taken = this.#bytes.subarray(this.#at, end)
