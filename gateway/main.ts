@@ -28,6 +28,7 @@ import { openGithubApps } from './platforms/github-apps.ts'
 import { createDetectors } from './masking/detectors.ts'
 import { maskValue } from './masking/columns.ts'
 import { InForce } from './policy/in-force.ts'
+import { parseDuration } from './policy/duration.ts'
 import { loadConfig, readSecret } from './policy/load.ts'
 import { renderFaults } from './policy/fault.ts'
 import type { Config } from './policy/schema.ts'
@@ -158,6 +159,7 @@ export async function startGateway(options: {
     hostKey: keys.sshHost,
     thumbprint: thumbprintOf,
     readSecret,
+    readDuration: parseDuration,
     failures: {
       check: (address) => failures.check(networkOf(address)),
       note: (address) => failures.note(networkOf(address)),

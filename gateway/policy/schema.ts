@@ -101,6 +101,11 @@ const connection = z.discriminatedUnion('type', [
     password: secret.optional().describe("The user's password, where there is no key"),
     certificate: secret.optional().describe('An OpenSSH user certificate for the private key'),
     host_key: text.describe("The host's public key as in known_hosts: ssh-ed25519 AAAA…"),
+    idle: duration
+      .default('1h')
+      .describe(
+        'A connection on which nothing passes for this long is ended; waiting for people is not idle',
+      ),
   }),
   z.strictObject({
     type: z.literal('http').describe('An HTTP API'),

@@ -32,9 +32,11 @@ export async function startSshStack(options: {
   stages: string
   more?: string
   sshd?: string
+  /** The connections' idle limit. */
+  idle?: string
 }): Promise<SshStack> {
   const sshd = await startSshd(options.sshd)
-  const host = `{ type: ssh, host: 127.0.0.1, port: ${sshd.port}, user: ${sshd.user}, private_key: { file: ${sshd.privateKey} }, host_key: "${sshd.hostKey}" }`
+  const host = `{ type: ssh, host: 127.0.0.1, port: ${sshd.port}, user: ${sshd.user}, private_key: { file: ${sshd.privateKey} }, host_key: "${sshd.hostKey}"${options.idle === undefined ? '' : `, idle: ${options.idle}`} }`
   const { stages, more } = options
   const stack = await startGatewayStack(inProcess, {
     configure: (at) =>

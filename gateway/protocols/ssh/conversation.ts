@@ -8,6 +8,7 @@ import { ClientEnd } from './client-end.ts'
 import { type ReadSecret, type Upstream, dialUpstream } from './dial.ts'
 import type { Greeted } from './greeting.ts'
 import { HostPaths } from './host-paths.ts'
+import { Idle } from './idle.ts'
 import { opened } from './open-channel.ts'
 import { CUT_EXIT, REFUSED_EXIT } from './road.ts'
 import { refusalLine } from './words.ts'
@@ -15,22 +16,28 @@ import { refusalLine } from './words.ts'
 /** How long a client has to hear why it is refused. */
 const LAST_WORD_MS = 3000
 
+/** What a conversation needs of the house. */
+export interface SshHouse {
+  readonly readSecret: ReadSecret
+  readonly readDuration: (text: string) => number
+  /** Told when a proof was of nobody. */
+  readonly failed: () => void
+}
+
 /** One client that has shown a proof; it learns that it is let in when its host has been reached. */
 export class SshConversation implements Conversation {
   readonly hello: Hello
   readonly client: Duplex
   readonly #greeted: Greeted
-  readonly #readSecret: ReadSecret
-  readonly #failed: () => void
+  readonly #house: SshHouse
+  #idleMs = Number.POSITIVE_INFINITY
   #upstream: Upstream | null = null
   #channels: Channels | null = null
   #accepted = false
 
-  /** `failed` is told when the proof was of nobody. */
-  constructor(greeted: Greeted, readSecret: ReadSecret, failed: () => void) {
-    this.#failed = failed
+  constructor(greeted: Greeted, house: SshHouse) {
+    this.#house = house
     this.#greeted = greeted
-    this.#readSecret = readSecret
     this.client = greeted.client
     const { user, proof, agent } = greeted
     this.hello = { connection: user, database: null, proof, request: null, agent }
@@ -42,7 +49,7 @@ export class SshConversation implements Conversation {
     const left = new Promise<void>((resolve) => this.client.once('close', resolve))
     // Who it is was not proved: there is nothing to say but no.
     if (!this.#accepted && refused.code === 'unauthenticated') {
-      this.#failed()
+      this.#house.failed()
       this.#greeted.reject()
     } else this.#sayLast(refusalLine(refused))
     const patience = new AbortController()
@@ -52,7 +59,8 @@ export class SshConversation implements Conversation {
   }
 
   async dial(grant: Grant, signal: AbortSignal): Promise<Duplex> {
-    this.#upstream = await dialUpstream(grant, this.#readSecret, signal)
+    this.#upstream = await dialUpstream(grant, this.#house.readSecret, signal)
+    if (grant.config.type === 'ssh') this.#idleMs = this.#house.readDuration(grant.config.idle)
     return this.#upstream.socket
   }
 
@@ -66,6 +74,8 @@ export class SshConversation implements Conversation {
     if (upstream === null) throw new GatewayError('internal', 'relay before dial')
     const { client } = this
     const over = new AbortController()
+    const idle = new Idle()
+    let unwatch = (): void => undefined
     try {
       await new Promise<void>((resolve, reject) => {
         const channels = new Channels({
@@ -73,9 +83,11 @@ export class SshConversation implements Conversation {
           upstream,
           signal: AbortSignal.any([signal, over.signal]),
           fail: reject,
+          idle,
           paths: hostPaths(session, upstream, reject),
         })
         this.#channels = channels
+        unwatch = idle.watch(this.#idleMs, reject)
         signal.addEventListener('abort', () => reject(signal.reason), { once: true })
         if (signal.aborted) return reject(signal.reason)
         client.once('close', resolve)
@@ -95,6 +107,7 @@ export class SshConversation implements Conversation {
         this.#accept()
       })
     } finally {
+      unwatch()
       over.abort()
     }
   }

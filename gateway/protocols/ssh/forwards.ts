@@ -191,7 +191,7 @@ export class Forwards {
       client: end,
       open: () => Promise.resolve(upstream),
     })
-    const parts = { lane, permit, client, upstream }
+    const parts = { lane, permit, client, upstream, idle: this.#road.idle }
     lane.end(await carry(parts, straight(parts)))
     client.end()
   }

@@ -14,12 +14,14 @@ export interface SshOptions {
   readonly hostKey: KeyObject
   readonly thumbprint: Thumbprint
   readonly readSecret: ReadSecret
+  /** Milliseconds of a duration as configured. */
+  readonly readDuration: (text: string) => number
   /** Counts failed proofs by address: throws when an address has used up its share, and is told of each. */
   readonly failures: { check(address: string): void; note(address: string): void }
 }
 
 /** The SSH protocol, version 2 (RFC 4251 to 4254), for clients that reach a host through the gateway. */
-export function createSsh({ hostKey, thumbprint, readSecret, failures }: SshOptions): Protocol {
+export function createSsh({ hostKey, thumbprint, readSecret, readDuration, failures }: SshOptions): Protocol {
   speedUpGcm()
   // ssh2 reads no PKCS#8.
   const pem = String(hostKey.export({ type: 'sec1', format: 'pem' }))
@@ -30,7 +32,7 @@ export function createSsh({ hostKey, thumbprint, readSecret, failures }: SshOpti
       const greeted = await readGreeting(client, { hostKey: pem, thumbprint, signal })
       // A key that signed is no guess: its holder is not locked out by what a neighbour tries.
       if (greeted.proof.kind === 'token') refuseIfTooMany(() => failures.check(address), client)
-      return new SshConversation(greeted, readSecret, () => failures.note(address))
+      return new SshConversation(greeted, { readSecret, readDuration, failed: () => failures.note(address) })
     },
   }
 }

@@ -2,6 +2,7 @@ import type { Readable } from 'node:stream'
 import type { ClientChannel, ServerChannel } from 'ssh2'
 import type { Permit } from '../../core/gate.ts'
 import type { Lane } from '../../core/protocol.ts'
+import type { Idle } from './idle.ts'
 
 /** How a stream of the host ended: an exit status, a signal's name, or null. */
 export type Exit = number | string | null
@@ -36,11 +37,17 @@ export function straight(
 
 /** Carries bytes both ways until the host's end is over. Rejects when they can no longer be recorded. */
 export function carry(
-  parts: { readonly lane: Lane; readonly client: ServerChannel; readonly upstream: ClientChannel },
+  parts: {
+    readonly lane: Lane
+    readonly client: ServerChannel
+    readonly upstream: ClientChannel
+    readonly idle: Idle
+  },
   between: Between,
   failing?: (fail: (error: unknown) => void) => void,
 ): Promise<Exit> {
-  const { lane, client, upstream } = parts
+  const { lane, client, upstream, idle } = parts
+  const flow = flowing(idle)
   return new Promise((resolve, reject) => {
     failing?.(reject)
     let exit: Exit = null
@@ -80,20 +87,23 @@ export function carry(
 }
 
 /** Takes what a stream gives, and stops taking while `ready` is not. `fail` hears what `take` throws. */
-function flow(
-  from: Readable,
-  take: (chunk: Buffer) => boolean,
-  ready: () => Promise<void>,
-  fail: (error: unknown) => void,
-): void {
-  from.on('data', (chunk: Buffer) => {
-    try {
-      if (take(chunk)) return
-      from.pause()
-      ready().then(() => from.resume(), fail)
-    } catch (error) {
-      from.pause()
-      fail(error)
-    }
-  })
+function flowing(idle: Idle) {
+  return (
+    from: Readable,
+    take: (chunk: Buffer) => boolean,
+    ready: () => Promise<void>,
+    fail: (error: unknown) => void,
+  ): void => {
+    from.on('data', (chunk: Buffer) => {
+      idle.touch()
+      try {
+        if (take(chunk)) return
+        from.pause()
+        ready().then(() => from.resume(), fail)
+      } catch (error) {
+        from.pause()
+        fail(error)
+      }
+    })
+  }
 }

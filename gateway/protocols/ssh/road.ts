@@ -1,6 +1,7 @@
 import type { Session } from '../../core/protocol.ts'
 import type { Upstream } from './dial.ts'
 import type { HostPaths } from './host-paths.ts'
+import type { Idle } from './idle.ts'
 
 /** What a refused command exits with. */
 export const REFUSED_EXIT = 126
@@ -13,6 +14,7 @@ export interface Road {
   readonly upstream: Upstream
   /** Asks the host what its paths mean; null when it has no SFTP. */
   readonly paths: () => Promise<HostPaths | null>
+  readonly idle: Idle
   /** Aborted when the conversation is over: it has said why. */
   readonly signal: AbortSignal
   /** Ends the conversation: something failed that is no refusal. */

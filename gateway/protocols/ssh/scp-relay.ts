@@ -4,6 +4,7 @@ import type { Permit } from '../../core/gate.ts'
 import type { Lane, Session } from '../../core/protocol.ts'
 import type { ClientEnd } from './client-end.ts'
 import type { HostPaths } from './host-paths.ts'
+import type { Idle } from './idle.ts'
 import { type Between, type Exit, carry } from './pump.ts'
 import { copyRequest } from './requests.ts'
 import { Passage } from './sftp-files.ts'
@@ -32,6 +33,7 @@ export interface ScpParts {
   readonly client: ServerChannel
   readonly end: ClientEnd
   readonly upstream: ClientChannel
+  readonly idle: Idle
   readonly command: ScpCommand
   readonly paths: HostPaths
   /** The path of the command as the host resolved it. */
@@ -208,15 +210,15 @@ class ScpRelay implements Between {
 
   /** Where on the host a name stands, and the permit for it; null when it was refused and both were told. */
   async #decide(name: string, folder: boolean): Promise<{ path: string; permit: Permit } | null> {
-    const { session, command, end, paths, root } = this.#parts
+    const { session, command, end, paths, root, idle } = this.#parts
     try {
       const path = await paths.resolve(this.#place(name))
       if (path === null) throw new Refused('denied', 'there is no such folder on the host', 'make it first')
       // What a copy begins with was decided before it began.
       if (!command.takes && path === root) return { path, permit: this.#parts.permit }
       const request = copyRequest({ command, path, folder })
-      const permit = await session.decide(request, this.#leaving.signal, (message) =>
-        end.say(tellLine(message)),
+      const permit = await idle.whileWaiting(
+        session.decide(request, this.#leaving.signal, (message) => end.say(tellLine(message))),
       )
       return { path, permit }
     } catch (error) {

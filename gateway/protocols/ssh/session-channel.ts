@@ -111,7 +111,8 @@ export class SessionChannel {
 
   async #start(channel: ServerChannel | undefined, asked: Asked): Promise<void> {
     if (channel === undefined) return
-    const { session, signal, fail } = this.#road
+    const { session, signal, fail, idle } = this.#road
+    idle.touch()
     const end = new ClientEnd(channel, this.#terminal !== null)
     this.#track(end)
     const leaving = new AbortController()
@@ -122,7 +123,7 @@ export class SessionChannel {
       if (this.#agent) end.say(refusalLine(noAgent))
       const meant = asked.kind === 'exec' ? await this.#understand(asked) : asked
       const tell = (message: Message): void => end.say(tellLine(message))
-      const permit = await session.decide(this.#request(meant), leaving.signal, tell)
+      const permit = await idle.whileWaiting(session.decide(this.#request(meant), leaving.signal, tell))
       await end.finish(await this.#carry(end, permit, meant))
     } catch (error) {
       // What ends the conversation is said by it.
@@ -199,7 +200,8 @@ export class SessionChannel {
     const client = end.channel
     let exit: Exit = null
     try {
-      const parts = { session: this.#road.session, lane, permit, client, end, upstream }
+      const { session, idle } = this.#road
+      const parts = { session, idle, lane, permit, client, end, upstream }
       if (asked.kind === 'sftp') exit = await carrySftp(parts)
       else if (asked.kind === 'scp') exit = await carryScp({ ...parts, ...asked.copy })
       else

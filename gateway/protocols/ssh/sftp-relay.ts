@@ -3,6 +3,7 @@ import { Refused } from '../../core/errors.ts'
 import type { Permit } from '../../core/gate.ts'
 import type { Lane, Message, Session } from '../../core/protocol.ts'
 import type { ClientEnd } from './client-end.ts'
+import type { Idle } from './idle.ts'
 import { type Between, type Exit, carry } from './pump.ts'
 import { requestOf } from './requests.ts'
 import { Fields, PacketReader, Status, Type, packet, statusPacket } from './sftp-codec.ts'
@@ -26,6 +27,7 @@ export interface SftpParts {
   readonly client: ServerChannel
   readonly end: ClientEnd
   readonly upstream: ClientChannel
+  readonly idle: Idle
 }
 
 /** Carries the subsystem sftp: each request is understood, its paths resolved by the host, and decided by itself. */
@@ -229,10 +231,10 @@ class SftpRelay implements Between {
     text: string,
     operations: Parameters<typeof requestOf>[1],
   ): Promise<Permit | null> {
-    const { session, end } = this.#parts
+    const { session, end, idle } = this.#parts
     try {
       const tell = (message: Message): void => end.say(tellLine(message))
-      return await session.decide(requestOf(text, operations), this.#leaving.signal, tell)
+      return await idle.whileWaiting(session.decide(requestOf(text, operations), this.#leaving.signal, tell))
     } catch (error) {
       if (!(error instanceof Refused) || error.code === 'identity_ended') throw error
       // sftp shows no server's words, so they are said on stderr, too.
