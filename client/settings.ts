@@ -3,6 +3,7 @@ import type { ConnectionView } from '../gateway/core/contract.ts'
 import { wrongUsage } from './error.ts'
 import type { Held } from './exchange.ts'
 import { type Card, writePrivate } from './home.ts'
+import { clustersOf, kubeconfig } from './kubeconfig.ts'
 import { opensshKey } from './openssh.ts'
 import { pkcs12 } from './pkcs12.ts'
 import { writeSshSettings } from './ssh-settings.ts'
@@ -21,6 +22,8 @@ export async function writeSettings(home: string, card: Card, held: Held, ca: st
   await writePrivate(home, 'client.pk8', held.key.der)
   await writePrivate(home, 'id_ecdsa', opensshKey(held.key, card.identity.id))
   await writePrivate(home, 'pg_service.conf', serviceFile(home, card.identity.connections))
+  const clusters = clustersOf(card.identity.connections)
+  if (clusters.length > 0) await writePrivate(home, 'kubeconfig', kubeconfig(clusters, filesOf(home)))
   await writeSshSettings(home, card.identity.connections)
   await writeRenewed(home, card, held)
 }
@@ -94,6 +97,7 @@ export function environmentOf(
           PGUSER: only.name,
           ...(only.databases?.[0] === undefined ? {} : { PGDATABASE: only.databases[0] }),
         }),
+    ...(clustersOf(identity.connections).length === 0 ? {} : { KUBECONFIG: join(home, 'kubeconfig') }),
     ...rewritten(card, files, options.current),
   }
 }

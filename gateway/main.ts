@@ -34,6 +34,7 @@ import { renderFaults } from './policy/fault.ts'
 import type { Config } from './policy/schema.ts'
 import { mapSecrets } from './policy/secret.ts'
 import { createHttp } from './protocols/http/index.ts'
+import { createKubernetes } from './protocols/kubernetes/index.ts'
 import { createPostgres } from './protocols/postgres/index.ts'
 import { createSsh, knownHostsKey } from './protocols/ssh/index.ts'
 import type { Recordings } from './recording/event.ts'
@@ -171,8 +172,9 @@ export async function startGateway(options: {
     maskText: (mask, text) => maskValue(mask, text, true, keys.digestKey),
     problemOf,
   })
+  const kubernetes = createKubernetes({ house, readSecret, problemOf })
   const api = await createApi({
-    dataPaths: [http],
+    dataPaths: [http, kubernetes],
     config: () => inForce.config,
     identities,
     approvals,
@@ -239,6 +241,7 @@ export async function startGateway(options: {
       await closed
       await api.close()
       await http.close()
+      await kubernetes.close()
       await approvals.close()
       await analyzer.close()
       await recordings.close('stopped')

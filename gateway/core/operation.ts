@@ -22,6 +22,10 @@ export interface Operation {
   readonly query?: ReadonlyMap<string, QueryValues> | null
   /** The JSON of an HTTP request's body; null when it is something else, or could be read in two ways; absent while it was not read. */
   readonly body?: Json | 'empty' | null
+  /** True when it leads through the target to something behind it (a program in a pod, a port, a proxy): an allow rule has to name its resource, unless it allows everything. */
+  readonly through?: boolean
+  /** True for what comes with any grant: how a client finds out what there is. Rules can still deny it, or have people asked. */
+  readonly implied?: boolean
   /** True when nothing can change by it: its record may reach the disk after it is forwarded. */
   readonly reads: boolean
 }

@@ -38,9 +38,14 @@ export async function readWhole(request: IncomingMessage, cap: number, why: stri
   }
 }
 
-/** The request with its body, which people are asked about and an approval is bound to: as text where it is text. */
-export function withBody(asked: Request, body: Buffer): Request {
+/**
+ * The request with its body, which people are asked about and an approval is bound to: as text where it is text; with
+ * `show`, as that shows it, and the body itself for a parameter.
+ */
+export function withBody(asked: Request, body: Buffer, show?: (body: Uint8Array) => Uint8Array): Request {
   if (body.byteLength === 0) return asked
+  if (show !== undefined)
+    return { ...asked, text: `${asked.text}\n\n${Buffer.from(show(body)).toString()}`, parameters: [body] }
   return isUtf8(body)
     ? { ...asked, text: `${asked.text}\n\n${body.toString()}` }
     : { ...asked, parameters: [body] }

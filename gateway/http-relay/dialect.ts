@@ -46,6 +46,8 @@ export interface Reading {
     head: { readonly status: number; readonly type: string },
     onMasked: () => void,
   ): Filter | null
+  /** The body as people may see it; what it really is, is then a parameter. Absent: as it is. */
+  readonly show?: (body: Uint8Array) => Uint8Array
 }
 
 /** Takes a body in any split and gives what may go on. Throws `Refused` for what it cannot read. */

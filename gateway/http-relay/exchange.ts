@@ -61,6 +61,7 @@ export async function exchange(parts: {
     content: 'text',
     kept: KEPT,
     maskInput: true,
+    ...(reading.show !== undefined && { hide: reading.show }),
     client: {
       write: (_, bytes) => void response.write(bytes),
       get full() {
@@ -151,6 +152,8 @@ async function understand(parts: {
   try {
     const length = bodyLength(request.rawHeaders)
     const reading = dialect.read(request, target, session)
+    if (parts.upgrades && length !== 0)
+      throw new Refused('protocol_violation', 'an upgrade has no body', 'send it without one')
     if (parts.upgrades !== (reading.tunnel !== undefined))
       throw new Refused(
         'unsupported',
@@ -183,7 +186,7 @@ function askable(reading: Reading, body: Buffer): Reading {
       `this needs an approval, and its body is larger than the ${HELD_CAP} bytes that can be asked about`,
       'send less at once',
     )
-  return { ...reading, request: withBody(reading.request, body) }
+  return { ...reading, request: withBody(reading.request, body, reading.show) }
 }
 
 /** Writes an answer of the gateway's own. */

@@ -31,7 +31,7 @@ const notFromUpstream =
 /** The headers that go upstream: the client's own without the above, then the gateway's. Throws `Refused` on what is ambiguous. */
 export function headersUpstream(
   raw: RawHeaders,
-  gateways: ReadonlyMap<string, string>,
+  gateways: ReadonlyMap<string, string | readonly string[]>,
   length: number | null,
 ): string[] {
   const named = connectionNamed(raw)
@@ -44,7 +44,8 @@ export function headersUpstream(
   }
   kept.push('accept-encoding', 'identity')
   if (length !== null) kept.push('content-length', String(length))
-  for (const [name, value] of gateways) kept.push(name, value)
+  for (const [name, values] of gateways)
+    for (const value of typeof values === 'string' ? [values] : values) kept.push(name, value)
   return kept
 }
 

@@ -45,7 +45,7 @@ export function upgrade(parts: {
   readonly response: ServerResponse
   readonly target: Target
   readonly ready: Ready
-  readonly headers: ReadonlyMap<string, string>
+  readonly headers: ReadonlyMap<string, string | readonly string[]>
   readonly tunnel: Tunnel
   readonly signal: AbortSignal
 }): Promise<Wires> {
@@ -61,7 +61,7 @@ export function upgrade(parts: {
   const key = newKey()
   const headers = headersUpstream(
     request.rawHeaders,
-    new Map([
+    new Map<string, string | readonly string[]>([
       ...parts.headers,
       ['sec-websocket-key', key],
       ['sec-websocket-version', '13'],

@@ -10,8 +10,8 @@ export interface Upstream {
   readonly pool: Pool
   /** The path of the connection's URL, without a slash at its end. */
   readonly base: string
-  /** Names in small letters. */
-  readonly headers: ReadonlyMap<string, string>
+  /** Names in small letters; several values are as many headers. */
+  readonly headers: ReadonlyMap<string, string | readonly string[]>
 }
 
 const CONNECT_MS = 10_000

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { GatewayError } from '../core/errors.ts'
 import { type CompiledLevel, decideAll } from './decide.ts'
-import { compileMasks, masksInForce } from './masks.ts'
+import { builtInMasks, compileMasks, masksInForce } from './masks.ts'
 import type { Level, Policy } from './policy.ts'
 import { type CompiledGrant, compileGrant, compileOperations, dependsOnBody } from './rules.ts'
 import type { Config, GrantConfig } from './schema.ts'
@@ -10,7 +10,7 @@ import { mapSecrets } from './secret.ts'
 /** Compiles a configuration into the policy that it states; everything that can be worked out once is worked out here. */
 export function compilePolicy(config: Config): Policy {
   const connections = new Map(Object.entries(config.connections))
-  const masks = compileMasks(config.masks)
+  const masks = compileMasks({ ...config.masks, ...builtInMasks(config.connections) })
   // By stage, then by connection: Maps, because a name like `constructor` is no key of theirs.
   const grants = new Map<string, Map<string, { config: GrantConfig; compiled: CompiledGrant }>>()
   for (const [stage, { grants: list = [] }] of Object.entries(config.stages)) {

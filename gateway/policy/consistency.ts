@@ -4,6 +4,7 @@ import type { Source } from './document.ts'
 import { parseDuration } from './duration.ts'
 import { type Fault, type Findings, type Path, suggest } from './fault.ts'
 import { compilePath } from './json-path.ts'
+import { kubernetesSecrets } from './masks.ts'
 import { findRuleFaults } from './rule-faults.ts'
 import type { Config, ConnectionConfig, GrantConfig } from './schema.ts'
 
@@ -197,7 +198,8 @@ function checkGrant(config: Config, grant: GrantConfig, path: Path, findings: Fi
   if (connection !== undefined) checkAccount(connection, grant, path, findings)
   for (const [index, mask] of (grant.unmask ?? []).entries()) {
     const at = [...path, 'unmask', index]
-    checkName('mask', mask, Object.keys(config.masks), at, findings)
+    const builtIn = connection?.type === 'kubernetes' ? [kubernetesSecrets] : []
+    checkName('mask', mask, [...Object.keys(config.masks), ...builtIn], at, findings)
     const connections = ownValue(config.masks, mask)?.connections
     if (connections !== undefined && !connections.includes(grant.connection)) {
       findings.warn(at, `mask ${mask} does not concern ${grant.connection}`)
@@ -221,7 +223,7 @@ function checkGrant(config: Config, grant: GrantConfig, path: Path, findings: Fi
 
 const accountKeys = {
   postgres: ['user', 'password'],
-  kubernetes: ['token'],
+  kubernetes: ['token', 'impersonate'],
   ssh: ['user', 'password', 'private_key'],
   http: ['token'],
 } as const
@@ -257,7 +259,8 @@ function checkAccount(
   } else if (
     account.password === undefined &&
     account.token === undefined &&
-    account.private_key === undefined
+    account.private_key === undefined &&
+    account.impersonate === undefined
   ) {
     findings.fault(
       at,
@@ -268,6 +271,11 @@ function checkAccount(
 
 function checkMasks(config: Config, findings: Findings): void {
   for (const [name, mask] of Object.entries(config.masks)) {
+    if (name === kubernetesSecrets)
+      findings.fault(
+        ['masks', name],
+        `\`${name}\` is built in, for kubernetes connections: choose another name`,
+      )
     for (const [index, connection] of (mask.connections ?? []).entries()) {
       const path = ['masks', name, 'connections', index]
       checkName('connection', connection, Object.keys(config.connections), path, findings)

@@ -27,7 +27,8 @@ export function decideAll(levels: readonly CompiledLevel[], operations: readonly
   for (const operation of operations) {
     for (const level of levels) {
       if (level.grant === null) return denyUngranted(level, operation)
-      if (level.narrowedTo !== null && !includesOperation(level.narrowedTo, operation.actions)) {
+      const implied = operation.implied === true
+      if (level.narrowedTo !== null && !implied && !includesOperation(level.narrowedTo, operation.actions)) {
         return denyNarrowed(level, operation)
       }
       const denial = firstMatch(level.grant.deny, operation)
@@ -42,8 +43,8 @@ export function decideAll(levels: readonly CompiledLevel[], operations: readonly
       }
       if (held) continue
       const permission = firstMatch(level.grant.allow, operation)
-      if (permission === null) return denyUnruled(level, operation)
-      if (level === leaf) allowed ??= permission.name
+      if (permission === null && !implied) return denyUnruled(level, operation)
+      if (level === leaf && permission !== null) allowed ??= permission.name
     }
   }
   if (asked !== null) return { effect: 'approve', rule: rules.join(', '), by, operation: asked }

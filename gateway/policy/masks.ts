@@ -2,7 +2,7 @@ import { GatewayError } from '../core/errors.ts'
 import { compilePath } from './json-path.ts'
 import { compilePattern, type Matcher } from './pattern.ts'
 import type { ColumnMasks, FieldMask, Level, Mask } from './policy.ts'
-import type { MaskConfig } from './schema.ts'
+import type { ConnectionConfig, MaskConfig } from './schema.ts'
 
 /** One column pattern of one mask, ready to be matched. */
 interface Pattern {
@@ -21,6 +21,18 @@ export interface CompiledMask {
 }
 
 const strength = { partial: 1, hash: 2, redact: 3, empty: 4 } as const
+
+/** The mask that is there without being written: over what Secrets of clusters hold. */
+export const kubernetesSecrets = 'kubernetes-secrets'
+
+/** The built-in masks, for a gateway with these connections. */
+export function builtInMasks(
+  connections: Readonly<Record<string, Pick<ConnectionConfig, 'type'>>>,
+): Record<string, MaskConfig> {
+  const clusters = Object.keys(connections).filter((name) => connections[name]?.type === 'kubernetes')
+  if (clusters.length === 0) return {}
+  return { [kubernetesSecrets]: { connections: clusters, columns: ['kubernetes.secrets.*'], with: 'redact' } }
+}
 
 /** Compiles the masks, the strictest first, so that the first match is the answer. */
 export function compileMasks(masks: Readonly<Record<string, MaskConfig>>): readonly CompiledMask[] {

@@ -19,6 +19,7 @@ export function findRuleFaults(rule: RuleConfig, type: ConnectionType, path: Pat
     if (wrong !== null) findings.fault([...path, 'resources', index], wrong)
   }
   if (type === 'postgres') findColumnFaults(rule, path, findings)
+  if (type === 'kubernetes') findStreamFaults(rule, path, findings)
   for (const key of ['namespaces', 'names'] as const) {
     if (rule[key] === undefined) continue
     if (type !== 'kubernetes') findings.fault([...path, key], `\`${key}\` is for kubernetes connections only`)
@@ -88,6 +89,18 @@ function findColumnFaults(rule: RuleConfig, path: Path, findings: Findings): voi
         'only `probe` is of a column: the others are of schema.relation (columns are hidden by masks)',
       )
     }
+  }
+}
+
+/** What opens streams to a pod is `create`, by whichever HTTP method it is asked for. */
+function findStreamFaults({ operations, resources }: RuleConfig, path: Path, findings: Findings): void {
+  if (operations.includes('create') || operations.includes('*')) return
+  for (const [index, resource] of (resources ?? []).entries()) {
+    if (/^pods\/(?:exec|attach|portforward)$/.test(resource))
+      findings.fault(
+        [...path, 'resources', index],
+        `\`${resource}\` is \`create\`, whichever way it is asked for`,
+      )
   }
 }
 

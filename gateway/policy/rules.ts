@@ -115,6 +115,9 @@ const named: ReadonlySet<string> = new Set(['forward', 'listen'])
 /** The field of a rule that keeps it from matching an operation; null when it matches. */
 export function mismatch(rule: Rule, operation: Operation): keyof RuleConfig | null {
   if (!includesOperation(rule.operations, operation.actions)) return 'operations'
+  // What comes with any grant is not meant by a rule that says nothing of what it is about, unless it forbids everything.
+  if (operation.implied === true && rule.strict && rule.resources === null)
+    if (rule.effect !== 'deny' || !rule.operations.all) return 'resources'
   if (rule.unbounded && operation.unbounded !== true) return 'unbounded'
   if (rule.resources !== null && !some(rule.resources, operation.resource)) return 'resources'
   if (rule.namespaces !== null && !covers(rule.namespaces, operation.namespace, rule.strict))
@@ -123,6 +126,8 @@ export function mismatch(rule: Rule, operation: Operation): keyof RuleConfig | n
   // What may run anything may run what a deny or approve rule names, and is not what an allow rule names.
   if (rule.commands !== null && operation.command === null) return rule.strict ? null : 'commands'
   if (rule.commands !== null && !someCommand(rule.commands, operation.command)) return 'commands'
+  if (!rule.strict && rule.resources === null && operation.through === true && !rule.operations.all)
+    return 'resources'
   const { query, body } = rule.conditions
   if (query !== null && !queryMeets(query, operation.query, rule.strict)) return 'query'
   if (body !== null && !bodyMeets(body, operation.body, rule.strict)) return 'body'

@@ -165,6 +165,13 @@ const grant = z.strictObject({
       password: secret.optional().describe('PostgreSQL, SSH: its password'),
       token: secret.optional().describe('Kubernetes, HTTP: its bearer token'),
       private_key: secret.optional().describe('SSH: its private key'),
+      impersonate: z
+        .strictObject({
+          user: text.describe('The user, such as system:serviceaccount:shop:deployer'),
+          groups: z.array(text).min(1).optional().describe('Its groups'),
+        })
+        .optional()
+        .describe('Kubernetes: whom the gateway acts as, with its own credentials or the token'),
     })
     .optional()
     .describe("The stage's own service account on the target"),
@@ -174,7 +181,10 @@ const grant = z.strictObject({
     .optional()
     .describe('What may be done once people have agreed; beats allow'),
   deny: z.array(rule).optional().describe('What may not be done; beats approve and allow'),
-  unmask: z.array(name).optional().describe('Masks that do not apply to this grant'),
+  unmask: z
+    .array(name)
+    .optional()
+    .describe('Masks that do not apply to this grant; `kubernetes-secrets` is built in'),
 })
 
 const subject = z.strictObject({

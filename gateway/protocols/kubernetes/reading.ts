@@ -1,0 +1,115 @@
+import type { IncomingMessage } from 'node:http'
+import { Refused } from '../../core/errors.ts'
+import type { Request } from '../../core/operation.ts'
+import type { Session } from '../../core/protocol.ts'
+import type { Reading } from '../../http-relay/dialect.ts'
+import type { Target } from '../../http-relay/target.ts'
+import { acceptOf, isUnread } from './accept.ts'
+import { BODY_CAP, maskSecrets, movesValues, readBody, refuseMasked, showSecret } from './bodies.ts'
+import { isOfSecrets, isProxied, isStream, requestOf, secretValues } from './operations.ts'
+import { type RequestInfo, type ResourceInfo, readRequestInfo } from './request-info.ts'
+import { reviewDenied } from './reviews.ts'
+import { streamOf } from './streams.ts'
+
+/** What a request to a cluster asks for, and how it and its answer are carried. Throws `Refused`. */
+export function readKubernetes(message: IncomingMessage, target: Target, session: Session): Reading {
+  const { method = '' } = message
+  if (!['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'].includes(method))
+    throw new Refused(
+      'unsupported',
+      `the method ${method.slice(0, 32)} is not carried`,
+      'use one of Kubernetes',
+    )
+  const info = readRequestInfo(method, target)
+  const type = (message.headers['content-type'] ?? '').toLowerCase()
+  const request = requestOf(method, target, info, { type })
+  if (info.kind === 'resource' && isStream(info)) return streamReading(message, info, request, session)
+  if (message.headers.upgrade !== undefined) throw notCarried('an upgrade of this', 'send it without')
+  const carried = carriage(message, info)
+  if (info.kind === 'path' || ['get', 'list', 'watch'].includes(info.verb) || isProxied(info))
+    return { ...carried, request }
+  if (message.headers['content-encoding'] !== undefined)
+    throw notCarried('a compressed body', 'send it as it is')
+  return {
+    ...carried,
+    request,
+    body: {
+      cap: BODY_CAP,
+      read(body) {
+        refuseMasked(body)
+        const { name, review, json, show } = readBody(body, type)
+        const read = requestOf(method, target, info, {
+          type,
+          probes: movesValues(json, type),
+          ...(name !== undefined && info.verb === 'create' && { named: name }),
+        })
+        const denied = info.resource === 'selfsubjectaccessreviews' ? reviewDenied(review, session) : null
+        return {
+          ...(show !== undefined && { show }),
+          ...carried,
+          request: isOfSecrets(info) || show !== undefined ? hideParameter(read) : read,
+          ...(denied !== null && { answer: denied }),
+        }
+      },
+    },
+  }
+}
+
+/** What of a request changes on its way, and what of its answer. */
+function carriage(message: IncomingMessage, info: RequestInfo): Omit<Reading, 'request'> {
+  const accept = acceptOf(message.headers.accept, info)
+  const ofSecrets = isOfSecrets(info)
+  return {
+    ...(accept !== null && { headers: new Map([['accept', accept]]) }),
+    ...(ofSecrets && { show: showSecret }),
+    filter(permit, { status, type }, onMasked) {
+      if (!isProxied(info) && isUnread(type, info)) throw unmaskable('in a form that is not read')
+      if (!ofSecrets || permit.maskOf(secretValues) === null) return null
+      if (/[/+]json\b/.test(type)) return maskSecrets(onMasked, [400, 422, 500].includes(status))
+      if (status < 300 && status !== 204) throw unmaskable('in a form other than JSON')
+      return null
+    },
+  }
+}
+
+/** exec, attach and port-forward, which WebSocket carries; SPDY, which older clients ask for, is named. */
+function streamReading(
+  message: IncomingMessage,
+  info: ResourceInfo,
+  request: Request,
+  session: Session,
+): Reading {
+  if (message.method !== 'GET' || message.headers.upgrade?.toLowerCase() !== 'websocket') {
+    // One decision for both forms: a denial is told as one. kubectl comes so, too, when its WebSocket was refused.
+    const denied = session.check(request.meaning)
+    if (denied !== null) return { request }
+    if (session.holds(request.meaning))
+      throw new Refused(
+        'approval_pending',
+        'this waits for an approval when it is asked for by WebSocket, and SPDY is not carried',
+        'repeat it with kubectl 1.30 or newer: it joins the approval that was asked for',
+      )
+    throw notCarried(
+      `${info.subresource} over SPDY`,
+      'use kubectl 1.30 or newer, or another client that speaks WebSocket (v5.channel.k8s.io, v4.channel.k8s.io)',
+    )
+  }
+  return { request, tunnel: streamOf(message, info) }
+}
+
+/** A body that is shown otherwise than it is: as itself it is a parameter that nobody sees but the digest. */
+function hideParameter(request: Request): Request {
+  return { ...request, meaning: { ...request.meaning, secretParameters: [0] } }
+}
+
+function unmaskable(how: string): Refused {
+  return new Refused(
+    'upstream_failed',
+    `the cluster answered ${how}, so that it cannot be masked`,
+    'ask the people who run the gateway to look at the cluster',
+  )
+}
+
+function notCarried(what: string, next: string): Refused {
+  return new Refused('unsupported', `${what} is not carried`, next)
+}

@@ -1,0 +1,17 @@
+import type { IncomingMessage } from 'node:http'
+import type { Tunnel } from '../../http-relay/tunnel.ts'
+import { carryChannels } from './channels.ts'
+import { carryPortForward } from './port-forward.ts'
+import { type ResourceInfo, readQuery, truth } from './request-info.ts'
+
+/** The streams of a pod that a request asks for: exec and attach by channels, port-forward as it is. */
+export function streamOf(message: IncomingMessage, info: ResourceInfo): Tunnel {
+  if (info.subresource === 'portforward')
+    return { protocols: ['SPDY/3.1+portforward.k8s.io'], carry: carryPortForward }
+  const query = /\?.*/.exec(message.url ?? '')?.[0] ?? ''
+  const terminal = truth(readQuery(query).get('tty'))
+  return {
+    protocols: ['v5.channel.k8s.io', 'v4.channel.k8s.io'],
+    carry: (parts) => carryChannels({ ...parts, name: info.subresource, terminal }),
+  }
+}

@@ -1,0 +1,240 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
+import { connect } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Kubelet, startKubelet } from '../fakes/kubelet.ts'
+import { missingForKubernetes } from '../servers/kubernetes.ts'
+import { freePort } from '../servers/port.ts'
+import { type KubernetesJob, type KubernetesStack, anyone, startKubernetesStack } from './kubernetes-stack.ts'
+import { eventually } from './stack.ts'
+
+if (missingForKubernetes !== null) console.log(`skipped: streams of pods: ${missingForKubernetes}`)
+
+const token = 'ghp_0123456789abcdefghijklmnopqrstuvwxyz'
+let kubelet: Kubelet
+let stack: KubernetesStack
+let all: KubernetesJob
+
+/** One kubectl that goes on, and what it said. */
+interface Running {
+  readonly child: ChildProcess
+  out(): string
+  readonly code: Promise<number>
+}
+
+describe.skipIf(missingForKubernetes !== null)('streams of pods', () => {
+  beforeAll(async () => {
+    kubelet = await startKubelet()
+    stack = await startKubernetesStack(
+      () => `  all:
+    ${anyone}
+    grants:
+      - { connection: prod, allow: [{ operations: ["*"] }] }
+  narrow:
+    ${anyone}
+    grants:
+      - connection: prod
+        allow:
+          - { operations: [get], resources: [pods, pods/log] }
+          - { operations: [create], resources: [pods/exec], commands: ["echo *", "cat /etc/os-release"] }
+        approve: [{ operations: [create], resources: [pods/exec], commands: ["sh -c *"], by: sre }]
+  reader:
+    ${anyone}
+    grants:
+      - { connection: prod, allow: [{ operations: [read, create] }] }
+`,
+    )
+    await stack.cluster.pod('web', kubelet.port)
+    all = await stack.open('all')
+  })
+  afterAll(async () => {
+    await stack?.close()
+    await kubelet?.stop()
+  })
+
+  function start(job: KubernetesJob, ...args: string[]): Running {
+    const env = { PATH: process.env.PATH ?? '', KUBECONFIG: job.env.KUBECONFIG ?? '', HOME: stack.folder }
+    const child = spawn('kubectl', args, { env, stdio: ['pipe', 'pipe', 'pipe'] })
+    let out = ''
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (chunk: Buffer) => {
+        out += chunk.toString()
+      })
+    return {
+      child,
+      out: () => out,
+      code: new Promise((resolve) => child.once('close', (code) => resolve(code ?? 128))),
+    }
+  }
+
+  test('exec gives output, error output and the exit code, with secrets masked, and is on record', async () => {
+    const ran = await all.kubectl(
+      'exec',
+      'web',
+      '--',
+      'sh',
+      '-c',
+      `echo out ${token}; echo err ${token} >&2; exit 7`,
+    )
+    expect(ran).toEqual({
+      code: 7,
+      out: 'out [redacted:github-token]\n',
+      err: 'err [redacted:github-token]\ncommand terminated with exit code 7\n',
+    })
+    const lanes = await stack.records('lane')
+    expect(lanes).toContainEqual(expect.objectContaining({ what: 'opened', name: 'exec' }))
+    expect(lanes).toContainEqual(expect.objectContaining({ what: 'closed', exit: 7 }))
+    expect(await stack.recorded(token)).toEqual([])
+    const session = await stack.recorded('"name":"exec"')
+    expect(session.length).toBeGreaterThan(0)
+  })
+
+  test('what is typed arrives whole, however much it is, and the end of it does, too', async () => {
+    const running = start(all, 'exec', '-i', 'web', '--', 'sh', '-c', 'cat | wc -c')
+    const bytes = randomBytes(3_000_000).toString('base64')
+    running.child.stdin?.end(bytes)
+    expect(await running.code).toBe(0)
+    expect(running.out().trim()).toBe(String(bytes.length))
+  })
+
+  test('a terminal’s size goes along, and its session can be replayed', async () => {
+    const running = start(all, 'exec', '-i', 'web', '--', 'cat')
+    running.child.stdin?.write('hello from the keyboard\n')
+    await eventually(async () => expect(running.out()).toContain('hello from the keyboard'))
+    running.child.stdin?.end()
+    expect(await running.code).toBe(0)
+    const inputs = (await stack.records('lane')).filter(({ what, code }) => what === 'data' && code === 'i')
+    const typed = inputs.map(({ data }) => Buffer.from(String(data), 'base64').toString()).join('')
+    expect(typed).toContain('hello from the keyboard')
+    const sessions = JSON.parse((await stack.operator('sessions', 'list', '--json')).out) as {
+      id: string
+      protocol: string
+    }[]
+    const replays = await Promise.all(
+      sessions
+        .filter(({ protocol }) => protocol === 'kubernetes')
+        .slice(0, 3)
+        .map(({ id }) => stack.operator('sessions', 'replay', id, '--speed', '1000')),
+    )
+    expect(replays.map(({ out }) => out).join('')).toContain('hello from the keyboard')
+  })
+
+  test('files are copied both ways unchanged', async () => {
+    const from = join(stack.folder, 'from.bin')
+    const bytes = randomBytes(700_000)
+    await writeFile(from, bytes)
+    expect(await all.kubectl('cp', from, 'web:there.bin', '--no-preserve')).toMatchObject({
+      code: 0,
+      err: '',
+    })
+    expect((await readFile(join(kubelet.folder, 'there.bin'))).equals(bytes)).toBe(true)
+    const back = join(stack.folder, 'back.bin')
+    expect((await all.kubectl('cp', 'web:there.bin', back)).code).toBe(0)
+    expect((await readFile(back)).equals(bytes)).toBe(true)
+  })
+
+  test('attach talks with what runs', async () => {
+    const running = start(all, 'attach', '-i', 'web')
+    running.child.stdin?.write('small\n')
+    await new Promise((resolve) => setTimeout(resolve, 1000))
+    running.child.stdin?.end()
+    await running.code
+    expect(running.out()).toContain('SMALL')
+  })
+
+  test('logs are masked, and followed as they come', async () => {
+    expect((await all.kubectl('logs', 'web')).out).toBe(
+      'first line\npassword of the token: [redacted:github-token]\n',
+    )
+    const running = start(all, 'logs', '-f', 'web')
+    await eventually(async () => expect(running.out()).toContain('first line'))
+    kubelet.log('another line')
+    await eventually(async () => expect(running.out()).toContain('another line'))
+    running.child.kill()
+    await running.code
+  })
+
+  test('port-forward carries any protocol, counted', async () => {
+    const port = await freePort()
+    const running = start(all, 'port-forward', 'web', `${port}:80`)
+    await eventually(async () => expect(running.out()).toContain('Forwarding from 127.0.0.1'))
+    const said = await new Promise<string>((resolve, reject) => {
+      const socket = connect(port, '127.0.0.1', () => socket.write(`knock ${token}`))
+      socket.once('data', (data) => {
+        resolve(data.toString())
+        socket.end()
+      })
+      socket.once('error', reject)
+    })
+    expect(said).toBe(`port 80 says knock ${token}`)
+    running.child.kill()
+    await running.code
+    await eventually(async () => {
+      const lanes = await stack.records('lane')
+      const opened = lanes.find(({ what, name }) => what === 'opened' && name === 'port-forward')
+      expect(opened).toBeDefined()
+      expect(lanes).toContainEqual(
+        expect.objectContaining({
+          what: 'closed',
+          out: expect.objectContaining({ sha256: expect.any(String) }),
+        }),
+      )
+    })
+    expect(await stack.recorded(token)).toEqual([])
+  })
+
+  test('rules with commands decide on exec alone', async () => {
+    const narrow = await stack.open('narrow')
+    expect(await narrow.kubectl('exec', 'web', '--', 'echo', 'hi')).toMatchObject({ code: 0, out: 'hi\n' })
+    const before = kubelet.seen.length
+    for (const args of [
+      ['exec', 'web', '--', 'cat', '/etc/passwd'],
+      ['exec', 'web', '--', 'echo', '-n'],
+      ['attach', 'web'],
+      ['port-forward', 'web', '9999:80'],
+    ]) {
+      const { code, err } = await narrow.kubectl(...args)
+      expect(code, args.join(' ')).toBe(1)
+      expect(err, args.join(' ')).toContain('no rule of stage narrow allows create')
+    }
+    expect(kubelet.seen.length).toBe(before)
+  })
+
+  test('a rule that names no resources lets nobody into pods', async () => {
+    const reader = await stack.open('reader')
+    expect((await reader.kubectl('get', 'pods')).code).toBe(0)
+    expect((await reader.kubectl('exec', 'web', '--', 'true')).err).toContain(
+      'no rule of stage reader allows create',
+    )
+    expect((await reader.kubectl('get', '--raw', '/k8s/prod/api/v1/nodes/x/proxy/pods')).err).toContain(
+      'no rule of stage reader allows get on nodes/proxy',
+    )
+  })
+
+  test('exec waits for people, and goes on when they agree', async () => {
+    const narrow = await stack.open('narrow')
+    const running = start(narrow, 'exec', 'web', '--', 'sh', '-c', 'echo approved indeed')
+    const { id, statement } = await stack.pending()
+    expect(statement).toContain("-- sh -c 'echo approved indeed'")
+    expect(kubelet.seen.some((line) => line.includes('approved indeed'))).toBe(false)
+    await stack.operator('approvals', 'approve', id, '--reason', 'fine')
+    expect(await running.code).toBe(0)
+    expect(running.out()).toBe('approved indeed\n')
+  })
+
+  test('revocation cuts streams at once, and says why', async () => {
+    const job = await stack.open('all')
+    const exec = start(job, 'exec', '-i', 'web', '--', 'cat')
+    const logs = start(job, 'logs', '-f', 'web')
+    exec.child.stdin?.write('still here\n')
+    await eventually(async () => expect(exec.out()).toContain('still here'))
+    await eventually(async () => expect(logs.out()).toContain('first line'))
+    await job.revoke()
+    expect(await exec.code).not.toBe(0)
+    expect(exec.out()).toContain('hoop-access')
+    logs.child.kill()
+    await logs.code
+  })
+})

@@ -1,0 +1,194 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { createPublicKey } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { request } from 'node:https'
+import { homedir, tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { makeAuthority } from './certificates.ts'
+import { freePort } from './port.ts'
+
+const cache = process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache')
+const binary = join(cache, 'hoop-access/kube-apiserver/kube-apiserver')
+const runs = (program: string, ...args: string[]): boolean => spawnSync(program, args).status === 0
+
+/** What is missing for tests against a cluster, or null: said where tests are skipped. */
+export const missingForKubernetes: string | null = !existsSync(binary)
+  ? 'kube-apiserver is not built: test/servers/kube-apiserver.sh builds it'
+  : !runs('etcd', '--version')
+    ? 'etcd is not installed (Debian: etcd-server)'
+    : !runs('kubectl', 'version', '--client')
+      ? 'kubectl is not installed'
+      : null
+
+/** An API server of its own, over an etcd of its own. No controllers and no nodes run. */
+export interface KubernetesServer {
+  readonly url: string
+  /** PEM of the authority that signed its certificate. */
+  readonly ca: string
+  /** Tokens: of a cluster administrator, and of somebody who may do nothing. */
+  readonly tokens: { readonly admin: string; readonly nobody: string }
+  /** Calls its API as the administrator; rejects when the answer is no success. */
+  call(method: string, path: string, body?: object, type?: string): Promise<unknown>
+  /** Makes a node whose kubelet listens on a port, and a pod `name` on it that runs. */
+  pod(name: string, kubeletPort: number): Promise<void>
+  stop(): Promise<void>
+}
+
+const tokens = { admin: 'admin-token-for-tests-0001', nobody: 'nobody-token-for-tests-0002' } as const
+
+/** Starts it; ready when this resolves. */
+export async function startKubernetes(): Promise<KubernetesServer> {
+  const folder = await mkdtemp(join(tmpdir(), 'hoop-kubernetes-'))
+  const authority = makeAuthority('kubernetes')
+  const { certPem, keyPem } = authority.issue('kube-apiserver', ['localhost', '127.0.0.1'])
+  const file = async (name: string, content: string): Promise<string> => {
+    await writeFile(join(folder, name), content, { mode: 0o600 })
+    return join(folder, name)
+  }
+  const [etcdPort, peerPort, port] = [await freePort(), await freePort(), await freePort()]
+  const etcdUrl = `http://127.0.0.1:${etcdPort}`
+  const key = await file('server.key', keyPem)
+  const publicKey = createPublicKey(keyPem).export({ type: 'spki', format: 'pem' }).toString()
+  const processes = [
+    spawn(
+      'etcd',
+      [
+        '--data-dir',
+        join(folder, 'etcd'),
+        '--unsafe-no-fsync',
+        '--log-level=error',
+        '--listen-client-urls',
+        etcdUrl,
+        '--advertise-client-urls',
+        etcdUrl,
+        '--listen-peer-urls',
+        `http://127.0.0.1:${peerPort}`,
+      ],
+      { stdio: 'ignore', env: { ...process.env, ETCD_UNSUPPORTED_ARCH: process.arch } },
+    ),
+    spawn(
+      binary,
+      [
+        `--etcd-servers=${etcdUrl}`,
+        '--bind-address=127.0.0.1',
+        '--advertise-address=127.0.0.1',
+        `--secure-port=${port}`,
+        `--cert-dir=${join(folder, 'certs')}`,
+        `--tls-cert-file=${await file('server.crt', certPem)}`,
+        `--tls-private-key-file=${key}`,
+        '--service-account-issuer=https://kubernetes.default',
+        `--service-account-signing-key-file=${key}`,
+        `--service-account-key-file=${await file('server.pub', publicKey)}`,
+        `--token-auth-file=${await file('tokens.csv', `${tokens.admin},admin,1,system:masters\n${tokens.nobody},nobody,2\n`)}`,
+        '--authorization-mode=RBAC',
+        '--disable-admission-plugins=ServiceAccount',
+        '--kubelet-preferred-address-types=InternalIP',
+      ],
+      { stdio: process.env.KUBE_LOG === undefined ? 'ignore' : 'inherit' },
+    ),
+  ]
+  const end = (): void => {
+    for (const child of processes) child.kill('SIGKILL')
+  }
+  process.once('exit', end)
+  const url = `https://127.0.0.1:${port}`
+  const server: KubernetesServer = {
+    url,
+    ca: authority.certPem,
+    tokens,
+    call: (method, path, body, type = 'application/json') =>
+      call({ url: `${url}${path}`, ca: authority.certPem, method, body, type }),
+    pod: (name, port) => runPod(server, name, port),
+    async stop() {
+      process.off('exit', end)
+      await Promise.all(processes.map(stop))
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+  await ready(server, processes)
+  return server
+}
+
+async function runPod(server: KubernetesServer, name: string, kubeletPort: number): Promise<void> {
+  const node = `node-${kubeletPort}`
+  const patch = 'application/merge-patch+json'
+  await server.call('POST', '/api/v1/nodes', { metadata: { name: node } })
+  await server.call(
+    'PATCH',
+    `/api/v1/nodes/${node}/status`,
+    {
+      status: {
+        addresses: [{ type: 'InternalIP', address: '127.0.0.1' }],
+        daemonEndpoints: { kubeletEndpoint: { Port: kubeletPort } },
+      },
+    },
+    patch,
+  )
+  const pods = '/api/v1/namespaces/default/pods'
+  await server.call('POST', pods, {
+    metadata: { name, labels: { app: name } },
+    spec: { nodeName: node, containers: [{ name: 'main', image: 'x', stdin: true, tty: false }] },
+  })
+  const running = {
+    name: 'main',
+    ready: true,
+    restartCount: 0,
+    image: 'x',
+    imageID: 'x',
+    state: { running: {} },
+  }
+  const status = {
+    phase: 'Running',
+    conditions: [{ type: 'Ready', status: 'True' }],
+    containerStatuses: [running],
+  }
+  await server.call('PATCH', `${pods}/${name}/status`, { status }, patch)
+}
+
+async function ready(server: KubernetesServer, processes: readonly ChildProcess[]): Promise<void> {
+  for (let tries = 0; ; tries++) {
+    try {
+      await server.call('GET', '/readyz')
+      await server.call('GET', '/api/v1/namespaces/default')
+      return
+    } catch (error) {
+      if (tries > 600 || processes.some(({ exitCode }) => exitCode !== null)) throw error
+      await new Promise((resolve) => setTimeout(resolve, 200))
+    }
+  }
+}
+
+function stop(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    if (child.exitCode !== null || child.signalCode !== null) return resolve()
+    child.once('exit', () => resolve())
+    child.kill('SIGKILL')
+  })
+}
+
+function call(to: {
+  url: string
+  ca: string
+  method: string
+  body: object | undefined
+  type: string
+}): Promise<unknown> {
+  const { url, ca, method, body, type } = to
+  return new Promise((resolve, reject) => {
+    const headers = { authorization: `Bearer ${tokens.admin}`, 'content-type': type }
+    const sent = request(url, { ca, method, headers, agent: false }, (response) => {
+      let text = ''
+      response.on('data', (chunk: Buffer) => {
+        text += chunk.toString()
+      })
+      response.once('end', () => {
+        const status = response.statusCode ?? 0
+        if (status >= 300) return reject(new Error(`${method} ${url}: ${status} ${text}`))
+        resolve(/json/.test(response.headers['content-type'] ?? '') ? JSON.parse(text) : text)
+      })
+    })
+    sent.once('error', reject)
+    sent.end(body === undefined ? undefined : JSON.stringify(body))
+  })
+}
