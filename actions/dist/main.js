@@ -20287,6 +20287,31 @@ async function ask2(pid, system) {
 // client/settings.ts
 var import_node_path3 = require("node:path");
 
+// client/kubeconfig.ts
+function clustersOf(connections) {
+  return connections.filter(
+    (connection) => connection.type === "kubernetes" && connection.url !== void 0
+  );
+}
+function kubeconfig(clusters, files) {
+  const [only, second] = clusters;
+  const config = {
+    apiVersion: "v1",
+    kind: "Config",
+    clusters: clusters.map(({ name: name2, url }) => ({
+      name: name2,
+      cluster: { server: url, "certificate-authority": files.ca }
+    })),
+    users: [
+      { name: "hoop-access", user: { "client-certificate": files.certificate, "client-key": files.key } }
+    ],
+    contexts: clusters.map(({ name: name2 }) => ({ name: name2, context: { cluster: name2, user: "hoop-access" } })),
+    ...only !== void 0 && second === void 0 && { "current-context": only.name }
+  };
+  return `${JSON.stringify(config, null, 2)}
+`;
+}
+
 // client/openssh.ts
 var import_node_crypto3 = require("node:crypto");
 var type = "ecdsa-sha2-nistp256";
@@ -20615,6 +20640,8 @@ async function writeSettings(home, card, held, ca) {
   await writePrivate(home, "client.pk8", held.key.der);
   await writePrivate(home, "id_ecdsa", opensshKey(held.key, card.identity.id));
   await writePrivate(home, "pg_service.conf", serviceFile(home, card.identity.connections));
+  const clusters = clustersOf(card.identity.connections);
+  if (clusters.length > 0) await writePrivate(home, "kubeconfig", kubeconfig(clusters, filesOf(home)));
   await writeSshSettings(home, card.identity.connections);
   await writeRenewed(home, card, held);
 }
@@ -20674,6 +20701,7 @@ function environmentOf(home, card, options) {
       PGUSER: only.name,
       ...only.databases?.[0] === void 0 ? {} : { PGDATABASE: only.databases[0] }
     },
+    ...clustersOf(identity.connections).length === 0 ? {} : { KUBECONFIG: (0, import_node_path3.join)(home, "kubeconfig") },
     ...rewritten(card, files, options.current)
   };
 }
