@@ -7,6 +7,7 @@ import { viewIdentity } from './exchange.ts'
 import { type Home, readHome } from './home.ts'
 import { choosePlatform } from './platform.ts'
 import { type Patience } from './retry.ts'
+import { leadingAround } from './around.ts'
 import { filesOf } from './settings.ts'
 import { includeLine } from './ssh-settings.ts'
 
@@ -229,18 +230,7 @@ async function checkSsh(home: Home | null): Promise<Finding> {
 function* checkVariables(environment: Environment, home: Home | null): Generator<Finding> {
   const check = 'Variables'
   if (home === null) return yield skipped(check, 'no identity is in force')
-  const { connections } = home.card.identity
-  const hosts = new Set(connections.map(({ host }) => host))
-  const around = ['PGHOST', 'PGHOSTADDR'].filter((name) => environment[name] && !hosts.has(environment[name]))
-  const files = filesOf(home.path)
-  const rewritten = Object.keys(home.card.rewrites).filter((name) => !environment[name]?.includes(files.ca))
-  const others = Object.entries(environment).flatMap(([name, value]) => {
-    const host = /^(?:jdbc:)?postgres(?:ql)?(?:\+\w+)?:\/\/(?:[^/@?]*@)?(\[[^\]]+\]|[^:/?]+)/.exec(
-      value ?? '',
-    )?.[1]
-    return host === undefined || hosts.has(host.replace(/^\[|\]$/g, '')) ? [] : [name]
-  })
-  const names = [...new Set([...around, ...rewritten, ...others])]
+  const names = leadingAround(environment, home.card, filesOf(home.path))
   if (names.length === 0) return yield good(check, 'all lead through the gateway')
   for (const name of names) {
     const fix = `run eval "$(hoop-access env)", or name it when opening: --env ${name}=CONNECTION`

@@ -158,7 +158,8 @@ async function readText(path: string): Promise<string> {
   }
 }
 
-function readCard(json: string): Card {
+/** Reads what `identity.json` holds; throws `ClientError` where that is anything else. */
+export function readCard(json: string): Card {
   const value = parse(json)
   if (isCard(value)) return value
   throw new ClientError(

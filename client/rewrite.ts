@@ -38,7 +38,7 @@ export function rewriteConnectionString(
   connection: ConnectionView,
   files: Files,
 ): string {
-  if (connection.type === 'http' && connection.url !== undefined) return connection.url
+  if (connection.type === 'http' && connection.url !== undefined) return rewriteUrl(current, connection.url)
   if (connection.type !== 'postgres') {
     throw wrongUsage(
       `${connection.name} is of type ${connection.type}, and only those of postgres and http are rewritten`,
@@ -76,6 +76,49 @@ export function rewriteConnectionString(
         .map(([name = '', word = '']) => `${name}=${quoteWord(word)}`)
         .join(' ')
   }
+}
+
+/**
+ * Whether a variable's value leads to this connection at the gateway and nowhere else. One that a program cannot read
+ * leads nowhere, and an empty one neither.
+ */
+export function leadsTo(value: string | undefined, connection: ConnectionView, files: Files): boolean {
+  if (value === undefined || value === '') return false
+  if (connection.type === 'http') {
+    const { url = '' } = connection
+    return value === url || value.startsWith(`${url}/`)
+  }
+  try {
+    // What leads there already is what it would be rewritten to, but for the order and choice of harmless parameters.
+    return targetOf(value) === targetOf(rewriteConnectionString(value, connection, files))
+  } catch {
+    return false
+  }
+}
+
+/** A connection string without what is harmless: host, port, database, user, and whatever could change where it leads. */
+function targetOf(value: string): string {
+  const form = readForm(value)
+  if (form.kind === 'keywords')
+    return JSON.stringify(readKeywords(value).filter(([name]) => !harmless.has(name.toLowerCase())))
+  const [base] = value.split('?')
+  const rest = readQuery(value).filter(([name]) => !harmless.has(name.toLowerCase()))
+  return JSON.stringify([base, rest])
+}
+
+/** The gateway's URL for an API, and the path that was there: clients put theirs behind it. */
+function rewriteUrl(current: string | undefined, base: string): string {
+  const value = current?.trim() ?? ''
+  if (value === '' || value === base || value.startsWith(`${base}/`)) return value === '' ? base : value
+  const url = URL.parse(value)
+  if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:')) {
+    throw wrongUsage(
+      'a variable named in `env` for an HTTP connection holds no URL',
+      'it may hold http://…, https://… or nothing',
+    )
+  }
+  // A query may hold a key, and no base URL has one.
+  return `${base}${url.pathname.replace(/\/+$/, '')}`
 }
 
 function readForm(value: string): Form {

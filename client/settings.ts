@@ -33,7 +33,15 @@ export async function writeRenewed(home: string, card: Card, held: Held): Promis
   await writePrivate(home, 'client.crt', held.certificate)
   await writePrivate(home, 'client.p12', pkcs12(held.key.pem, held.certificate))
   await writePrivate(home, 'token', `${held.token}\n`)
+  const netrc = netrcOf(card, held)
+  if (netrc !== null) await writePrivate(home, 'netrc', netrc)
   await writePrivate(home, 'identity.json', `${JSON.stringify(card, null, 2)}\n`)
+}
+
+/** For tools that take a password from a .netrc and know nothing else; the token alone opens something only where the stage says so. */
+function netrcOf({ gateway, identity }: Card, held: Held): string | null {
+  if (held.tokenType !== 'Bearer' || !identity.connections.some(({ type }) => type === 'http')) return null
+  return `machine ${new URL(gateway).hostname} login hoop password ${held.token}\n`
 }
 
 function serviceFile(home: string, connections: readonly ConnectionView[]): string {
@@ -86,6 +94,8 @@ export function environmentOf(
           PGSSLCERT: files.certificate,
           PGSSLKEY: files.key,
           PGGSSENCMODE: 'disable',
+          // A service wins over PGHOST; the one that was named is none of ours.
+          ...(options.current.PGSERVICE ? { PGSERVICE: only.name } : {}),
           // It would win over PGHOST and lead around the gateway; libpq takes an empty one for none.
           ...(options.current.PGHOSTADDR ? { PGHOSTADDR: '' } : {}),
         }),

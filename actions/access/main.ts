@@ -67,7 +67,7 @@ async function main(): Promise<void> {
     ...(inputs.exportToken ? tokenVariables(token) : {}),
     ...(inputs.approvalTimeout === '' ? {} : { HOOP_APPROVAL_TIMEOUT: inputs.approvalTimeout }),
   }
-  saveVariables(Object.keys(variables), Object.keys(inputs.rewrites), process.env)
+  saveVariables(Object.keys(variables), opened.card)
   for (const [name, value] of Object.entries(variables)) exportVariable(name, value)
   // For later steps: `hoop-access exec …`, by the runner's own Node.
   const command = [process.execPath, join(dirname(process.argv[1] ?? ''), 'hoop-access.cjs')]

@@ -6,7 +6,7 @@ import { removeHome } from '../../client/home.ts'
 import { type Patience, retrying } from '../../client/retry.ts'
 import { excludeSshConfig } from '../../client/ssh-settings.ts'
 import { annotate } from './annotations.ts'
-import { type Ending, pointedBack, savedEnding, savedHome, savedVariables } from './state.ts'
+import { type Ending, pointedAround, savedEnding, savedHome, savedVariables } from './state.ts'
 import { renderSummary } from './summary.ts'
 
 // A job that is being cancelled has seconds, not minutes.
@@ -14,10 +14,8 @@ const brief: Patience = { attempts: 3, first: 300, within: 8000 }
 
 /** Ends the identity, then clears up: each step is done whatever became of the others, and none fails the job. */
 async function post(): Promise<void> {
-  const around = pointedBack(process.env)
-  const notes = around.map(
-    (name) => `${name} was pointed back at its old target by a step, around the gateway.`,
-  )
+  const around = await attempt('The variables could not be compared', async () => pointedAround(process.env))
+  const notes = (around ?? []).map((name) => `${name} was pointed around the gateway by a step.`)
   for (const note of notes) warning(note)
   const home = savedHome()
   // First, so that nothing is renewed while it is being ended.

@@ -1,8 +1,10 @@
-import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { getState, saveState } from '@actions/core'
+import { pointedElsewhere } from '../../client/around.ts'
 import type { Connected } from '../../client/connect.ts'
 import { type Held } from '../../client/exchange.ts'
+import { type Card, readCard } from '../../client/home.ts'
 import { readKey } from '../../client/key.ts'
+import { filesOf } from '../../client/settings.ts'
 
 // What the post step knows. The runner keeps it; later steps can change files and variables, and none of this.
 
@@ -39,26 +41,10 @@ export function savedEnding(): Ending | null {
   return { gateway, ca: getState('ca'), held: { key: readKey(key), token, tokenType } }
 }
 
-/** A variable that was rewritten: its value before, as a salted hash, because it may hold a password. */
-interface Rewritten {
-  readonly variable: string
-  readonly salt: string
-  readonly before: string
-}
-
-/** Saves which variables were set, and what the rewritten ones held before. */
-export function saveVariables(
-  names: readonly string[],
-  rewritten: readonly string[],
-  environment: NodeJS.ProcessEnv,
-): void {
+/** Saves which variables were set, and where the rewritten ones lead: nothing of it is secret. */
+export function saveVariables(names: readonly string[], card: Card): void {
   saveState('variables', JSON.stringify(names))
-  const before = rewritten.flatMap((variable): Rewritten[] => {
-    const value = environment[variable] ?? ''
-    const salt = randomBytes(16).toString('hex')
-    return value === '' ? [] : [{ variable, salt, before: digest(salt, value) }]
-  })
-  saveState('rewritten', JSON.stringify(before))
+  saveState('card', JSON.stringify(card))
 }
 
 /** The names of the variables that were set. */
@@ -67,25 +53,10 @@ export function savedVariables(): string[] {
   return Array.isArray(names) ? names.filter((name) => typeof name === 'string') : []
 }
 
-/** Rewritten variables that hold again what they held before: a step pointed them around the gateway. */
-export function pointedBack(environment: NodeJS.ProcessEnv): string[] {
-  const saved = parse(getState('rewritten'))
-  if (!Array.isArray(saved)) return []
-  return saved.filter(isRewritten).flatMap(({ variable, salt, before }) => {
-    const now = Buffer.from(digest(salt, environment[variable] ?? ''))
-    const then = Buffer.from(before)
-    return now.length === then.length && timingSafeEqual(now, then) ? [variable] : []
-  })
-}
-
-function digest(salt: string, value: string): string {
-  return createHash('sha256').update(`${salt}\0${value}`).digest('hex')
-}
-
-function isRewritten(value: unknown): value is Rewritten {
-  if (typeof value !== 'object' || value === null) return false
-  const { variable, salt, before } = { variable: null, salt: null, before: null, ...value }
-  return typeof variable === 'string' && typeof salt === 'string' && typeof before === 'string'
+/** Rewritten variables that no longer lead through the gateway: a step pointed them elsewhere. */
+export function pointedAround(environment: NodeJS.ProcessEnv): string[] {
+  const card = getState('card')
+  return card === '' ? [] : pointedElsewhere(environment, readCard(card), filesOf(savedHome()))
 }
 
 function parse(json: string): unknown {

@@ -27,7 +27,7 @@ export interface Recogniser {
 
 /** The caller of a request: `nobody` only when it offers no proof at all. Rejects with `Refused` when a proof does not hold. */
 export async function callerOf(request: IncomingMessage, tools: Recogniser): Promise<Caller> {
-  const authorization = request.headers.authorization ?? null
+  const authorization = asBearer(request) ?? null
   const clientCertificateDer = certificateOf(request)
   if (authorization === null && clientCertificateDer === null) return { kind: 'nobody' }
   const network = networkOf(request.socket.remoteAddress ?? '')
@@ -48,6 +48,18 @@ export async function callerOf(request: IncomingMessage, tools: Recogniser): Pro
     if (error instanceof Refused && isFailedProof(error)) tools.failures.note(network)
     throw error
   }
+}
+
+/**
+ * On the data path, a token as the password of Basic (RFC 7617 §2) is a bearer token: tools that read a .netrc know nothing
+ * else. The user is whatever they write there, and says nothing.
+ */
+function asBearer({ headers, url }: IncomingMessage): string | undefined {
+  const basic = /^Basic ([A-Za-z0-9+/]{1,16384}={0,2})$/i.exec(headers.authorization ?? '')?.[1]
+  if (basic === undefined || url?.startsWith('/http/') !== true) return headers.authorization
+  return `Bearer ${Buffer.from(basic, 'base64')
+    .toString('utf8')
+    .replace(/^[^:]*:/, '')}`
 }
 
 /** True for refusals that mean "this is not who it says". */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { rewriteConnectionString } from '../../client/rewrite.ts'
+import { leadsTo, rewriteConnectionString } from '../../client/rewrite.ts'
 import { ordersDb } from '../fakes/gateway-api.ts'
 
 const files = { ca: '/h/ca.pem', certificate: '/h/client.crt', key: '/h/client.key', pk8: '/h/client.pk8' }
@@ -59,5 +59,62 @@ describe('a connection string', () => {
 
   test('only PostgreSQL connections can be led to', () => {
     expect(() => rewriteConnectionString('', { ...connection, type: 'ssh' }, files)).toThrow(/of type ssh/)
+  })
+})
+
+describe('a URL of an API', () => {
+  const url = 'https://hoop.example:8443/http/billing'
+  const billing = { name: 'billing', type: 'http', host: 'hoop.example', port: 8443, url } as const
+
+  test.for([
+    [undefined, url],
+    ['', url],
+    ['https://billing.internal', url],
+    ['https://billing.internal/', url],
+    ['http://billing.internal:8080/v1/', `${url}/v1`],
+    ['https://ci:s3cret@billing.internal/v1?key=s3cret#x', `${url}/v1`],
+    [url, url],
+    [`${url}/v1`, `${url}/v1`],
+  ] as const)('%s', ([current, wanted]) => {
+    expect(rewriteConnectionString(current, billing, files)).toBe(wanted)
+  })
+
+  test.for(['billing.internal', 'postgres://db/shop', 'javascript:alert(1)'])('%s is refused', (current) => {
+    expect(() => rewriteConnectionString(current, billing, files)).toThrow(/holds no URL/)
+  })
+
+  test.for([
+    [url, true],
+    [`${url}/v1/invoices`, true],
+    ['https://billing.internal/v1', false],
+    ['https://hoop.example:8443/http/billing-evil', false],
+    ['https://hoop.example:8443.evil.example/http/billing', false],
+    ['', false],
+    [undefined, false],
+  ] as const)('%s leads there: %s', ([value, leads]) => {
+    expect(leadsTo(value, billing, files)).toBe(leads)
+  })
+})
+
+describe('a connection string leads through the gateway', () => {
+  const there = rewrite('postgres://db/shop')
+  test.for([
+    [there, true],
+    [rewrite('jdbc:postgresql://db/archive'), true],
+    [rewrite('host=db dbname=shop'), true],
+    [`${there}&application_name=mine&connect_timeout=5`, true],
+    ['postgres://ci:pw@db.internal/shop', false],
+    [there.replace('hoop.example:8443', 'db.internal:5432'), false],
+    [there.replace('hoop.example:8443', 'hoop.example:8443,db.internal:5432'), false],
+    [there.replace('verify-full', 'disable'), false],
+    [`${there}&host=db.internal`, false],
+    [`${there}&hostaddr=10.0.0.1`, false],
+    [`${there}&service=raw`, false],
+    [`${rewrite('host=db dbname=shop')} hostaddr=10.0.0.1`, false],
+    [rewrite('jdbc:postgresql://db/shop').replace('8443', '5432'), false],
+    ['mysql://db/shop', false],
+    ['', false],
+  ] as const)('%s: %s', ([value, leads]) => {
+    expect(leadsTo(value, connection, files)).toBe(leads)
   })
 })

@@ -202,13 +202,13 @@ describe('post', () => {
     expect(summary.split('\n').filter((line) => line.startsWith('|')).length).toBe(3)
   })
 
-  test('says when a variable was pointed back at its old target, and keeps the password out of it', async () => {
+  test('says when a step pointed a variable around the gateway, and keeps the password out of it', async () => {
     await begin()
     await use()
     job.env.DATABASE_URL = raw
     const [post] = await job.finish()
-    expect(post?.log).toContain('::warning::DATABASE_URL was pointed back')
-    expect(await job.summary()).toContain('DATABASE&#95;URL was pointed back')
+    expect(post?.log).toContain('::warning::DATABASE_URL was pointed around the gateway')
+    expect(await job.summary()).toContain('DATABASE&#95;URL was pointed around')
     expect(`${post?.log}${await job.summary()}`).not.toContain('old-broad-password')
   })
 

@@ -1,0 +1,66 @@
+import { expect, test } from 'vitest'
+import { leadingAround, pointedElsewhere } from '../../client/around.ts'
+import type { Card } from '../../client/home.ts'
+import { filesOf } from '../../client/settings.ts'
+import { rewriteConnectionString } from '../../client/rewrite.ts'
+import { ordersDb } from '../fakes/gateway-api.ts'
+
+const files = filesOf('/h')
+const reports = { ...ordersDb, name: 'reports', host: 'hoop.example', port: 8443 }
+const orders = { ...ordersDb, host: 'hoop.example', port: 8443 }
+const url = 'https://hoop.example:8443/http/billing'
+const billing = { name: 'billing', type: 'http', host: 'hoop.example', port: 8443, url } as const
+const card: Card = {
+  gateway: 'https://hoop.example:8443',
+  token_type: 'DPoP',
+  identity: {
+    id: 'idn_1',
+    stage: 'test',
+    chain: [],
+    binding: 'required',
+    expires_at: '2026-01-01T00:00:00Z',
+    renewable_until: '2026-01-01T00:00:00Z',
+    connections: [orders, reports, billing],
+  },
+  rewrites: { DATABASE_URL: 'orders-db', REPORTS_URL: 'reports', BILLING_URL: 'billing' },
+}
+const good = {
+  DATABASE_URL: rewriteConnectionString('', orders, files),
+  REPORTS_URL: rewriteConnectionString('host=db', reports, files),
+  BILLING_URL: url,
+  PGHOST: 'hoop.example',
+}
+
+test('nothing is said of variables that lead where they should, of several connections of one kind', () => {
+  expect(leadingAround(good, card, files)).toEqual([])
+  expect(pointedElsewhere({}, card, files)).toEqual([])
+  expect(pointedElsewhere({ DATABASE_URL: '' }, card, files)).toEqual([])
+})
+
+test.for([
+  ['DATABASE_URL', 'postgres://ci:pw@db.internal/shop'],
+  ['DATABASE_URL', 'jdbc:postgresql://db.internal/shop'],
+  ['DATABASE_URL', good.REPORTS_URL],
+  ['REPORTS_URL', 'host=db.internal dbname=shop'],
+  ['BILLING_URL', 'https://billing.internal'],
+] as const)('%s = %s is said', ([name, value]) => {
+  expect(pointedElsewhere({ ...good, [name]: value }, card, files)).toEqual([name])
+  expect(leadingAround({ ...good, [name]: value }, card, files)).toEqual([name])
+})
+
+test.for([
+  ['PGHOST', 'db.internal'],
+  ['PGHOSTADDR', '10.0.0.1'],
+  ['OTHER_URL', 'postgresql://ci@db.internal/shop'],
+  ['OTHER_URL', 'jdbc:postgresql://db.internal:5432/shop'],
+  ['OTHER_DSN', "dbname=shop user=ci host='db.internal' port=5432"],
+] as const)('%s = %s, which nobody named, is found by doctor', ([name, value]) => {
+  expect(leadingAround({ ...good, [name]: value }, card, files)).toEqual([name])
+})
+
+test.for(['https://example.com/host=1', 'a host=b', 'postgres', 'npm_config_user_agent=x user=1'])(
+  '%s is no connection string',
+  (value) => {
+    expect(leadingAround({ ...good, OTHER: value }, card, files)).toEqual([])
+  },
+)
