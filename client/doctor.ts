@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
 import { userInfo } from 'node:os'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { ClientError } from './error.ts'
 import { connectGateway, type Connected } from './connect.ts'
@@ -9,7 +10,7 @@ import { choosePlatform } from './platform.ts'
 import { type Patience } from './retry.ts'
 import { leadingAround } from './around.ts'
 import { filesOf } from './settings.ts'
-import { includeLine } from './ssh-settings.ts'
+import { configPath, includeLine } from './ssh-settings.ts'
 
 /** One thing looked at. */
 export interface Finding {
@@ -213,7 +214,7 @@ async function checkSsh(home: Home | null): Promise<Finding> {
   if (home === null || name === undefined) return skipped(check, 'no host is among the connections')
   try {
     const { stdout } = await promisify(execFile)('ssh', ['-G', name], { timeout: 5000 })
-    if (stdout.includes(`identityfile ${home.path}/id_ecdsa`))
+    if (stdout.includes(`identityfile ${configPath(join(home.path, 'id_ecdsa'))}`))
       return good(check, `\`ssh ${name}\` leads to the gateway`)
     return {
       check,

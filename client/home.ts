@@ -1,11 +1,12 @@
 import { constants } from 'node:fs'
-import { chmod, mkdir, mkdtemp, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises'
+import { mkdir, mkdtemp, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import type { IdentityView } from '../gateway/core/contract.ts'
 import { ClientError, systemCode } from './error.ts'
 import { type Held, isIdentityView } from './exchange.ts'
 import { readKey } from './key.ts'
+import { makeOwnerOnly } from './owner-only.ts'
 import type { Rewrites } from './scope.ts'
 
 /** What `identity.json` holds: nothing secret. */
@@ -34,7 +35,7 @@ export async function makeHome(
   const base = given !== undefined && given !== '' ? given : tmpdir()
   await sweep(base)
   const path = await mkdtemp(join(base, 'hoop-'))
-  await chmod(path, 0o700) // mkdtemp makes it so, and a filter of the file system may not
+  await makeOwnerOnly(path)
   return path
 }
 
@@ -62,6 +63,7 @@ export async function claimHome(environment: Readonly<Record<string, string | un
   try {
     // Not its parents: what is missing there is more likely a slip than a wish.
     await mkdir(path, { mode: 0o700 })
+    await makeOwnerOnly(path)
     return path
   } catch (cause) {
     const code = systemCode(cause) ?? 'unknown error'

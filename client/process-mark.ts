@@ -1,19 +1,4 @@
-import { execFile } from 'node:child_process'
-import { readFile } from 'node:fs/promises'
-import { promisify } from 'node:util'
-
-/** What a system is asked for a process's start: its files, or one of its programs. */
-export interface System {
-  readonly platform: NodeJS.Platform
-  read(path: string): Promise<string>
-  run(program: string, args: readonly string[]): Promise<string>
-}
-
-const here: System = {
-  platform: process.platform,
-  read: (path) => readFile(path, 'utf8'),
-  run: async (program, args) => (await promisify(execFile)(program, args, { timeout: 20_000 })).stdout,
-}
+import { here, type System, windowsProgram } from './system.ts'
 
 /**
  * When a process began, as the system tells it: with the pid it names one process for good, where a pid alone may be
@@ -39,7 +24,12 @@ async function ask(pid: number, system: System): Promise<string> {
   }
   if (platform === 'win32') {
     const script = `(Get-Process -Id ${pid}).StartTime.ToFileTimeUtc()`
-    return system.run('powershell.exe', ['-NoProfile', '-NonInteractive', '-Command', script])
+    return system.run(windowsProgram('WindowsPowerShell\\v1.0\\powershell.exe'), [
+      '-NoProfile',
+      '-NonInteractive',
+      '-Command',
+      script,
+    ])
   }
   return system.run('ps', ['-o', 'lstart=', '-p', String(pid)])
 }

@@ -20,7 +20,7 @@ export async function writeSshSettings(home: string, connections: readonly Conne
 
 /** The gateway's key and no other, the identity's key and no other, nothing from an agent. GCM comes first by name: OpenSSH before 10 would take CTR, which costs the gateway twice as much. */
 function block(home: string, { name, host, port }: ConnectionView): string {
-  const at = (file: string): string => `"${join(home, file)}"`
+  const at = (file: string): string => `"${configPath(join(home, file))}"`
   return `Host ${name}
   HostName ${host}
   Port ${port}
@@ -81,7 +81,12 @@ export async function excludeSshConfig(home: string, userHome = userInfo().homed
 
 /** The folder's name is the mark: no other line holds it. */
 export function includeLine(home: string): string {
-  return `Include "${join(home, 'ssh_config')}"`
+  return `Include "${configPath(join(home, 'ssh_config'))}"`
+}
+
+/** OpenSSH takes a backslash for an escape, and slashes on Windows, too. */
+export function configPath(path: string, platform = process.platform): string {
+  return platform === 'win32' ? path.replaceAll('\\', '/') : path
 }
 
 const configOf = (userHome: string): string => join(userHome, '.ssh', 'config')

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { expect, test } from 'vitest'
-import { markOf, type System } from '../../client/process-mark.ts'
+import { markOf } from '../../client/process-mark.ts'
+import type { System } from '../../client/system.ts'
 
 const nothing = (): Promise<never> => Promise.reject(new Error('not asked'))
 const system = (platform: NodeJS.Platform, more: Partial<System>): System => ({
@@ -46,7 +47,7 @@ test.for([
   ['darwin', 'ps', ['-o', 'lstart=', '-p', '42'], ' Sat Nov 28 06:06:20 2026\n'],
   [
     'win32',
-    'powershell.exe',
+    String.raw`C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe`,
     ['-NoProfile', '-NonInteractive', '-Command', '(Get-Process -Id 42).StartTime.ToFileTimeUtc()'],
     '133500000000000000\r\n',
   ],
