@@ -145,7 +145,7 @@ var package_default = {
 
 // client/background.ts
 var import_node_child_process2 = require("node:child_process");
-var import_promises6 = require("node:fs/promises");
+var import_promises7 = require("node:fs/promises");
 var import_node_os3 = require("node:os");
 var import_node_path4 = require("node:path");
 
@@ -629,20 +629,60 @@ function isConnectionView(value) {
 
 // client/home.ts
 var import_node_fs = require("node:fs");
-var import_promises3 = require("node:fs/promises");
+var import_promises5 = require("node:fs/promises");
 var import_node_os = require("node:os");
 var import_node_path = require("node:path");
+
+// client/owner-only.ts
+var import_promises4 = require("node:fs/promises");
+
+// client/system.ts
+var import_node_child_process = require("node:child_process");
+var import_promises3 = require("node:fs/promises");
+var import_node_util = require("node:util");
+var here = {
+  platform: process.platform,
+  read: (path2) => (0, import_promises3.readFile)(path2, "utf8"),
+  run: async (program2, args) => (await (0, import_node_util.promisify)(import_node_child_process.execFile)(program2, args, { timeout: 2e4 })).stdout
+};
+function windowsProgram(name2, root = process.env.SystemRoot ?? "C:\\Windows") {
+  return `${root}\\System32\\${name2}`;
+}
+
+// client/owner-only.ts
+async function makeOwnerOnly(path2, system = here) {
+  if (system.platform !== "win32") return (0, import_promises4.chmod)(path2, 448);
+  try {
+    const user = await system.run(windowsProgram("whoami.exe"), ["/user", "/fo", "csv", "/nh"]);
+    const sid = /"(S-1-[0-9-]+)"\s*$/.exec(user)?.[1];
+    if (sid === void 0) throw new Error("whoami names no SID");
+    await system.run(windowsProgram("icacls.exe"), [
+      path2,
+      "/inheritance:r",
+      "/grant:r",
+      `*${sid}:(OI)(CI)F`,
+      "/q"
+    ]);
+  } catch (cause) {
+    const why = `the folder cannot be made private: ${path2}`;
+    throw new ClientError("bad_home", why, "use a folder on a file system with access lists (NTFS)", {
+      cause
+    });
+  }
+}
+
+// client/home.ts
 async function makeHome(environment = process.env) {
   const given = environment.RUNNER_TEMP;
   const base = given !== void 0 && given !== "" ? given : (0, import_node_os.tmpdir)();
   await sweep(base);
-  const path2 = await (0, import_promises3.mkdtemp)((0, import_node_path.join)(base, "hoop-"));
-  await (0, import_promises3.chmod)(path2, 448);
+  const path2 = await (0, import_promises5.mkdtemp)((0, import_node_path.join)(base, "hoop-"));
+  await makeOwnerOnly(path2);
   return path2;
 }
 var STALE_MS = 36e5;
 async function sweep(base) {
-  const names = await (0, import_promises3.readdir)(base).catch(() => []);
+  const names = await (0, import_promises5.readdir)(base).catch(() => []);
   for (const name2 of names.filter((one) => /^hoop-[A-Za-z0-9]{6}$/.test(one)).slice(0, 100)) {
     const path2 = (0, import_node_path.join)(base, name2);
     const home = await readHome(path2).catch(() => null);
@@ -655,7 +695,8 @@ async function claimHome(environment) {
   const elsewhere = "unset HOOP_HOME, or name an absolute path at which nothing is yet";
   if (!(0, import_node_path.isAbsolute)(path2)) throw new ClientError("bad_home", "HOOP_HOME is not an absolute path", elsewhere);
   try {
-    await (0, import_promises3.mkdir)(path2, { mode: 448 });
+    await (0, import_promises5.mkdir)(path2, { mode: 448 });
+    await makeOwnerOnly(path2);
     return path2;
   } catch (cause) {
     const code = systemCode(cause) ?? "unknown error";
@@ -663,7 +704,7 @@ async function claimHome(environment) {
       throw new ClientError("bad_home", `HOOP_HOME cannot be made (${code}): ${path2}`, elsewhere, { cause });
   }
   await checkFolder(path2, `chmod 700 it, ${elsewhere}`);
-  const found = await (0, import_promises3.readdir)(path2).catch((cause) => {
+  const found = await (0, import_promises5.readdir)(path2).catch((cause) => {
     throw new ClientError("bad_home", `HOOP_HOME is not a folder: ${path2}`, elsewhere, { cause });
   });
   if (found.length === 0) return path2;
@@ -679,18 +720,18 @@ async function claimHome(environment) {
 }
 async function writePrivate(home, name2, content) {
   const draft = (0, import_node_path.join)(home, `.${name2}.${process.pid}.new`);
-  await (0, import_promises3.rm)(draft, { force: true });
+  await (0, import_promises5.rm)(draft, { force: true });
   const flags = import_node_fs.constants.O_WRONLY | import_node_fs.constants.O_CREAT | import_node_fs.constants.O_EXCL | (import_node_fs.constants.O_NOFOLLOW ?? 0);
-  const file = await (0, import_promises3.open)(draft, flags, 384);
+  const file = await (0, import_promises5.open)(draft, flags, 384);
   try {
     await file.writeFile(content);
   } finally {
     await file.close();
   }
-  await (0, import_promises3.rename)(draft, (0, import_node_path.join)(home, name2));
+  await (0, import_promises5.rename)(draft, (0, import_node_path.join)(home, name2));
 }
 async function removeHome(path2) {
-  await (0, import_promises3.rm)(path2, { recursive: true, force: true, maxRetries: 3 });
+  await (0, import_promises5.rm)(path2, { recursive: true, force: true, maxRetries: 3 });
 }
 var gone = "open an identity first (`hoop-access open`), and check HOOP_HOME";
 async function readHome(path2) {
@@ -716,7 +757,7 @@ async function readHome(path2) {
 }
 var exposed = "close it and open a new identity: its key may have been read";
 async function checkFolder(path2, next = exposed) {
-  const status = await (0, import_promises3.stat)(path2).catch((cause) => {
+  const status = await (0, import_promises5.stat)(path2).catch((cause) => {
     const why = `HOOP_HOME cannot be read (${systemCode(cause) ?? "unknown error"}): ${path2}`;
     throw new ClientError("no_identity", why, gone, { cause });
   });
@@ -728,7 +769,7 @@ async function checkFolder(path2, next = exposed) {
 }
 async function readText(path2) {
   try {
-    return await (0, import_promises3.readFile)(path2, { encoding: "utf8", flag: import_node_fs.constants.O_RDONLY | (import_node_fs.constants.O_NOFOLLOW ?? 0) });
+    return await (0, import_promises5.readFile)(path2, { encoding: "utf8", flag: import_node_fs.constants.O_RDONLY | (import_node_fs.constants.O_NOFOLLOW ?? 0) });
   } catch (cause) {
     throw new ClientError(
       "bad_home",
@@ -767,14 +808,6 @@ function isCard(value) {
 }
 
 // client/process-mark.ts
-var import_node_child_process = require("node:child_process");
-var import_promises4 = require("node:fs/promises");
-var import_node_util = require("node:util");
-var here = {
-  platform: process.platform,
-  read: (path2) => (0, import_promises4.readFile)(path2, "utf8"),
-  run: async (program2, args) => (await (0, import_node_util.promisify)(import_node_child_process.execFile)(program2, args, { timeout: 2e4 })).stdout
-};
 async function markOf(pid, system = here) {
   if (!Number.isSafeInteger(pid) || pid <= 1) return null;
   try {
@@ -793,7 +826,12 @@ async function ask2(pid, system) {
   }
   if (platform === "win32") {
     const script = `(Get-Process -Id ${pid}).StartTime.ToFileTimeUtc()`;
-    return system.run("powershell.exe", ["-NoProfile", "-NonInteractive", "-Command", script]);
+    return system.run(windowsProgram("WindowsPowerShell\\v1.0\\powershell.exe"), [
+      "-NoProfile",
+      "-NonInteractive",
+      "-Command",
+      script
+    ]);
   }
   return system.run("ps", ["-o", "lstart=", "-p", String(pid)]);
 }
@@ -955,7 +993,7 @@ function tlv(tag, content) {
 
 // client/ssh-settings.ts
 var import_node_fs2 = require("node:fs");
-var import_promises5 = require("node:fs/promises");
+var import_promises6 = require("node:fs/promises");
 var import_node_os2 = require("node:os");
 var import_node_path2 = require("node:path");
 var alias2 = "hoop-access-gateway";
@@ -968,7 +1006,7 @@ async function writeSshSettings(home, connections) {
   await writePrivate(home, "ssh_config", hosts.map((host) => block(home, host)).join("\n"));
 }
 function block(home, { name: name2, host, port }) {
-  const at = (file) => `"${(0, import_node_path2.join)(home, file)}"`;
+  const at = (file) => `"${configPath((0, import_node_path2.join)(home, file))}"`;
   return `Host ${name2}
   HostName ${host}
   Port ${port}
@@ -990,7 +1028,7 @@ function block(home, { name: name2, host, port }) {
 }
 async function includeSshConfig(home, userHome = (0, import_node_os2.userInfo)().homedir) {
   if (await readOrNull((0, import_node_path2.join)(home, "ssh_config")) === null) return false;
-  await (0, import_promises5.mkdir)((0, import_node_path2.join)(userHome, ".ssh"), { recursive: true, mode: 448 });
+  await (0, import_promises6.mkdir)((0, import_node_path2.join)(userHome, ".ssh"), { recursive: true, mode: 448 });
   const stale = await findStale(await readOrNull(configOf(userHome)) ?? "");
   await edit(userHome, (config) => {
     const rest = config.split("\n").filter((line) => !stale.has(line));
@@ -1016,26 +1054,29 @@ async function excludeSshConfig(home, userHome = (0, import_node_os2.userInfo)()
   );
 }
 function includeLine(home) {
-  return `Include "${(0, import_node_path2.join)(home, "ssh_config")}"`;
+  return `Include "${configPath((0, import_node_path2.join)(home, "ssh_config"))}"`;
+}
+function configPath(path2, platform = process.platform) {
+  return platform === "win32" ? path2.replaceAll("\\", "/") : path2;
 }
 var configOf = (userHome) => (0, import_node_path2.join)(userHome, ".ssh", "config");
 async function edit(userHome, change) {
   const path2 = configOf(userHome);
   await refuseForeign(path2);
   const changed = change(await readOrNull(path2) ?? "");
-  if (changed === "") return (0, import_promises5.rm)(path2, { force: true });
+  if (changed === "") return (0, import_promises6.rm)(path2, { force: true });
   const draft = `${path2}.hoop-${process.pid}`;
-  const file = await (0, import_promises5.open)(draft, import_node_fs2.constants.O_WRONLY | import_node_fs2.constants.O_CREAT | import_node_fs2.constants.O_EXCL, 384);
+  const file = await (0, import_promises6.open)(draft, import_node_fs2.constants.O_WRONLY | import_node_fs2.constants.O_CREAT | import_node_fs2.constants.O_EXCL, 384);
   try {
     await file.writeFile(changed);
   } finally {
     await file.close();
   }
-  await (0, import_promises5.chmod)(draft, 384);
-  await (0, import_promises5.rename)(draft, path2);
+  await (0, import_promises6.chmod)(draft, 384);
+  await (0, import_promises6.rename)(draft, path2);
 }
 async function refuseForeign(path2) {
-  const found = await (0, import_promises5.lstat)(path2).catch(() => null);
+  const found = await (0, import_promises6.lstat)(path2).catch(() => null);
   if (found === null || found.isFile() && (process.getuid === void 0 || found.uid === process.getuid()))
     return;
   throw new ClientError(
@@ -1046,7 +1087,7 @@ async function refuseForeign(path2) {
 }
 async function readOrNull(path2) {
   try {
-    return await (0, import_promises5.readFile)(path2, "utf8");
+    return await (0, import_promises6.readFile)(path2, "utf8");
   } catch (cause) {
     if (systemCode(cause) === "ENOENT") return null;
     throw new ClientError(
@@ -1071,7 +1112,7 @@ var harmless = new Set(
   )
 );
 function rewriteConnectionString(current, connection, files) {
-  if (connection.type === "http" && connection.url !== void 0) return connection.url;
+  if (connection.type === "http" && connection.url !== void 0) return rewriteUrl(current, connection.url);
   if (connection.type !== "postgres") {
     throw wrongUsage(
       `${connection.name} is of type ${connection.type}, and only those of postgres and http are rewritten`,
@@ -1106,6 +1147,38 @@ function rewriteConnectionString(current, connection, files) {
         ...kept2.parameters
       ].map(([name2 = "", word = ""]) => `${name2}=${quoteWord(word)}`).join(" ");
   }
+}
+function leadsTo(value, connection, files) {
+  if (value === void 0 || value === "") return false;
+  if (connection.type === "http") {
+    const { url = "" } = connection;
+    return value === url || value.startsWith(`${url}/`);
+  }
+  try {
+    return targetOf(value) === targetOf(rewriteConnectionString(value, connection, files));
+  } catch {
+    return false;
+  }
+}
+function targetOf(value) {
+  const form = readForm(value);
+  if (form.kind === "keywords")
+    return JSON.stringify(readKeywords(value).filter(([name2]) => !harmless.has(name2.toLowerCase())));
+  const [base] = value.split("?");
+  const rest = readQuery(value).filter(([name2]) => !harmless.has(name2.toLowerCase()));
+  return JSON.stringify([base, rest]);
+}
+function rewriteUrl(current, base) {
+  const value = current?.trim() ?? "";
+  if (value === "" || value === base || value.startsWith(`${base}/`)) return value === "" ? base : value;
+  const url = URL.parse(value);
+  if (url === null || url.protocol !== "http:" && url.protocol !== "https:") {
+    throw wrongUsage(
+      "a variable named in `env` for an HTTP connection holds no URL",
+      "it may hold http://…, https://… or nothing"
+    );
+  }
+  return `${base}${url.pathname.replace(/\/+$/, "")}`;
 }
 function readForm(value) {
   if (value === "") return { kind: "url", scheme: "postgresql" };
@@ -1172,8 +1245,15 @@ async function writeRenewed(home, card, held) {
   await writePrivate(home, "client.p12", pkcs12(held.key.pem, held.certificate));
   await writePrivate(home, "token", `${held.token}
 `);
+  const netrc = netrcOf(card, held);
+  if (netrc !== null) await writePrivate(home, "netrc", netrc);
   await writePrivate(home, "identity.json", `${JSON.stringify(card, null, 2)}
 `);
+}
+function netrcOf({ gateway, identity }, held) {
+  if (held.tokenType !== "Bearer" || !identity.connections.some(({ type: type2 }) => type2 === "http")) return null;
+  return `machine ${new URL(gateway).hostname} login hoop password ${held.token}
+`;
 }
 function serviceFile(home, connections) {
   const files = filesOf(home);
@@ -1214,6 +1294,8 @@ function environmentOf(home, card, options) {
       PGSSLCERT: files.certificate,
       PGSSLKEY: files.key,
       PGGSSENCMODE: "disable",
+      // A service wins over PGHOST; the one that was named is none of ours.
+      ...options.current.PGSERVICE ? { PGSERVICE: only.name } : {},
       // It would win over PGHOST and lead around the gateway; libpq takes an empty one for none.
       ...options.current.PGHOSTADDR ? { PGHOSTADDR: "" } : {}
     },
@@ -1346,7 +1428,7 @@ async function attendHome(path2, options) {
   const tell2 = (line) => {
     const told = `${(/* @__PURE__ */ new Date()).toISOString()} ${line}
 `;
-    (0, import_promises6.appendFile)((0, import_node_path4.join)(home.path, "renewal.log"), told, { mode: 384 }).catch(() => void 0);
+    (0, import_promises7.appendFile)((0, import_node_path4.join)(home.path, "renewal.log"), told, { mode: 384 }).catch(() => void 0);
   };
   const { transport } = await connectGateway(home.card.gateway, home.ca);
   const renewal = keepAlive(transport, {
@@ -1424,7 +1506,7 @@ function readRegistration(text) {
   }
 }
 function readOr(path2) {
-  return (0, import_promises6.readFile)(path2, "utf8").catch(() => "");
+  return (0, import_promises7.readFile)(path2, "utf8").catch(() => "");
 }
 
 // bin/commands/options.ts
@@ -1480,6 +1562,7 @@ function addClose(program2) {
 // client/doctor.ts
 var import_node_child_process3 = require("node:child_process");
 var import_node_os4 = require("node:os");
+var import_node_path5 = require("node:path");
 var import_node_util2 = require("node:util");
 
 // client/platform.ts
@@ -1568,6 +1651,29 @@ function readValue(text) {
   } catch {
     return null;
   }
+}
+
+// client/around.ts
+function pointedElsewhere(environment, card, files) {
+  return Object.entries(card.rewrites).flatMap(([variable, name2]) => {
+    const connection = card.identity.connections.find((one) => one.name === name2);
+    const value = environment[variable];
+    const fine = !value || connection !== void 0 && leadsTo(value, connection, files);
+    return fine ? [] : [variable];
+  });
+}
+function leadingAround(environment, card, files) {
+  const hosts = new Set(card.identity.connections.map(({ host }) => host));
+  const named = ["PGHOST", "PGHOSTADDR"].filter((name2) => environment[name2] && !hosts.has(environment[name2]));
+  const strings = Object.entries(environment).flatMap(([name2, value]) => {
+    const host = hostOf(value ?? "");
+    return host === void 0 || hosts.has(host) ? [] : [name2];
+  });
+  return [.../* @__PURE__ */ new Set([...named, ...pointedElsewhere(environment, card, files), ...strings])];
+}
+function hostOf(value) {
+  const url = /^(?:jdbc:)?postgres(?:ql)?(?:\+\w+)?:\/\/(?:[^/?]*@)?(\[[^\]]+\]|[^:/?,]+)/i.exec(value)?.[1] ?? /^(?=.*\b(?:dbname|user)\s*=)(?:.*\s)?host\s*=\s*'?([^\s',]+)/i.exec(value)?.[1];
+  return url?.replace(/^\[|\]$/g, "");
 }
 
 // client/doctor.ts
@@ -1723,7 +1829,7 @@ async function checkSsh(home) {
   if (home === null || name2 === void 0) return skipped(check2, "no host is among the connections");
   try {
     const { stdout } = await (0, import_node_util2.promisify)(import_node_child_process3.execFile)("ssh", ["-G", name2], { timeout: 5e3 });
-    if (stdout.includes(`identityfile ${home.path}/id_ecdsa`))
+    if (stdout.includes(`identityfile ${configPath((0, import_node_path5.join)(home.path, "id_ecdsa"))}`))
       return good(check2, `\`ssh ${name2}\` leads to the gateway`);
     return {
       check: check2,
@@ -1738,18 +1844,7 @@ async function checkSsh(home) {
 function* checkVariables(environment, home) {
   const check2 = "Variables";
   if (home === null) return yield skipped(check2, "no identity is in force");
-  const { connections } = home.card.identity;
-  const hosts = new Set(connections.map(({ host }) => host));
-  const around = ["PGHOST", "PGHOSTADDR"].filter((name2) => environment[name2] && !hosts.has(environment[name2]));
-  const files = filesOf(home.path);
-  const rewritten2 = Object.keys(home.card.rewrites).filter((name2) => !environment[name2]?.includes(files.ca));
-  const others = Object.entries(environment).flatMap(([name2, value]) => {
-    const host = /^(?:jdbc:)?postgres(?:ql)?(?:\+\w+)?:\/\/(?:[^/@?]*@)?(\[[^\]]+\]|[^:/?]+)/.exec(
-      value ?? ""
-    )?.[1];
-    return host === void 0 || hosts.has(host.replace(/^\[|\]$/g, "")) ? [] : [name2];
-  });
-  const names = [.../* @__PURE__ */ new Set([...around, ...rewritten2, ...others])];
+  const names = leadingAround(environment, home.card, filesOf(home.path));
   if (names.length === 0) return yield good(check2, "all lead through the gateway");
   for (const name2 of names) {
     const fix = `run eval "$(hoop-access env)", or name it when opening: --env ${name2}=CONNECTION`;
@@ -1877,7 +1972,7 @@ function childEnvironment(environment, inheritance) {
 }
 
 // client/lease.ts
-var import_promises7 = require("node:timers/promises");
+var import_promises8 = require("node:timers/promises");
 var over = /* @__PURE__ */ new Set(["identity_ended", "identity_expired", "unauthenticated", "not_found"]);
 var again = { first: 100, most: 2e3 };
 function holdLease({ gateway, trust }, options) {
@@ -1917,7 +2012,7 @@ function holdLease({ gateway, trust }, options) {
             `the gateway cannot be told that the command still runs, and will end its identity: ${reason}`
           );
         }
-        await (0, import_promises7.setTimeout)(wait2, void 0, { signal: stopped.signal, ref: false }).catch(() => void 0);
+        await (0, import_promises8.setTimeout)(wait2, void 0, { signal: stopped.signal, ref: false }).catch(() => void 0);
         wait2 = Math.min(wait2 * 2, again.most);
       }
     }
@@ -2064,7 +2159,7 @@ function readRewrites(text) {
 var reserved = /^(PATH|HOME|SHELL|NODE_OPTIONS|LD_.*|DYLD_.*|GITHUB_.*|RUNNER_.*|ACTIONS_.*|CI_.*|HOOP_.*|PGSSL.*|__proto__)$/i;
 
 // client/waits.ts
-var import_promises8 = require("node:timers/promises");
+var import_promises9 = require("node:timers/promises");
 function followApprovals(transport, options) {
   const stopped = new AbortController();
   const told = /* @__PURE__ */ new Map();
@@ -2090,7 +2185,7 @@ function followApprovals(transport, options) {
   const run2 = async () => {
     while (!stopped.signal.aborted) {
       try {
-        await (0, import_promises8.setTimeout)(options.every ?? 2e3, void 0, { signal: stopped.signal, ref: false });
+        await (0, import_promises9.setTimeout)(options.every ?? 2e3, void 0, { signal: stopped.signal, ref: false });
         await poll(stopped.signal);
       } catch (error) {
         if (stopped.signal.aborted) return;
@@ -2574,7 +2669,7 @@ function humanReadableArgName(arg) {
 // node_modules/commander/lib/command.js
 var import_node_events = require("node:events");
 var import_node_child_process5 = __toESM(require("node:child_process"), 1);
-var import_node_path5 = __toESM(require("node:path"), 1);
+var import_node_path6 = __toESM(require("node:path"), 1);
 var import_node_fs4 = __toESM(require("node:fs"), 1);
 var import_node_process = __toESM(require("node:process"), 1);
 var import_node_util4 = require("node:util");
@@ -4560,9 +4655,9 @@ Expecting one of '${allowedValues.join("', '")}'`);
     args = args.slice();
     const sourceExt = [".js", ".ts", ".tsx", ".mjs", ".cjs"];
     function findFile(baseDir, baseName) {
-      const localBin = import_node_path5.default.resolve(baseDir, baseName);
+      const localBin = import_node_path6.default.resolve(baseDir, baseName);
       if (import_node_fs4.default.existsSync(localBin)) return localBin;
-      if (sourceExt.includes(import_node_path5.default.extname(baseName))) return void 0;
+      if (sourceExt.includes(import_node_path6.default.extname(baseName))) return void 0;
       const foundExt = sourceExt.find(
         (ext) => import_node_fs4.default.existsSync(`${localBin}${ext}`)
       );
@@ -4580,17 +4675,17 @@ Expecting one of '${allowedValues.join("', '")}'`);
       } catch {
         resolvedScriptPath = this._scriptPath;
       }
-      executableDir = import_node_path5.default.resolve(
-        import_node_path5.default.dirname(resolvedScriptPath),
+      executableDir = import_node_path6.default.resolve(
+        import_node_path6.default.dirname(resolvedScriptPath),
         executableDir
       );
     }
     if (executableDir) {
       let localFile = findFile(executableDir, executableFile);
       if (!localFile && !subcommand._executableFile && this._scriptPath) {
-        const legacyName = import_node_path5.default.basename(
+        const legacyName = import_node_path6.default.basename(
           this._scriptPath,
-          import_node_path5.default.extname(this._scriptPath)
+          import_node_path6.default.extname(this._scriptPath)
         );
         if (legacyName !== this._name) {
           localFile = findFile(
@@ -4601,7 +4696,7 @@ Expecting one of '${allowedValues.join("', '")}'`);
       }
       executableFile = localFile || executableFile;
     }
-    const launchWithNode = sourceExt.includes(import_node_path5.default.extname(executableFile));
+    const launchWithNode = sourceExt.includes(import_node_path6.default.extname(executableFile));
     let proc;
     if (import_node_process.default.platform !== "win32") {
       if (launchWithNode) {
@@ -5518,7 +5613,7 @@ Expecting one of '${allowedValues.join("', '")}'`);
    * @return {Command}
    */
   nameFromFilename(filename) {
-    this._name = import_node_path5.default.basename(filename, import_node_path5.default.extname(filename));
+    this._name = import_node_path6.default.basename(filename, import_node_path6.default.extname(filename));
     return this;
   }
   /**

@@ -17220,8 +17220,8 @@ var require_connection = __commonJS({
             return;
           }
           const secWSAccept = response.headersList.get("Sec-WebSocket-Accept");
-          const digest2 = crypto2.createHash("sha1").update(keyValue + uid).digest("base64");
-          if (secWSAccept !== digest2) {
+          const digest = crypto2.createHash("sha1").update(keyValue + uid).digest("base64");
+          if (secWSAccept !== digest) {
             failWebsocketConnection(ws, "Incorrect hash received in Sec-WebSocket-Accept header.");
             return;
           }
@@ -20143,20 +20143,60 @@ function isConnectionView(value) {
 
 // client/home.ts
 var import_node_fs = require("node:fs");
-var import_promises3 = require("node:fs/promises");
+var import_promises5 = require("node:fs/promises");
 var import_node_os = require("node:os");
 var import_node_path = require("node:path");
+
+// client/owner-only.ts
+var import_promises4 = require("node:fs/promises");
+
+// client/system.ts
+var import_node_child_process = require("node:child_process");
+var import_promises3 = require("node:fs/promises");
+var import_node_util = require("node:util");
+var here = {
+  platform: process.platform,
+  read: (path2) => (0, import_promises3.readFile)(path2, "utf8"),
+  run: async (program, args) => (await (0, import_node_util.promisify)(import_node_child_process.execFile)(program, args, { timeout: 2e4 })).stdout
+};
+function windowsProgram(name2, root = process.env.SystemRoot ?? "C:\\Windows") {
+  return `${root}\\System32\\${name2}`;
+}
+
+// client/owner-only.ts
+async function makeOwnerOnly(path2, system = here) {
+  if (system.platform !== "win32") return (0, import_promises4.chmod)(path2, 448);
+  try {
+    const user = await system.run(windowsProgram("whoami.exe"), ["/user", "/fo", "csv", "/nh"]);
+    const sid = /"(S-1-[0-9-]+)"\s*$/.exec(user)?.[1];
+    if (sid === void 0) throw new Error("whoami names no SID");
+    await system.run(windowsProgram("icacls.exe"), [
+      path2,
+      "/inheritance:r",
+      "/grant:r",
+      `*${sid}:(OI)(CI)F`,
+      "/q"
+    ]);
+  } catch (cause) {
+    const why = `the folder cannot be made private: ${path2}`;
+    throw new ClientError("bad_home", why, "use a folder on a file system with access lists (NTFS)", {
+      cause
+    });
+  }
+}
+
+// client/home.ts
 async function makeHome(environment = process.env) {
   const given = environment.RUNNER_TEMP;
   const base = given !== void 0 && given !== "" ? given : (0, import_node_os.tmpdir)();
   await sweep(base);
-  const path2 = await (0, import_promises3.mkdtemp)((0, import_node_path.join)(base, "hoop-"));
-  await (0, import_promises3.chmod)(path2, 448);
+  const path2 = await (0, import_promises5.mkdtemp)((0, import_node_path.join)(base, "hoop-"));
+  await makeOwnerOnly(path2);
   return path2;
 }
 var STALE_MS = 36e5;
 async function sweep(base) {
-  const names = await (0, import_promises3.readdir)(base).catch(() => []);
+  const names = await (0, import_promises5.readdir)(base).catch(() => []);
   for (const name2 of names.filter((one) => /^hoop-[A-Za-z0-9]{6}$/.test(one)).slice(0, 100)) {
     const path2 = (0, import_node_path.join)(base, name2);
     const home = await readHome(path2).catch(() => null);
@@ -20165,18 +20205,18 @@ async function sweep(base) {
 }
 async function writePrivate(home, name2, content) {
   const draft = (0, import_node_path.join)(home, `.${name2}.${process.pid}.new`);
-  await (0, import_promises3.rm)(draft, { force: true });
+  await (0, import_promises5.rm)(draft, { force: true });
   const flags = import_node_fs.constants.O_WRONLY | import_node_fs.constants.O_CREAT | import_node_fs.constants.O_EXCL | (import_node_fs.constants.O_NOFOLLOW ?? 0);
-  const file = await (0, import_promises3.open)(draft, flags, 384);
+  const file = await (0, import_promises5.open)(draft, flags, 384);
   try {
     await file.writeFile(content);
   } finally {
     await file.close();
   }
-  await (0, import_promises3.rename)(draft, (0, import_node_path.join)(home, name2));
+  await (0, import_promises5.rename)(draft, (0, import_node_path.join)(home, name2));
 }
 async function removeHome(path2) {
-  await (0, import_promises3.rm)(path2, { recursive: true, force: true, maxRetries: 3 });
+  await (0, import_promises5.rm)(path2, { recursive: true, force: true, maxRetries: 3 });
 }
 var gone = "open an identity first (`hoop-access open`), and check HOOP_HOME";
 async function readHome(path2) {
@@ -20202,7 +20242,7 @@ async function readHome(path2) {
 }
 var exposed = "close it and open a new identity: its key may have been read";
 async function checkFolder(path2, next = exposed) {
-  const status = await (0, import_promises3.stat)(path2).catch((cause) => {
+  const status = await (0, import_promises5.stat)(path2).catch((cause) => {
     const why = `HOOP_HOME cannot be read (${systemCode(cause) ?? "unknown error"}): ${path2}`;
     throw new ClientError("no_identity", why, gone, { cause });
   });
@@ -20214,7 +20254,7 @@ async function checkFolder(path2, next = exposed) {
 }
 async function readText(path2) {
   try {
-    return await (0, import_promises3.readFile)(path2, { encoding: "utf8", flag: import_node_fs.constants.O_RDONLY | (import_node_fs.constants.O_NOFOLLOW ?? 0) });
+    return await (0, import_promises5.readFile)(path2, { encoding: "utf8", flag: import_node_fs.constants.O_RDONLY | (import_node_fs.constants.O_NOFOLLOW ?? 0) });
   } catch (cause) {
     throw new ClientError(
       "bad_home",
@@ -20253,14 +20293,6 @@ function isCard(value) {
 }
 
 // client/process-mark.ts
-var import_node_child_process = require("node:child_process");
-var import_promises4 = require("node:fs/promises");
-var import_node_util = require("node:util");
-var here = {
-  platform: process.platform,
-  read: (path2) => (0, import_promises4.readFile)(path2, "utf8"),
-  run: async (program, args) => (await (0, import_node_util.promisify)(import_node_child_process.execFile)(program, args, { timeout: 2e4 })).stdout
-};
 async function markOf(pid, system = here) {
   if (!Number.isSafeInteger(pid) || pid <= 1) return null;
   try {
@@ -20279,7 +20311,12 @@ async function ask2(pid, system) {
   }
   if (platform2 === "win32") {
     const script = `(Get-Process -Id ${pid}).StartTime.ToFileTimeUtc()`;
-    return system.run("powershell.exe", ["-NoProfile", "-NonInteractive", "-Command", script]);
+    return system.run(windowsProgram("WindowsPowerShell\\v1.0\\powershell.exe"), [
+      "-NoProfile",
+      "-NonInteractive",
+      "-Command",
+      script
+    ]);
   }
   return system.run("ps", ["-o", "lstart=", "-p", String(pid)]);
 }
@@ -20394,8 +20431,8 @@ function pkcs12(key, certificate) {
 function macOf(safe) {
   const salt = (0, import_node_crypto4.randomBytes)(20);
   const mac = (0, import_node_crypto4.createHmac)("sha256", macKey(salt)).update(safe).digest();
-  const digest2 = sequence(sequence(oid(oids.sha256), tlv(5, Buffer.alloc(0))), octets(mac));
-  return sequence(digest2, octets(salt), integer(iterations));
+  const digest = sequence(sequence(oid(oids.sha256), tlv(5, Buffer.alloc(0))), octets(mac));
+  return sequence(digest, octets(salt), integer(iterations));
 }
 function macKey(salt) {
   let key = Buffer.concat([Buffer.alloc(64, 3), filled(salt), filled(utf16(`${storePassword}\0`))]);
@@ -20441,7 +20478,7 @@ function tlv(tag, content) {
 
 // client/ssh-settings.ts
 var import_node_fs2 = require("node:fs");
-var import_promises5 = require("node:fs/promises");
+var import_promises6 = require("node:fs/promises");
 var import_node_os2 = require("node:os");
 var import_node_path2 = require("node:path");
 var alias2 = "hoop-access-gateway";
@@ -20454,7 +20491,7 @@ async function writeSshSettings(home, connections) {
   await writePrivate(home, "ssh_config", hosts.map((host) => block(home, host)).join("\n"));
 }
 function block(home, { name: name2, host, port }) {
-  const at = (file) => `"${(0, import_node_path2.join)(home, file)}"`;
+  const at = (file) => `"${configPath((0, import_node_path2.join)(home, file))}"`;
   return `Host ${name2}
   HostName ${host}
   Port ${port}
@@ -20476,7 +20513,7 @@ function block(home, { name: name2, host, port }) {
 }
 async function includeSshConfig(home, userHome = (0, import_node_os2.userInfo)().homedir) {
   if (await readOrNull((0, import_node_path2.join)(home, "ssh_config")) === null) return false;
-  await (0, import_promises5.mkdir)((0, import_node_path2.join)(userHome, ".ssh"), { recursive: true, mode: 448 });
+  await (0, import_promises6.mkdir)((0, import_node_path2.join)(userHome, ".ssh"), { recursive: true, mode: 448 });
   const stale = await findStale(await readOrNull(configOf(userHome)) ?? "");
   await edit(userHome, (config) => {
     const rest = config.split("\n").filter((line) => !stale.has(line));
@@ -20494,26 +20531,29 @@ async function findStale(config) {
   return stale;
 }
 function includeLine(home) {
-  return `Include "${(0, import_node_path2.join)(home, "ssh_config")}"`;
+  return `Include "${configPath((0, import_node_path2.join)(home, "ssh_config"))}"`;
+}
+function configPath(path2, platform2 = process.platform) {
+  return platform2 === "win32" ? path2.replaceAll("\\", "/") : path2;
 }
 var configOf = (userHome) => (0, import_node_path2.join)(userHome, ".ssh", "config");
 async function edit(userHome, change) {
   const path2 = configOf(userHome);
   await refuseForeign(path2);
   const changed = change(await readOrNull(path2) ?? "");
-  if (changed === "") return (0, import_promises5.rm)(path2, { force: true });
+  if (changed === "") return (0, import_promises6.rm)(path2, { force: true });
   const draft = `${path2}.hoop-${process.pid}`;
-  const file = await (0, import_promises5.open)(draft, import_node_fs2.constants.O_WRONLY | import_node_fs2.constants.O_CREAT | import_node_fs2.constants.O_EXCL, 384);
+  const file = await (0, import_promises6.open)(draft, import_node_fs2.constants.O_WRONLY | import_node_fs2.constants.O_CREAT | import_node_fs2.constants.O_EXCL, 384);
   try {
     await file.writeFile(changed);
   } finally {
     await file.close();
   }
-  await (0, import_promises5.chmod)(draft, 384);
-  await (0, import_promises5.rename)(draft, path2);
+  await (0, import_promises6.chmod)(draft, 384);
+  await (0, import_promises6.rename)(draft, path2);
 }
 async function refuseForeign(path2) {
-  const found = await (0, import_promises5.lstat)(path2).catch(() => null);
+  const found = await (0, import_promises6.lstat)(path2).catch(() => null);
   if (found === null || found.isFile() && (process.getuid === void 0 || found.uid === process.getuid()))
     return;
   throw new ClientError(
@@ -20524,7 +20564,7 @@ async function refuseForeign(path2) {
 }
 async function readOrNull(path2) {
   try {
-    return await (0, import_promises5.readFile)(path2, "utf8");
+    return await (0, import_promises6.readFile)(path2, "utf8");
   } catch (cause) {
     if (systemCode(cause) === "ENOENT") return null;
     throw new ClientError(
@@ -20549,7 +20589,7 @@ var harmless = new Set(
   )
 );
 function rewriteConnectionString(current, connection, files) {
-  if (connection.type === "http" && connection.url !== void 0) return connection.url;
+  if (connection.type === "http" && connection.url !== void 0) return rewriteUrl(current, connection.url);
   if (connection.type !== "postgres") {
     throw wrongUsage(
       `${connection.name} is of type ${connection.type}, and only those of postgres and http are rewritten`,
@@ -20584,6 +20624,18 @@ function rewriteConnectionString(current, connection, files) {
         ...kept2.parameters
       ].map(([name2 = "", word = ""]) => `${name2}=${quoteWord(word)}`).join(" ");
   }
+}
+function rewriteUrl(current, base) {
+  const value = current?.trim() ?? "";
+  if (value === "" || value === base || value.startsWith(`${base}/`)) return value === "" ? base : value;
+  const url = URL.parse(value);
+  if (url === null || url.protocol !== "http:" && url.protocol !== "https:") {
+    throw wrongUsage(
+      "a variable named in `env` for an HTTP connection holds no URL",
+      "it may hold http://…, https://… or nothing"
+    );
+  }
+  return `${base}${url.pathname.replace(/\/+$/, "")}`;
 }
 function readForm(value) {
   if (value === "") return { kind: "url", scheme: "postgresql" };
@@ -20650,8 +20702,15 @@ async function writeRenewed(home, card, held) {
   await writePrivate(home, "client.p12", pkcs12(held.key.pem, held.certificate));
   await writePrivate(home, "token", `${held.token}
 `);
+  const netrc = netrcOf(card, held);
+  if (netrc !== null) await writePrivate(home, "netrc", netrc);
   await writePrivate(home, "identity.json", `${JSON.stringify(card, null, 2)}
 `);
+}
+function netrcOf({ gateway, identity }, held) {
+  if (held.tokenType !== "Bearer" || !identity.connections.some(({ type: type2 }) => type2 === "http")) return null;
+  return `machine ${new URL(gateway).hostname} login hoop password ${held.token}
+`;
 }
 function serviceFile(home, connections) {
   const files = filesOf(home);
@@ -20692,6 +20751,8 @@ function environmentOf(home, card, options) {
       PGSSLCERT: files.certificate,
       PGSSLKEY: files.key,
       PGGSSENCMODE: "disable",
+      // A service wins over PGHOST; the one that was named is none of ours.
+      ...options.current.PGSERVICE ? { PGSERVICE: only.name } : {},
       // It would win over PGHOST and lead around the gateway; libpq takes an empty one for none.
       ...options.current.PGHOSTADDR ? { PGHOSTADDR: "" } : {}
     },
@@ -20752,16 +20813,16 @@ async function startRenewal(options) {
 }
 
 // client/command.ts
-var import_promises6 = require("node:fs/promises");
+var import_promises7 = require("node:fs/promises");
 var import_node_path4 = require("node:path");
 async function writeCommand(home, command) {
   const folder = (0, import_node_path4.join)(home, "bin");
-  await (0, import_promises6.mkdir)(folder, { mode: 448, recursive: true });
+  await (0, import_promises7.mkdir)(folder, { mode: 448, recursive: true });
   const posix = command.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(" ");
   await writePrivate(folder, "hoop-access", `#!/bin/sh
 exec ${posix} "$@"
 `);
-  await (0, import_promises6.chmod)((0, import_node_path4.join)(folder, "hoop-access"), 448);
+  await (0, import_promises7.chmod)((0, import_node_path4.join)(folder, "hoop-access"), 448);
   const windows = command.map((word) => `"${word.replaceAll("%", "%%")}"`).join(" ");
   await writePrivate(folder, "hoop-access.cmd", `@${windows} %*\r
 `);
@@ -20937,7 +20998,6 @@ function readRewrites(text) {
 var reserved = /^(PATH|HOME|SHELL|NODE_OPTIONS|LD_.*|DYLD_.*|GITHUB_.*|RUNNER_.*|ACTIONS_.*|CI_.*|HOOP_.*|PGSSL.*|__proto__)$/i;
 
 // actions/access/state.ts
-var import_node_crypto5 = require("node:crypto");
 function saveHome(home) {
   saveState("home", home);
 }
@@ -20948,17 +21008,9 @@ function saveEnding({ transport }, held) {
   saveState("token", held.token);
   saveState("key", held.key.pem);
 }
-function saveVariables(names, rewritten2, environment) {
+function saveVariables(names, card) {
   saveState("variables", JSON.stringify(names));
-  const before = rewritten2.flatMap((variable) => {
-    const value = environment[variable] ?? "";
-    const salt = (0, import_node_crypto5.randomBytes)(16).toString("hex");
-    return value === "" ? [] : [{ variable, salt, before: digest(salt, value) }];
-  });
-  saveState("rewritten", JSON.stringify(before));
-}
-function digest(salt, value) {
-  return (0, import_node_crypto5.createHash)("sha256").update(`${salt}\0${value}`).digest("hex");
+  saveState("card", JSON.stringify(card));
 }
 
 // actions/access/main.ts
@@ -21005,7 +21057,7 @@ async function main() {
     ...inputs.exportToken ? tokenVariables(token) : {},
     ...inputs.approvalTimeout === "" ? {} : { HOOP_APPROVAL_TIMEOUT: inputs.approvalTimeout }
   };
-  saveVariables(Object.keys(variables), Object.keys(inputs.rewrites), process.env);
+  saveVariables(Object.keys(variables), opened.card);
   for (const [name2, value] of Object.entries(variables)) exportVariable(name2, value);
   const command = [process.execPath, (0, import_node_path5.join)((0, import_node_path5.dirname)(process.argv[1] ?? ""), "hoop-access.cjs")];
   addPath(await writeCommand(home, command));

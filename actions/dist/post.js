@@ -1676,7 +1676,7 @@ var require_request = __commonJS({
         method,
         body,
         headers,
-        query,
+        query: query2,
         idempotent,
         blocking,
         upgrade,
@@ -1757,7 +1757,7 @@ var require_request = __commonJS({
         this.completed = false;
         this.aborted = false;
         this.upgrade = upgrade || null;
-        this.path = query ? buildURL(path, query) : path;
+        this.path = query2 ? buildURL(path, query2) : path;
         this.origin = origin;
         this.idempotent = idempotent == null ? method === "HEAD" || method === "GET" : idempotent;
         this.blocking = blocking == null ? false : blocking;
@@ -10799,13 +10799,13 @@ var require_mock_utils = __commonJS({
       }
     }
     function buildKey(opts) {
-      const { path, method, body, headers, query } = opts;
+      const { path, method, body, headers, query: query2 } = opts;
       return {
         path,
         method,
         body,
         headers,
-        query
+        query: query2
       };
     }
     function generateKeyValues(data) {
@@ -15060,7 +15060,7 @@ var require_util4 = __commonJS({
           if (encoding === "failure") {
             encoding = "UTF-8";
           }
-          return decode(bytes, encoding);
+          return decode2(bytes, encoding);
         }
         case "ArrayBuffer": {
           const sequence = combineByteSequences(bytes);
@@ -15077,7 +15077,7 @@ var require_util4 = __commonJS({
         }
       }
     }
-    function decode(ioQueue, encoding) {
+    function decode2(ioQueue, encoding) {
       const bytes = combineByteSequences(ioQueue);
       const BOMEncoding = BOMSniffing(bytes);
       let slice = 0;
@@ -17220,8 +17220,8 @@ var require_connection = __commonJS({
             return;
           }
           const secWSAccept = response.headersList.get("Sec-WebSocket-Accept");
-          const digest2 = crypto2.createHash("sha1").update(keyValue + uid).digest("base64");
-          if (secWSAccept !== digest2) {
+          const digest = crypto2.createHash("sha1").update(keyValue + uid).digest("base64");
+          if (secWSAccept !== digest) {
             failWebsocketConnection(ws, "Incorrect hash received in Sec-WebSocket-Accept header.");
             return;
           }
@@ -19631,7 +19631,7 @@ function getState(name) {
 
 // client/background.ts
 var import_promises6 = require("node:fs/promises");
-var import_node_path2 = require("node:path");
+var import_node_path3 = require("node:path");
 
 // client/retry.ts
 var import_promises = require("node:timers/promises");
@@ -20029,22 +20029,62 @@ function getAs(transport, held, path, signal) {
 function isRecord(value) {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
-
-// client/home.ts
-var import_promises3 = require("node:fs/promises");
-async function removeHome(path) {
-  await (0, import_promises3.rm)(path, { recursive: true, force: true, maxRetries: 3 });
+function isIdentityView(value) {
+  return isRecord(value) && typeof value.id === "string" && /^[\w-]{1,64}$/.test(value.id) && typeof value.stage === "string" && (value.binding === "required" || value.binding === "token") && typeof value.expires_at === "string" && typeof value.renewable_until === "string" && Array.isArray(value.chain) && Array.isArray(value.connections) && value.connections.every(isConnectionView);
+}
+function isConnectionView(value) {
+  return isRecord(value) && typeof value.name === "string" && /^[a-z0-9_-]{1,63}$/.test(value.name) && ["postgres", "kubernetes", "ssh", "http"].includes(String(value.type)) && typeof value.host === "string" && /^[\w.:%-]{1,255}$/.test(value.host) && typeof value.port === "number" && Number.isInteger(value.port) && value.port > 0 && value.port < 65536 && (value.databases === void 0 || Array.isArray(value.databases) && value.databases.every((one) => typeof one === "string" && !new RegExp("\\p{Cc}", "u").test(one)));
 }
 
-// client/process-mark.ts
-var import_node_child_process = require("node:child_process");
+// client/home.ts
 var import_promises4 = require("node:fs/promises");
+
+// client/system.ts
+var import_node_child_process = require("node:child_process");
+var import_promises3 = require("node:fs/promises");
 var import_node_util = require("node:util");
 var here = {
   platform: process.platform,
-  read: (path) => (0, import_promises4.readFile)(path, "utf8"),
+  read: (path) => (0, import_promises3.readFile)(path, "utf8"),
   run: async (program, args) => (await (0, import_node_util.promisify)(import_node_child_process.execFile)(program, args, { timeout: 2e4 })).stdout
 };
+function windowsProgram(name, root = process.env.SystemRoot ?? "C:\\Windows") {
+  return `${root}\\System32\\${name}`;
+}
+
+// client/home.ts
+async function removeHome(path) {
+  await (0, import_promises4.rm)(path, { recursive: true, force: true, maxRetries: 3 });
+}
+function readCard(json) {
+  const value = parse(json);
+  if (isCard(value)) return value;
+  throw new ClientError(
+    "bad_home",
+    "identity.json in HOOP_HOME is damaged",
+    "close it and open a new identity"
+  );
+}
+function parse(json) {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return void 0;
+  }
+}
+function isCard(value) {
+  if (typeof value !== "object" || value === null) return false;
+  const { gateway, token_type, identity, rewrites } = {
+    gateway: null,
+    token_type: null,
+    identity: null,
+    rewrites: null,
+    ...value
+  };
+  return typeof gateway === "string" && (token_type === "DPoP" || token_type === "Bearer") && isIdentityView(identity) && typeof rewrites === "object" && rewrites !== null && Object.values(rewrites).every((one) => typeof one === "string");
+}
+
+// client/process-mark.ts
 async function markOf(pid, system = here) {
   if (!Number.isSafeInteger(pid) || pid <= 1) return null;
   try {
@@ -20063,10 +20103,18 @@ async function ask(pid, system) {
   }
   if (platform2 === "win32") {
     const script = `(Get-Process -Id ${pid}).StartTime.ToFileTimeUtc()`;
-    return system.run("powershell.exe", ["-NoProfile", "-NonInteractive", "-Command", script]);
+    return system.run(windowsProgram("WindowsPowerShell\\v1.0\\powershell.exe"), [
+      "-NoProfile",
+      "-NonInteractive",
+      "-Command",
+      script
+    ]);
   }
   return system.run("ps", ["-o", "lstart=", "-p", String(pid)]);
 }
+
+// client/settings.ts
+var import_node_path2 = require("node:path");
 
 // client/ssh-settings.ts
 var import_node_fs = require("node:fs");
@@ -20082,7 +20130,10 @@ async function excludeSshConfig(home, userHome = (0, import_node_os.userInfo)().
   );
 }
 function includeLine(home) {
-  return `Include "${(0, import_node_path.join)(home, "ssh_config")}"`;
+  return `Include "${configPath((0, import_node_path.join)(home, "ssh_config"))}"`;
+}
+function configPath(path, platform2 = process.platform) {
+  return platform2 === "win32" ? path.replaceAll("\\", "/") : path;
 }
 var configOf = (userHome) => (0, import_node_path.join)(userHome, ".ssh", "config");
 async function edit(userHome, change) {
@@ -20136,11 +20187,129 @@ var harmless = new Set(
     /\s+/
   )
 );
+function rewriteConnectionString(current, connection, files) {
+  if (connection.type === "http" && connection.url !== void 0) return rewriteUrl(current, connection.url);
+  if (connection.type !== "postgres") {
+    throw wrongUsage(
+      `${connection.name} is of type ${connection.type}, and only those of postgres and http are rewritten`,
+      "use the settings in HOOP_HOME for it"
+    );
+  }
+  const value = current?.trim() ?? "";
+  const form = readForm(value);
+  const kept = readKept(value, form);
+  const offered = connection.databases ?? [];
+  const database = kept.database !== void 0 && offered.includes(kept.database) ? kept.database : offered[0] ?? "";
+  const tls = [
+    ["sslmode", "verify-full"],
+    ["sslrootcert", files.ca],
+    ["sslcert", files.certificate],
+    ["sslkey", form.kind === "jdbc" ? files.pk8 : files.key]
+  ];
+  const host = connection.host.includes(":") ? `[${connection.host}]` : connection.host;
+  const authority = `${host}:${connection.port}/${encodeURIComponent(database)}`;
+  switch (form.kind) {
+    case "url":
+      return `${form.scheme}://${connection.name}@${authority}?${query([...tls, ...kept.parameters])}`;
+    case "jdbc":
+      return `jdbc:postgresql://${authority}?${query([["user", connection.name], ...tls, ...kept.parameters])}`;
+    case "keywords":
+      return [
+        ["host", connection.host],
+        ["port", String(connection.port)],
+        ["dbname", database],
+        ["user", connection.name],
+        ...tls,
+        ...kept.parameters
+      ].map(([name = "", word = ""]) => `${name}=${quoteWord(word)}`).join(" ");
+  }
+}
+function leadsTo(value, connection, files) {
+  if (value === void 0 || value === "") return false;
+  if (connection.type === "http") {
+    const { url = "" } = connection;
+    return value === url || value.startsWith(`${url}/`);
+  }
+  try {
+    return targetOf(value) === targetOf(rewriteConnectionString(value, connection, files));
+  } catch {
+    return false;
+  }
+}
+function targetOf(value) {
+  const form = readForm(value);
+  if (form.kind === "keywords")
+    return JSON.stringify(readKeywords(value).filter(([name]) => !harmless.has(name.toLowerCase())));
+  const [base] = value.split("?");
+  const rest = readQuery(value).filter(([name]) => !harmless.has(name.toLowerCase()));
+  return JSON.stringify([base, rest]);
+}
+function rewriteUrl(current, base) {
+  const value = current?.trim() ?? "";
+  if (value === "" || value === base || value.startsWith(`${base}/`)) return value === "" ? base : value;
+  const url = URL.parse(value);
+  if (url === null || url.protocol !== "http:" && url.protocol !== "https:") {
+    throw wrongUsage(
+      "a variable named in `env` for an HTTP connection holds no URL",
+      "it may hold http://…, https://… or nothing"
+    );
+  }
+  return `${base}${url.pathname.replace(/\/+$/, "")}`;
+}
+function readForm(value) {
+  if (value === "") return { kind: "url", scheme: "postgresql" };
+  const [, scheme] = /^(postgres(?:ql)?(?:\+[a-z0-9_]+)?):\/\//i.exec(value) ?? [];
+  if (scheme !== void 0) return { kind: "url", scheme };
+  if (/^jdbc:postgresql:/i.test(value)) return { kind: "jdbc" };
+  if (/^[a-z_]+\s*=/i.test(value)) return { kind: "keywords" };
+  throw wrongUsage(
+    "a variable named in `env` holds no PostgreSQL connection string",
+    "it may hold postgres://…, postgresql://…, jdbc:postgresql://…, `host=… dbname=…`, or nothing"
+  );
+}
+function readKept(value, form) {
+  const pairs = form.kind === "keywords" ? readKeywords(value) : readQuery(value);
+  const named = pairs.find(([name]) => name === "dbname" || name === "database")?.[1];
+  const parameters = pairs.filter(([name]) => harmless.has(name.toLowerCase()));
+  if (form.kind === "keywords") return { database: named, parameters };
+  const [, path] = /:\/\/[^/?]*\/([^?]*)/.exec(value) ?? /^jdbc:postgresql:([^/?]+)/i.exec(value) ?? [];
+  return { database: path === void 0 || path === "" ? named : decode(path), parameters };
+}
+function readQuery(value) {
+  const from = value.indexOf("?");
+  return from === -1 ? [] : [...new URLSearchParams(value.slice(from + 1))];
+}
+function readKeywords(value) {
+  const found = value.matchAll(/([A-Za-z_]+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s'\\]|\\.)*))/gs);
+  return [...found].map(([, name = "", quoted, bare = ""]) => [
+    name,
+    (quoted ?? bare).replace(/\\(.)/gs, "$1")
+  ]);
+}
+function quoteWord(word) {
+  return /^[\w./:@-]+$/.test(word) ? word : `'${word.replace(/['\\]/g, "\\$&")}'`;
+}
+function query(parameters) {
+  return parameters.map(([name, value]) => `${encodeURIComponent(name)}=${encodeURIComponent(value).replaceAll("%2F", "/")}`).join("&");
+}
+function decode(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}
+
+// client/settings.ts
+function filesOf(home) {
+  const at = (name) => (0, import_node_path2.join)(home, name);
+  return { ca: at("ca.pem"), certificate: at("client.crt"), key: at("client.key"), pk8: at("client.pk8") };
+}
 
 // client/background.ts
 async function endRenewal(home) {
-  const notes = (await readOr((0, import_node_path2.join)(home, "renewal.log"))).split("\n").filter((line) => line !== "");
-  const { pid, mark } = readRegistration(await readOr((0, import_node_path2.join)(home, "renewal.json")));
+  const notes = (await readOr((0, import_node_path3.join)(home, "renewal.log"))).split("\n").filter((line) => line !== "");
+  const { pid, mark } = readRegistration(await readOr((0, import_node_path3.join)(home, "renewal.json")));
   if (pid > 1 && mark !== null && await markOf(pid) === mark) {
     try {
       process.kill(pid, "SIGTERM");
@@ -20187,8 +20356,17 @@ function annotationOf(approval) {
   return { level: passed ? "notice" : "warning", text: printable(parts.join("")) };
 }
 
+// client/around.ts
+function pointedElsewhere(environment, card, files) {
+  return Object.entries(card.rewrites).flatMap(([variable, name]) => {
+    const connection = card.identity.connections.find((one) => one.name === name);
+    const value = environment[variable];
+    const fine = !value || connection !== void 0 && leadsTo(value, connection, files);
+    return fine ? [] : [variable];
+  });
+}
+
 // actions/access/state.ts
-var import_node_crypto3 = require("node:crypto");
 function savedHome() {
   return getState("home");
 }
@@ -20199,27 +20377,14 @@ function savedEnding() {
   return { gateway, ca: getState("ca"), held: { key: readKey(key), token, tokenType } };
 }
 function savedVariables() {
-  const names = parse(getState("variables"));
+  const names = parse2(getState("variables"));
   return Array.isArray(names) ? names.filter((name) => typeof name === "string") : [];
 }
-function pointedBack(environment) {
-  const saved = parse(getState("rewritten"));
-  if (!Array.isArray(saved)) return [];
-  return saved.filter(isRewritten).flatMap(({ variable, salt, before }) => {
-    const now = Buffer.from(digest(salt, environment[variable] ?? ""));
-    const then = Buffer.from(before);
-    return now.length === then.length && (0, import_node_crypto3.timingSafeEqual)(now, then) ? [variable] : [];
-  });
+function pointedAround(environment) {
+  const card = getState("card");
+  return card === "" ? [] : pointedElsewhere(environment, readCard(card), filesOf(savedHome()));
 }
-function digest(salt, value) {
-  return (0, import_node_crypto3.createHash)("sha256").update(`${salt}\0${value}`).digest("hex");
-}
-function isRewritten(value) {
-  if (typeof value !== "object" || value === null) return false;
-  const { variable, salt, before } = { variable: null, salt: null, before: null, ...value };
-  return typeof variable === "string" && typeof salt === "string" && typeof before === "string";
-}
-function parse(json) {
+function parse2(json) {
   return json === "" ? void 0 : JSON.parse(json);
 }
 
@@ -20279,10 +20444,8 @@ function link(text, url) {
 // actions/access/post.ts
 var brief2 = { attempts: 3, first: 300, within: 8e3 };
 async function post() {
-  const around = pointedBack(process.env);
-  const notes = around.map(
-    (name) => `${name} was pointed back at its old target by a step, around the gateway.`
-  );
+  const around = await attempt("The variables could not be compared", async () => pointedAround(process.env));
+  const notes = (around ?? []).map((name) => `${name} was pointed around the gateway by a step.`);
   for (const note of notes) warning(note);
   const home = savedHome();
   for (const note of home === "" ? [] : await endRenewal(home)) warning(note);
