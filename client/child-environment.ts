@@ -1,25 +1,34 @@
 import { wrongUsage } from './error.ts'
+import { hiddenVariables } from './hidden.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
 // Each of these is worth an identity of its own, or the job's rights at its platform.
 const roots =
-  /^(ACTIONS_ID_TOKEN_REQUEST_(TOKEN|URL)|ACTIONS_RUNTIME_TOKEN|.*_ID_TOKEN|ID_TOKEN|CI_JOB_JWT(_V\d)?|HOOP_.*)$/i
-const tokens = /^(GITHUB_TOKEN|GH_TOKEN|CI_JOB_TOKEN)$/i
+  /^(ACTIONS_ID_TOKEN_REQUEST_(TOKEN|URL)|ACTIONS_RUNTIME_TOKEN|(.*_)?(ID|OIDC)_TOKEN(_V\d+)?|SYSTEM_OIDCREQUESTURI|CI_JOB_JWT(_V\d+)?|JENKINS_(AGENT_)?SECRET|BUILDKITE_AGENT_ACCESS_TOKEN|HOOP_.*)$/i
+// Rights at the platform that some commands are meant to have, and an agent that proves keys which are not here.
+const tokens =
+  /^(GITHUB_TOKEN|GH_TOKEN|(GH|GITHUB)_ENTERPRISE_TOKEN|INPUT_(.*[_-])?TOKEN|CI_JOB_TOKEN|CI_BUILD_TOKEN|CI_REGISTRY_PASSWORD|CI_DEPENDENCY_PROXY_PASSWORD|CI_DEPLOY_PASSWORD|CI_REPOSITORY_URL|SYSTEM_ACCESSTOKEN|SSH_AUTH_SOCK)$/i
 // What leads libpq anywhere or proves anything there.
 const libpq =
   /^(PGHOST|PGHOSTADDR|PGPORT|PGUSER|PGDATABASE|PGPASSWORD|PGPASSFILE|PGSERVICE|PGSERVICEFILE|PGSSL[A-Z]*|PGGSSENCMODE)$/i
 // Where something happens to be, not what a program reads credentials from.
 const places = /^(PATH|PWD|OLDPWD|_)$/i
+/** A copy of anything shorter may be chance. */
+const shortestCopy = 16
 
 /** What decides which variables a child sees. */
 export interface Inheritance {
   /** The parent's private folder, or null when the child's identity is the job's first. */
   readonly parentHome: string | null
+  /** The gateway's origin: tokens that are made out to it are worth an identity, whatever the variable is called. */
+  readonly gateway: string
   /** Variables that led the parent to a connection. */
   readonly rewritten: readonly string[]
   /** Platform tokens that the child may have all the same; see `checkKept`. */
   readonly keep: readonly string[]
+  /** True to leave out what leads to things that a sandbox hides. */
+  readonly sandbox: boolean
   /** The child's own settings. */
   readonly settings: Readonly<Record<string, string>>
 }
@@ -36,16 +45,39 @@ export function checkKept(keep: readonly string[]): void {
 
 /** The environment without the parent's identity and without platform tokens, and the child's own settings in their place. */
 export function childEnvironment(environment: Environment, inheritance: Inheritance): Record<string, string> {
-  const { parentHome, rewritten, keep, settings } = inheritance
+  const { parentHome, gateway, rewritten, keep, sandbox, settings } = inheritance
   const replaced = parentHome !== null || 'PGSERVICEFILE' in settings
+  const secret = (name: string, value: string): boolean =>
+    roots.test(name) || isTokenFor(gateway, value) || (tokens.test(name) && !keep.includes(name))
+  const present = Object.entries(environment).flatMap(([name, value]) =>
+    value === undefined ? [] : [[name, value] as const],
+  )
+  // Copies of them under other names (`NODE_AUTH_TOKEN`, a URL with the token in it) are the same thing.
+  const values = present
+    .filter(([name, value]) => secret(name, value) && !/^HOOP_(?!.*TOKEN$)/i.test(name) && value.length >= shortestCopy)
+    .map(([, value]) => value)
   const kept: Record<string, string> = {}
-  for (const [name, value] of Object.entries(environment)) {
-    if (value === undefined || roots.test(name)) continue
-    if (tokens.test(name) && !keep.includes(name)) continue
+  for (const [name, value] of present) {
+    if (secret(name, value)) continue
     if (replaced && libpq.test(name)) continue
     if (rewritten.includes(name)) continue
+    if (sandbox && hiddenVariables.test(name)) continue
     if (parentHome !== null && value.includes(parentHome) && !places.test(name)) continue
+    if (!keep.includes(name) && values.some((one) => value.includes(one))) continue
     kept[name] = value
   }
   return { ...kept, ...settings }
+}
+
+/** True for a JWT (RFC 7519) whose audience is the gateway. */
+function isTokenFor(gateway: string, value: string): boolean {
+  const [, payload] = /^[\w-]+\.([\w-]+)\.[\w-]+$/.exec(value.trim()) ?? []
+  if (payload === undefined) return false
+  try {
+    const claims: unknown = JSON.parse(Buffer.from(payload, 'base64url').toString())
+    const aud = typeof claims === 'object' && claims !== null && 'aud' in claims ? claims.aud : undefined
+    return [aud].flat().includes(gateway)
+  } catch {
+    return false // three words with points between them
+  }
 }

@@ -16,6 +16,8 @@ export interface Card {
   readonly identity: IdentityView
   /** Variables that lead to a connection. */
   readonly rewrites: Rewrites
+  /** The folders of the identities above, nearest first, for a sandbox to hide. */
+  readonly above?: readonly string[]
 }
 
 /** An identity in force, as its private folder tells it. */
@@ -181,11 +183,12 @@ function parse(json: string): unknown {
 
 function isCard(value: unknown): value is Card {
   if (typeof value !== 'object' || value === null) return false
-  const { gateway, token_type, identity, rewrites } = {
+  const { gateway, token_type, identity, rewrites, above } = {
     gateway: null,
     token_type: null,
     identity: null,
     rewrites: null,
+    above: [],
     ...value,
   }
   return (
@@ -194,6 +197,8 @@ function isCard(value: unknown): value is Card {
     isIdentityView(identity) &&
     typeof rewrites === 'object' &&
     rewrites !== null &&
+    Array.isArray(above) &&
+    above.every((one) => typeof one === 'string') &&
     Object.values(rewrites).every((one) => typeof one === 'string')
   )
 }

@@ -54,6 +54,7 @@ export async function openIdentity(
       token_type: held.tokenType,
       identity,
       rewrites: options.rewrites(identity),
+      above: source.kind === 'home' ? [source.home.path, ...(source.home.card.above ?? [])] : [],
     }
     // Before anything is written: a variable that cannot be rewritten is a wrong call.
     const settings = environmentOf(home, card, { current: options.environment })

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { closeSync, openSync, readFileSync, readdirSync } from 'node:fs'
 import { constants } from 'node:os'
 import { ClientError, systemCode } from './error.ts'
 
@@ -11,22 +12,44 @@ export interface Running {
   kill(signal: NodeJS.Signals): void
 }
 
-/** Runs a command on our own standard streams and in our own process group, passing on the signals that we get. */
+/** How a command is run that another program starts for us. */
+export interface Within {
+  /** Processes between ours and the command: signals are for the command alone. */
+  readonly depth: number
+  /** True when it is not in our session, so that a terminal's signals do not reach it by themselves. */
+  readonly ownSession: boolean
+}
+
+/**
+ * Runs a command on our own standard streams and in our own process group, passing on the signals that we get. `within`
+ * a sandbox it gets no other open file of ours.
+ */
 export function runCommand(
   command: readonly string[],
   environment: Readonly<Record<string, string>>,
+  within?: Within,
 ): Running {
   const [program = '', ...args] = command
   if (program === '')
     throw new ClientError('wrong_usage', 'no command was given', 'write it after --', { exitCode: 2 })
-  const child = spawn(program, args, { stdio: 'inherit', env: environment })
+  const nothing = within === undefined ? null : openSync('/dev/null', 'r+')
+  const child = spawn(program, args, {
+    stdio: nothing === null ? 'inherit' : ['inherit', 'inherit', 'inherit', ...coverFiles(nothing)],
+    env: environment,
+  })
+  if (nothing !== null) closeSync(nothing)
+  const kill = (signal: NodeJS.Signals): void => {
+    const pid = within === undefined ? undefined : descend(child.pid, within.depth)
+    if (pid === undefined) child.kill(signal)
+    else process.kill(pid, signal)
+  }
   const { promise, resolve, reject } = Promise.withResolvers<number>()
   const handlers = new Map<NodeJS.Signals, () => void>()
   for (const signal of passed) {
     // Ctrl-C and Ctrl-\ at a terminal reach the whole process group: passed on again, the command would get them twice.
     const shared = signal === 'SIGINT' || signal === 'SIGQUIT'
     const handler = (): void => {
-      if (!(shared && process.stdin.isTTY)) child.kill(signal)
+      if (!(shared && process.stdin.isTTY && within?.ownSession !== true)) kill(signal)
     }
     handlers.set(signal, handler)
     process.on(signal, handler)
@@ -42,7 +65,24 @@ export function runCommand(
     finish()
     resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]))
   })
-  return { done: promise, kill: (signal) => void child.kill(signal) }
+  return { done: promise, kill }
+}
+
+/** What stands in for every open file of ours from 3 on: files that we were handed ourselves are handed on otherwise. */
+function coverFiles(nothing: number): number[] {
+  const open = readdirSync('/proc/self/fd').map(Number)
+  return Array.from({ length: Math.max(...open, 2) - 2 }, () => nothing)
+}
+
+/** The process so many generations below, following the first child of each; undefined when it is not there (yet). */
+function descend(pid: number | undefined, depth: number): number | undefined {
+  if (pid === undefined || depth === 0) return pid
+  try {
+    const [first = ''] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ')
+    return first === '' ? undefined : descend(Number(first), depth - 1)
+  } catch {
+    return undefined // it ended while it was looked at
+  }
 }
 
 /** 126 and 127 mean what they mean in a shell (POSIX, XCU 2.8.2). */

@@ -1,0 +1,139 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { ClientError } from './error.ts'
+import type { Hidden } from './hidden.ts'
+
+/** How a command is kept apart: the words that run it, and whether it has a session (a terminal's) of its own. */
+export interface Sandbox {
+  wrap(command: readonly string[]): readonly string[]
+  readonly ownSession: boolean
+}
+
+/**
+ * A sandbox in which `hidden` is not there: processes, devices, terminals and shared memory are the command's own, the
+ * network and the rest of the file system are as outside, and nothing in it can gain a privilege. By bubblewrap where it
+ * works, else by util-linux. Throws `ClientError` `no_sandbox`, with what has to be changed, where the system allows neither.
+ */
+export function findSandbox(hidden: Hidden, environment: Readonly<Record<string, string>>): Sandbox {
+  if (process.platform !== 'linux') {
+    throw noSandbox(
+      `there is none for ${process.platform}`,
+      'run it on Linux, or in a job or a container of its own',
+    )
+  }
+  // Elsewhere what is typed into a terminal comes from those who type: before, a program could type, too.
+  const ownSession = process.stdin.isTTY && readSetting('dev/tty/legacy_tiocsti') !== '0'
+  const failures: string[] = []
+  for (const [name, wrap] of [
+    ['bwrap', bubblewrap],
+    ['unshare', utilLinux],
+  ] as const) {
+    const sandbox: Sandbox = { wrap: (command) => wrap(command, hidden, ownSession), ownSession }
+    const [program = '', ...args] = sandbox.wrap(['true'])
+    const tried = spawnSync(program, args, {
+      env: environment,
+      stdio: ['ignore', 'ignore', 'pipe'],
+      timeout: 30_000,
+    })
+    if (tried.status === 0) return sandbox
+    const said = tried.stderr?.toString().trim().split('\n')[0] ?? ''
+    failures.push(
+      tried.error === undefined
+        ? `${name}: ${said || `ended with ${tried.status}`}`
+        : `${name} is not installed`,
+    )
+  }
+  throw noSandbox(failures.join('; '), remedy(failures))
+}
+
+/** bubblewrap: its own first process passes nothing on, and is not the command. */
+function bubblewrap(command: readonly string[], { folders, files }: Hidden, ownSession: boolean): string[] {
+  return [
+    'bwrap',
+    ...['--unshare-user', '--unshare-pid', '--unshare-ipc', '--die-with-parent', '--cap-drop', 'ALL'],
+    ...(ownSession ? ['--new-session'] : []),
+    ...['--bind', '/', '/', '--dev', '/dev', '--proc', '/proc'],
+    ...folders.flatMap((folder) => ['--tmpfs', folder, '--remount-ro', folder]),
+    ...files.flatMap((file) => ['--ro-bind', '/dev/null', file]),
+    ...['--', 'sh', '-c', 'exec "$@"', 'sh', ...command],
+  ]
+}
+
+/**
+ * Two namespaces, one in the other: the outer makes the mounts, and in the inner, which has fewer rights over them, they
+ * are locked (mount_namespaces(7)): not even its own root can take one away, or look under it.
+ */
+function utilLinux(command: readonly string[], { folders, files }: Hidden, ownSession: boolean): string[] {
+  const outer = [
+    'set -e',
+    'user=$1 group=$2 folders=$3 files=$4; shift 4',
+    'mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts /dev/pts',
+    'mount -t tmpfs -o mode=1777 tmpfs /dev/shm',
+    'while [ "$folders" -gt 0 ]; do mount -t tmpfs -o ro,mode=0,size=4k tmpfs "$1"; shift; folders=$((folders - 1)); done',
+    'while [ "$files" -gt 0 ]; do mount --bind -o nodev /dev/null "$1"; mount -o remount,bind,ro,nodev "$1"; shift; files=$((files - 1)); done',
+    'exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"',
+  ].join('\n')
+  const unprivileged = [
+    'setpriv',
+    '--bounding-set=-all',
+    '--inh-caps=-all',
+    '--ambient-caps=-all',
+    '--no-new-privs',
+  ]
+  return [
+    ...[
+      'unshare',
+      '--user',
+      '--map-root-user',
+      '--mount',
+      '--ipc',
+      '--pid',
+      '--fork',
+      '--kill-child',
+      '--mount-proc',
+    ],
+    ...(ownSession ? ['--', 'setsid', '--wait'] : ['--']),
+    ...['sh', '-c', outer, 'sh', String(process.getuid?.()), String(process.getgid?.())],
+    ...[String(folders.length), String(files.length), ...folders, ...files, ...unprivileged],
+    // The first process of a namespace ignores signals that it does not handle: it must not be the command.
+    ...['sh', '-c', '"$@"; exit $?', 'sh', ...command],
+  ]
+}
+
+/** What keeps user namespaces from being made, and how that is changed; by what the system says of itself. */
+function remedy(failures: readonly string[]): string {
+  const wayOut = 'or run it without --sandbox in a job of its own'
+  if (readSetting('kernel/apparmor_restrict_unprivileged_userns') === '1') {
+    return `AppArmor forbids user namespaces: \`sysctl kernel.apparmor_restrict_unprivileged_userns=0\`, or a profile for bwrap that allows userns; ${wayOut}`
+  }
+  if (readSetting('kernel/unprivileged_userns_clone') === '0') {
+    return `user namespaces are switched off: \`sysctl kernel.unprivileged_userns_clone=1\`; ${wayOut}`
+  }
+  if (readSetting('user/max_user_namespaces') === '0') {
+    return `user namespaces are switched off: \`sysctl user.max_user_namespaces=15000\`; ${wayOut}`
+  }
+  if (existsSync('/.dockerenv') || existsSync('/run/.containerenv')) {
+    return `the container forbids them: \`--security-opt seccomp=unconfined --security-opt systempaths=unconfined\` when it is started; ${wayOut}`
+  }
+  if (process.getuid?.() === 0)
+    return `within another sandbox root cannot make one: run it as another user; ${wayOut}`
+  return failures.every((one) => one.endsWith('not installed'))
+    ? `install bubblewrap (\`apt-get install bubblewrap\`), ${wayOut}`
+    : `ask the people who run this machine for user namespaces, ${wayOut}`
+}
+
+function readSetting(name: string): string | null {
+  try {
+    return readFileSync(`/proc/sys/${name}`, 'utf8').trim()
+  } catch {
+    return null // a kernel without it
+  }
+}
+
+function noSandbox(why: string, next: string): ClientError {
+  return new ClientError(
+    'no_sandbox',
+    `no sandbox can be made here, so the command was not run (${why})`,
+    next,
+  )
+}
