@@ -54,7 +54,10 @@ export function childEnvironment(environment: Environment, inheritance: Inherita
   )
   // Copies of them under other names (`NODE_AUTH_TOKEN`, a URL with the token in it) are the same thing.
   const values = present
-    .filter(([name, value]) => secret(name, value) && !/^HOOP_(?!.*TOKEN$)/i.test(name) && value.length >= shortestCopy)
+    .filter(
+      ([name, value]) =>
+        secret(name, value) && !/^HOOP_(?!.*TOKEN$)/i.test(name) && value.length >= shortestCopy,
+    )
     .map(([, value]) => value)
   const kept: Record<string, string> = {}
   for (const [name, value] of present) {

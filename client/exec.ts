@@ -7,6 +7,8 @@ import { type Home, makeHome, removeHome } from './home.ts'
 import { type Key, makeKey } from './key.ts'
 import { holdLease } from './lease.ts'
 import { inherited, openIdentity, type Opened, type Source } from './open.ts'
+import { findHidden } from './hidden.ts'
+import { type Sandbox, findSandbox } from './sandbox.ts'
 import { keepAlive } from './renewal.ts'
 import { runCommand } from './run.ts'
 import { type Rewrites, readConnections, readDuration, scopeOf } from './scope.ts'
@@ -24,6 +26,8 @@ export interface ExecOptions {
   readonly rewrites: Rewrites
   readonly ttl: string | undefined
   readonly approvalTimeout: string | undefined
+  /** True to keep the command apart from everything of the same user that is not its own. */
+  readonly sandbox: boolean
   /** The process that this one stands in for, where its own Node was too old. */
   readonly starter: number | undefined
   /** Platform tokens that the command may see. */
@@ -53,6 +57,19 @@ export async function exec(connected: Connected, options: ExecOptions): Promise<
   const sweep = (): void => rmSync(path, { recursive: true, force: true })
   process.once('exit', sweep)
   try {
+    const clean = (settings: Readonly<Record<string, string>>): Record<string, string> =>
+      childEnvironment(environment, {
+        parentHome: parent?.path ?? null,
+        gateway: connected.transport.gateway.origin,
+        rewritten: Object.keys(parent?.card.rewrites ?? {}),
+        keep: options.keepEnv,
+        sandbox: options.sandbox,
+        settings,
+      })
+    const above = parent === null ? [] : [parent.path, ...(parent.card.above ?? [])]
+    const sandbox = options.sandbox
+      ? findSandbox(findHidden({ own: path, above, environment }), clean({}))
+      : null
     const opened = await openIdentity(connected, path, {
       source,
       wish,
@@ -64,16 +81,11 @@ export async function exec(connected: Connected, options: ExecOptions): Promise<
         ...options.rewrites,
       }),
     })
-    const clean = childEnvironment(environment, {
-      parentHome: parent?.path ?? null,
-      rewritten: Object.keys(parent?.card.rewrites ?? {}),
-      keep: options.keepEnv,
-      settings: opened.settings,
-    })
     return await attend(connected.transport, opened, {
       ...options,
       path,
-      environment: clean,
+      environment: clean(opened.settings),
+      sandbox,
       timeout,
       lease,
       parent,
@@ -110,6 +122,7 @@ interface Attendance extends Pick<ExecOptions, 'command' | 'tell' | 'starter'> {
   /** Seconds that each renewal asks for. */
   readonly ttl: number | undefined
   readonly environment: Readonly<Record<string, string>>
+  readonly sandbox: Sandbox | null
   /** Seconds that one approval may wait. */
   readonly timeout: number | undefined
 }
@@ -130,7 +143,14 @@ async function attend(transport: Transport, { card, held }: Opened, attendance: 
   })
   const lease = holdLease(transport, { held: () => renewal.held, key: attendance.lease, tell })
   try {
-    const running = runCommand(attendance.command, attendance.environment)
+    const { sandbox, command } = attendance
+    const running =
+      sandbox === null
+        ? runCommand(command, attendance.environment)
+        : runCommand(sandbox.wrap(command), attendance.environment, {
+            depth: 2,
+            ownSession: sandbox.ownSession,
+          })
     const starter = watchStarter(attendance.starter)
     let gaveUp = false
     const waits = followApprovals(transport, {

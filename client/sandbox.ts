@@ -81,7 +81,10 @@ function utilLinux(command: readonly string[], { folders, files }: Hidden, ownSe
     '--no-new-privs',
   ]
   return [
+    // With us goes unshare, and with unshare all that is in the namespaces.
     ...[
+      'setpriv',
+      '--pdeathsig=KILL',
       'unshare',
       '--user',
       '--map-root-user',

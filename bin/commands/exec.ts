@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { connectGateway } from '../../client/connect.ts'
-import { ClientError, wrongUsage } from '../../client/error.ts'
+import { wrongUsage } from '../../client/error.ts'
 import { exec } from '../../client/exec.ts'
 import { readHome } from '../../client/home.ts'
 import { choosePlatform } from '../../client/platform.ts'
@@ -25,7 +25,9 @@ a command that cannot be run 126, one that is not found 127, and an approval tha
 
 Its environment holds no credential of the parent and no platform token (ACTIONS_ID_TOKEN_REQUEST_*, CI_JOB_TOKEN,
 *_ID_TOKEN, GITHUB_TOKEN …). Without a sandbox this stops mistakes, and not code of the same user that sets out to read
-its parent's files, memory or environment: the system lets it.`
+its parent's files, memory or environment: the system lets it. With --sandbox it does not: the command sees only its own
+processes, and neither the folders of other identities nor the sockets of other programs. It still has the network, and
+may change the files that its user may: what it writes, others may run.`
 
 /** `hoop-access exec`: runs a command under a narrower identity that ends with it. */
 export function addExec(program: Command): void {
@@ -54,20 +56,13 @@ export function addExec(program: Command): void {
       collect,
       [],
     )
-    .option('--sandbox', 'refused in this version, which has no sandbox')
+    .option('--sandbox', 'keep the command from its parent’s files, memory, environment and sockets (Linux)')
     .passThroughOptions()
     .addHelpText('after', help)
     .action(run)
 }
 
 async function run(command: string[], options: Options): Promise<void> {
-  if (options.sandbox === true) {
-    throw new ClientError(
-      'unsupported',
-      '--sandbox is not available in this version, so the command was not run',
-      'run it without --sandbox, or as another user, if what it runs need not be kept from its parent’s files',
-    )
-  }
   const home = process.env.HOOP_HOME ? await readHome(process.env.HOOP_HOME) : undefined
   // The stage in HOOP_STAGE is the one in force; a child becomes another only when the call says so.
   const stage = home === undefined ? orVariable(options.stage, 'HOOP_STAGE') : options.stage
@@ -93,6 +88,7 @@ async function run(command: string[], options: Options): Promise<void> {
       rewrites: readRewrites(options.env),
       ttl: orVariable(options.ttl, 'HOOP_TTL'),
       approvalTimeout: orVariable(options.approvalTimeout, 'HOOP_APPROVAL_TIMEOUT'),
+      sandbox: options.sandbox === true,
       starter: process.env.HOOP_STARTER ? Number(process.env.HOOP_STARTER) : undefined,
       keepEnv: options.keepEnv,
       environment: process.env,

@@ -73,15 +73,27 @@ describe('the child', () => {
       CI_JOB_TOKEN: 'platform-secret-4',
       GITHUB_TOKEN: 'platform-secret-5',
       VAULT_ID_TOKEN: 'platform-secret-6',
+      NODE_AUTH_TOKEN: 'platform-secret-5-long-enough',
+      GH_TOKEN: 'platform-secret-5-long-enough',
+      CI_REPOSITORY_URL: 'https://gitlab-ci-token:platform-secret-4@gitlab.example/a.git',
+      MY_REMOTE: 'https://x:platform-secret-10-of-gitlab@gitlab.example/a.git',
+      CI_REGISTRY_PASSWORD: 'platform-secret-10-of-gitlab',
+      CIRCLE_OIDC_TOKEN_V2: 'platform-secret-11',
+      JENKINS_SECRET: 'platform-secret-12',
+      CREDENTIAL: tokenFor(environment.HOOP_GATEWAY ?? ''),
+      SSH_AUTH_SOCK: '/tmp/platform-secret-13',
       HOOP_OPERATOR_TOKEN: 'platform-secret-7',
       HOOP_TOKEN: 'platform-secret-8',
       PGPASSWORD: 'platform-secret-9',
       COPIED: `${environment.HOOP_HOME}/client.key`,
     }
-    const run = exec({ ...environment, ...secrets, MINE: 'kept' }, printEnvironment)
+    const elsewhere = tokenFor('https://elsewhere.example')
+    const run = exec({ ...environment, ...secrets, MINE: 'kept', ELSEWHERE: elsewhere }, printEnvironment)
     expect(await run.code, run.stderr()).toBe(0)
     const seen: Record<string, string> = JSON.parse(run.stdout())
     expect(run.stdout()).not.toContain('platform-secret')
+    expect(run.stdout()).not.toContain(secrets.CREDENTIAL)
+    expect(seen.ELSEWHERE).toBe(elsewhere)
     expect(run.stdout()).not.toContain('a.b.c')
     expect(run.stdout()).not.toContain(environment.HOOP_HOME)
     expect(seen).toMatchObject({ MINE: 'kept', PGUSER: 'orders-db', HOOP_STAGE: 'deploy' })
@@ -158,7 +170,6 @@ describe('exit codes', () => {
     ['an unknown option', ['--nonsense'], /unknown option/],
     ['a ttl that is none', ['--ttl', 'soon'], /not a duration/],
     ['a connection that is none', ['--connections', 'a b:c:d'], /not a connection/],
-    ['--sandbox', ['--sandbox'], /not available/],
   ] as const)('%s is its own failure: 125, and the command does not run', async ([, options, why]) => {
     const environment = await open()
     const run = exec(environment, ['sh', '-c', 'echo ran'], options)

@@ -1,0 +1,245 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { closeSync, openSync, readFileSync } from 'node:fs'
+import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { type Server, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { executable, start } from '../bin/executable.ts'
+import { type GatewayApi, startGatewayApi } from '../fakes/gateway-api.ts'
+
+// What a command in a sandbox tries in order to get at the identity above it. Each road is seen leading there without one.
+
+const works = (...words: string[]): boolean => spawnSync(words[0] ?? '', words.slice(1)).status === 0
+const root = process.getuid?.() === 0
+const kinds = [
+  ['bubblewrap', works('bwrap', '--version')],
+  ['util-linux', works('unshare', '--user', '--map-root-user', 'true')],
+] as const
+
+let api: GatewayApi
+let temp: string
+let settings: Record<string, string>
+let home: string
+let secret: string
+let server: Server
+beforeAll(async () => {
+  temp = await mkdtemp(join(tmpdir(), 'sandbox-test-'))
+  // Makes the first kind fail, so that the second is what is left.
+  await mkdir(join(temp, 'util-linux'))
+  await writeFile(join(temp, 'util-linux/bwrap'), '#!/bin/sh\nexit 1\n')
+  await chmod(join(temp, 'util-linux/bwrap'), 0o755)
+  await mkdir(join(temp, 'runner'))
+  api = await startGatewayApi()
+  const base = {
+    ...{ HOOP_GATEWAY: api.url, HOOP_CA: api.pin, RUNNER_TEMP: join(temp, 'runner') },
+    HOOP_ID_TOKEN: 'e30.e30.parents-id-token',
+  }
+  const opened = start(['open', '--stage', 'deploy', '--platform', 'token'], base)
+  expect(await opened.code, opened.stderr()).toBe(0)
+  home = opened.stdout().trim()
+  settings = {
+    ...base,
+    HOOP_HOME: home,
+    NODE: process.execPath,
+    PARENT_NAME: basename(home),
+    GITHUB_ENV: join(temp, 'github-env'),
+    TEMP: temp,
+  }
+  secret = readFileSync(join(home, 'client.key'), 'utf8').split('\n')[1] ?? ''
+  expect(secret.length).toBeGreaterThan(30)
+  await symlink(home, join(temp, 'link'))
+  await writeFile(join(temp, 'github-env'), '')
+  server = createServer((socket) => socket.end('parents-socket'))
+  await new Promise<void>((done) => server.listen(join(temp, 'agent.sock'), done))
+  await writeFile(join(temp, 'read-memory.mjs'), readMemory)
+})
+afterAll(async () => {
+  server.close()
+  await api.close()
+  await rm(temp, { recursive: true, force: true })
+})
+
+// Reads the memory of every process that it can see but its own, for a text that it makes up from its halves.
+const readMemory = `
+import { openSync, readFileSync, readSync, readdirSync } from 'node:fs'
+const wanted = Buffer.from(['parents', 'id-token'].join('-'))
+for (const pid of readdirSync('/proc').filter((name) => /^[0-9]+$/.test(name) && Number(name) !== process.pid)) {
+  try {
+    if (!readFileSync('/proc/' + pid + '/cmdline', 'latin1').includes('hoop-access')) continue
+    const memory = openSync('/proc/' + pid + '/mem', 'r')
+    for (const line of readFileSync('/proc/' + pid + '/maps', 'utf8').split('\\n')) {
+      const [, from, to] = /^([0-9a-f]+)-([0-9a-f]+) rw/.exec(line) ?? []
+      if (from === undefined) continue
+      const [begin, end] = [Number.parseInt(from, 16), Number.parseInt(to, 16)]
+      if (end - begin > 64e6) continue
+      const bytes = Buffer.alloc(end - begin)
+      try { readSync(memory, bytes, 0, bytes.length, begin) } catch { continue }
+      if (bytes.includes(wanted)) { console.log('STOLEN parents-id-token'); process.exit() }
+    }
+  } catch {}
+}
+`
+
+const roads: readonly (readonly [name: string, script: string])[] = [
+  ['its files', 'cat "$PARENT/client.key"; ls "$PARENT"'],
+  [
+    'its files, by a link',
+    'cat "$TEMP/link/client.key"; ln -s "$PARENT" "$HOOP_HOME/l"; cat "$HOOP_HOME/l/token" "$HOOP_HOME/l/client.key"',
+  ],
+  [
+    'its files, by the root or folder of another process',
+    'for p in /proc/[0-9]*; do cat "$p/root$PARENT/client.key" "$p/cwd/$PARENT/client.key"; done',
+  ],
+  ['its files, by every open file there is', 'for f in /proc/[0-9]*/fd/*; do cat "$f/client.key"; done'],
+  ['the environment of its process', "cat /proc/[0-9]*/environ | tr '\\0' '\\n' | grep -a -A1 parents-id"],
+  ['the memory of its process', '"$NODE" "$TEMP/read-memory.mjs"'],
+  [
+    'its sockets',
+    "\"$NODE\" -e \"require('net').connect(process.env.TEMP+'/agent.sock').on('error',()=>{}).pipe(process.stdout)\"",
+  ],
+]
+
+const tricks: readonly (readonly [name: string, script: string])[] = [
+  ['taking the cover away', 'umount "$PARENT"; umount -l "$PARENT"; cat "$PARENT/client.key"'],
+  [
+    'taking it away as the root of a namespace of its own',
+    'unshare --user --map-root-user --mount sh -c \'umount "$PARENT"; umount -l "$PARENT"; cat "$PARENT/client.key"\'',
+  ],
+  [
+    'looking under it',
+    'unshare --user --map-root-user --mount sh -c \'mkdir "$HOOP_HOME/m"; mount --bind "$RUNNER_TEMP" "$HOOP_HOME/m"; cat "$HOOP_HOME"/m/*/client.key | grep -v "$(sed -n 2p "$HOOP_HOME/client.key")"; mount --rbind / "$HOOP_HOME/m"; cat "$HOOP_HOME/m$PARENT/client.key"\'',
+  ],
+  [
+    'entering the namespaces of another process',
+    'for p in /proc/[0-9]*; do nsenter -t "${p#/proc/}" -U -m cat "$PARENT/client.key"; nsenter --mount="$p/ns/mnt" cat "$PARENT/client.key"; done',
+  ],
+  [
+    'mounting the process table anew',
+    'unshare --user --map-root-user --mount sh -c \'mkdir "$HOOP_HOME/p"; mount -t proc proc "$HOOP_HOME/p"; cat "$HOOP_HOME"/p/[0-9]*/environ\' | tr "\\0" "\\n" | grep -a parents-id',
+  ],
+  [
+    'gaining a privilege',
+    'grep -E "^(CapEff|CapPrm|CapAmb|NoNewPrivs)" /proc/self/status | grep -v 0000000000000000 | grep -v "NoNewPrivs:.1" && echo STOLEN',
+  ],
+  ['ending its parent', 'kill -9 "$VICTIM" && echo STOLEN'],
+]
+
+/** Where the two files that are handed on are open: node itself sees to the first few only. */
+const handedAt = 200
+
+/** Runs a script under `exec`, the parent's key and folder open; `PARENT` is its folder, which no variable of a child names. */
+async function attempt(script: string, flags: readonly string[], path = ''): Promise<string> {
+  const handed = [openSync(join(home, 'client.key'), 'r'), openSync(home, 'r')]
+  const named = `export PARENT="$TEMP/runner/$PARENT_NAME"; ${script}`
+  const between = Array.from({ length: handedAt - 3 }, () => 'ignore' as const)
+  const child = spawn(process.execPath, [executable, 'exec', ...flags, '--', 'sh', '-c', named], {
+    env: { PATH: `${path}${process.env.PATH}`, ...settings, VICTIM: String(process.pid) },
+    stdio: ['ignore', 'pipe', 'pipe', ...between, ...handed],
+  })
+  for (const file of handed) closeSync(file)
+  let said = ''
+  child.stdout?.on('data', (chunk: Buffer) => (said += chunk.toString('latin1')))
+  child.stderr?.resume()
+  await new Promise((done) => child.once('close', done))
+  return said
+}
+
+const stolen = (said: string): boolean =>
+  said.includes(secret) || /parents-id-token|parents-socket|STOLEN/.test(said)
+
+describe('without a sandbox', () => {
+  test.each(roads)('%s can be had, as the help says', async (_, script) => {
+    expect(stolen(await attempt(script, []))).toBe(true)
+  })
+
+  test('files that were handed on are handed on', async () => {
+    expect(stolen(await attempt(`cat /proc/self/fd/${handedAt}`, []))).toBe(true)
+  })
+})
+
+describe.each(kinds)('in a sandbox by %s', (kind, available) => {
+  const flags = ['--sandbox']
+  const path = kind === 'util-linux' ? `__/util-linux:` : ''
+  const tried = (script: string): Promise<string> => attempt(script, flags, path.replace('__', temp))
+
+  test.skipIf(!available).each([...roads, ...tricks])('%s gives nothing', async (_, script) => {
+    const said = await tried(`${script}; echo through`)
+    expect(said).toContain('through')
+    expect(stolen(said)).toBe(false)
+  })
+
+  test.skipIf(!available)('no file that was open is handed on', async () => {
+    const [file, folder] = [handedAt, handedAt + 1].map((number) => `/proc/self/fd/${number}`)
+    const said = await tried(`cat ${file}; cat ${folder}/client.key; ls -l /proc/self/fd; echo through`)
+    expect(said).toContain('through')
+    expect(stolen(said)).toBe(false)
+    expect(said).not.toContain(home)
+  })
+
+  test.skipIf(!available)('the command has its own identity, network, exit code and signals', async () => {
+    const said = await tried('cat "$HOOP_HOME/token" | cut -c1-4; env | grep -c GITHUB_ENV; id -u; exit 7')
+    // What the next step of the job reads is not for it to write.
+    await tried('echo NODE_OPTIONS=--require=/tmp/evil.js >>"$TEMP/github-env"')
+    expect(readFileSync(join(temp, 'github-env'), 'utf8')).toBe('')
+    expect(said).toContain(`tok.\n0\n${process.getuid?.()}\n`)
+    const env = { ...settings, PATH: `${path.replace('__', temp)}${process.env.PATH}` }
+    const script = "trap 'echo got it; exit 9' TERM; echo up; while :; do sleep 0.05; done"
+    const run = start(['exec', '--sandbox', '--', 'sh', '-c', script], env)
+    await run.seen('up')
+    run.child.kill('SIGTERM')
+    expect(await run.code).toBe(9)
+    expect(run.stdout()).toContain('got it')
+    const missing = start(['exec', '--sandbox', '--', 'no-such-command-anywhere'], env)
+    expect(await missing.code).toBe(127)
+    const gateway = `fetch(process.env.HOOP_GATEWAY).catch((e) => console.log(e.cause.code))`
+    expect(await tried(`"$NODE" -e '${gateway}'`)).toContain('SELF_SIGNED')
+  })
+
+  test.skipIf(!available)('nothing of it is left when exec is killed', async () => {
+    const mark = `mark${process.pid}${kind}`
+    const env = { ...settings, PATH: `${path.replace('__', temp)}${process.env.PATH}` }
+    const run = start(['exec', '--sandbox', '--', 'sh', '-c', `echo up; sleep 300; echo ${mark}`], env)
+    await run.seen('up')
+    run.child.kill('SIGKILL')
+    const running = (): boolean => works('pgrep', '-f', mark)
+    for (let round = 0; round < 500 && running(); round++) await new Promise((next) => setTimeout(next, 20))
+    expect(running()).toBe(false)
+  })
+
+  test.skipIf(!available || !root)('other views of folder and process table give nothing', async () => {
+    const [view, table] = [join(temp, 'view'), join(temp, 'table')]
+    await Promise.all([mkdir(view, { recursive: true }), mkdir(table, { recursive: true })])
+    expect(works('mount', '--bind', join(temp, 'runner'), view)).toBe(true)
+    expect(works('mount', '-t', 'proc', 'proc', table)).toBe(true)
+    try {
+      const script = `cat ${view}/*/client.key | grep -v "$(sed -n 2p "$HOOP_HOME/client.key")"; cat ${table}/[0-9]*/environ | tr '\\0' '\\n' | grep -a parents-id; echo through`
+      expect(stolen(await attempt(script, []))).toBe(true)
+      const said = await tried(script)
+      expect(said).toContain('through')
+      expect(stolen(said)).toBe(false)
+    } finally {
+      works('umount', view)
+      works('umount', table)
+    }
+  })
+})
+
+test('where none can be made, the command does not run, and it is said what to change', async () => {
+  const bin = join(temp, 'none')
+  await mkdir(bin)
+  for (const name of ['bwrap', 'unshare']) {
+    await writeFile(join(bin, name), `#!/bin/sh\necho "${name}: Operation not permitted" >&2; exit 1\n`)
+    await chmod(join(bin, name), 0o755)
+  }
+  const asked = api.requests.filter((one) => one === 'POST /oauth/token').length
+  const run = start(['exec', '--sandbox', '--', 'echo', 'ran'], {
+    ...settings,
+    PATH: `${bin}:${process.env.PATH}`,
+  })
+  expect(await run.code).toBe(125)
+  expect(run.stdout()).toBe('')
+  expect(run.stderr()).toContain('bwrap: Operation not permitted')
+  expect(run.stderr()).toContain('without --sandbox')
+  expect(api.requests.filter((one) => one === 'POST /oauth/token').length).toBe(asked)
+})
