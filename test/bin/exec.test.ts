@@ -336,3 +336,9 @@ test('open prints no secret, and a fresh ID token is read for every attempt', as
   expect(shown).not.toContain('a.b.c')
   expect(shown).not.toContain(api.identities[0]?.tokens[0])
 })
+
+/** What a platform's ID token looks like. */
+function tokenFor(aud: string): string {
+  const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url')
+  return `${part({ alg: 'RS256' })}.${part({ iss: 'https://ci.example', aud })}.${part({ signed: 'so' })}`
+}
