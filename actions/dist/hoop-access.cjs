@@ -797,14 +797,15 @@ function parse(json) {
 }
 function isCard(value) {
   if (typeof value !== "object" || value === null) return false;
-  const { gateway, token_type, identity, rewrites } = {
+  const { gateway, token_type, identity, rewrites, above } = {
     gateway: null,
     token_type: null,
     identity: null,
     rewrites: null,
+    above: [],
     ...value
   };
-  return typeof gateway === "string" && (token_type === "DPoP" || token_type === "Bearer") && isIdentityView(identity) && typeof rewrites === "object" && rewrites !== null && Object.values(rewrites).every((one) => typeof one === "string");
+  return typeof gateway === "string" && (token_type === "DPoP" || token_type === "Bearer") && isIdentityView(identity) && typeof rewrites === "object" && rewrites !== null && Array.isArray(above) && above.every((one) => typeof one === "string") && Object.values(rewrites).every((one) => typeof one === "string");
 }
 
 // client/process-mark.ts
@@ -1941,13 +1942,93 @@ function addEnv(program2) {
 }
 
 // client/exec.ts
+var import_node_fs6 = require("node:fs");
+
+// client/hidden.ts
 var import_node_fs3 = require("node:fs");
+var import_node_os5 = require("node:os");
+var import_node_path6 = require("node:path");
+var hiddenVariables = /^(SSH_AUTH_SOCK|SSH_AGENT_PID|GPG_AGENT_INFO|DBUS_SESSION_BUS_ADDRESS|XDG_RUNTIME_DIR|DOCKER_HOST|TMUX|STY|GITHUB_(ENV|PATH|STATE))$/;
+var daemons = /\/(docker|podman|containerd|buildkitd?|crio|dbus|systemd|libvirt|lxd|incus|snapd)[^/]*\/|\/(docker|podman|containerd|buildkitd|crio|lxd|snapd)[^/]*\.(sock|socket)$|\/system_bus_socket$/;
+function findHidden(options) {
+  const { own, above, environment } = options;
+  const mounts = readMounts();
+  const bases = [environment.RUNNER_TEMP, environment.TMPDIR, (0, import_node_os5.tmpdir)(), "/tmp", "/var/tmp", (0, import_node_path6.dirname)(own)];
+  const runtime = `/run/user/${process.getuid?.()}`;
+  const views = [...above, ...bases.flatMap(homesIn)].flatMap(real).filter((path2) => path2 !== real(own)[0]);
+  const folders = unique([
+    ...views.flatMap((path2) => everyView(path2, mounts)),
+    ...mounts.filter(({ type: type2, point }) => type2 === "proc" && !/^\/proc(\/|$)/.test(point)).map(({ point }) => point),
+    ...own.startsWith(`${runtime}/`) ? [] : real(runtime)
+  ]).filter(isFolder);
+  const within = (path2) => folders.some((folder) => path2.startsWith(`${folder}/`));
+  const written = [environment.GITHUB_ENV, environment.GITHUB_PATH, environment.GITHUB_STATE];
+  const files = unique([...socketsOfUser(), ...written.flatMap(real)]).filter((path2) => !within(path2));
+  return { folders: folders.filter((path2) => !within(path2)), files };
+}
+function homesIn(base) {
+  if (base === void 0 || base === "") return [];
+  try {
+    return (0, import_node_fs3.readdirSync)(base).filter((name2) => name2.startsWith("hoop-")).map((name2) => (0, import_node_path6.join)(base, name2)).filter((path2) => (0, import_node_fs3.statSync)((0, import_node_path6.join)(path2, "identity.json"), { throwIfNoEntry: false }) !== void 0);
+  } catch {
+    return [];
+  }
+}
+function everyView(path2, mounts) {
+  const holds = (folder, inner) => inner === folder || inner.startsWith(folder === "/" ? "/" : `${folder}/`);
+  const holder = mounts.filter(({ point }) => holds(point, path2)).toSorted((a, b) => b.point.length - a.point.length)[0];
+  if (holder === void 0) return [path2];
+  const inside = (0, import_node_path6.join)(holder.root, path2.slice(holder.point === "/" ? 0 : holder.point.length));
+  const views = mounts.filter(({ device, root }) => device === holder.device && holds(root, inside)).map(({ point, root }) => (0, import_node_path6.join)(point, inside.slice(root === "/" ? 0 : root.length)));
+  return [path2, ...views.filter((view) => sameFolder(view, path2))];
+}
+function sameFolder(one, other) {
+  const [a, b] = [one, other].map((path2) => statOf(path2));
+  return a != null && b != null && a.ino === b.ino && a.dev === b.dev;
+}
+function readMounts() {
+  const text = (field) => field.replaceAll(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)));
+  return (0, import_node_fs3.readFileSync)("/proc/self/mountinfo", "utf8").split("\n").filter((line) => line !== "").map((line) => {
+    const [, , device = "", root = "", point = "", ...rest] = line.split(" ");
+    return { device, root: text(root), point: text(point), type: rest[rest.indexOf("-") + 1] ?? "" };
+  });
+}
+function socketsOfUser() {
+  const user = process.getuid?.();
+  const paths = (0, import_node_fs3.readFileSync)("/proc/net/unix", "utf8").split("\n").flatMap((line) => /^\S+: \S+ \S+ \S+ \S+ \S+ \S+ (\/.*)$/.exec(line)?.[1] ?? []);
+  return unique(paths.flatMap(real)).filter((path2) => {
+    const status = statOf(path2);
+    return status?.isSocket() === true && (status.uid === user || daemons.test(path2));
+  });
+}
+function real(path2) {
+  if (path2 === void 0 || path2 === "") return [];
+  try {
+    return [(0, import_node_fs3.realpathSync)(path2)];
+  } catch {
+    return [];
+  }
+}
+function isFolder(path2) {
+  return statOf(path2)?.isDirectory() === true;
+}
+function statOf(path2) {
+  try {
+    return (0, import_node_fs3.statSync)(path2);
+  } catch {
+    return null;
+  }
+}
+function unique(paths) {
+  return [...new Set(paths)];
+}
 
 // client/child-environment.ts
-var roots = /^(ACTIONS_ID_TOKEN_REQUEST_(TOKEN|URL)|ACTIONS_RUNTIME_TOKEN|.*_ID_TOKEN|ID_TOKEN|CI_JOB_JWT(_V\d)?|HOOP_.*)$/i;
-var tokens = /^(GITHUB_TOKEN|GH_TOKEN|CI_JOB_TOKEN)$/i;
+var roots = /^(ACTIONS_ID_TOKEN_REQUEST_(TOKEN|URL)|ACTIONS_RUNTIME_TOKEN|(.*_)?(ID|OIDC)_TOKEN(_V\d+)?|SYSTEM_OIDCREQUESTURI|CI_JOB_JWT(_V\d+)?|JENKINS_(AGENT_)?SECRET|BUILDKITE_AGENT_ACCESS_TOKEN|HOOP_.*)$/i;
+var tokens = /^(GITHUB_TOKEN|GH_TOKEN|(GH|GITHUB)_ENTERPRISE_TOKEN|INPUT_(.*[_-])?TOKEN|CI_JOB_TOKEN|CI_BUILD_TOKEN|CI_REGISTRY_PASSWORD|CI_DEPENDENCY_PROXY_PASSWORD|CI_DEPLOY_PASSWORD|CI_REPOSITORY_URL|SYSTEM_ACCESSTOKEN|SSH_AUTH_SOCK)$/i;
 var libpq = /^(PGHOST|PGHOSTADDR|PGPORT|PGUSER|PGDATABASE|PGPASSWORD|PGPASSFILE|PGSERVICE|PGSERVICEFILE|PGSSL[A-Z]*|PGGSSENCMODE)$/i;
 var places = /^(PATH|PWD|OLDPWD|_)$/i;
+var shortestCopy = 16;
 function checkKept(keep) {
   const root = keep.find((name2) => roots.test(name2));
   if (root === void 0) return;
@@ -1957,18 +2038,37 @@ function checkKept(keep) {
   );
 }
 function childEnvironment(environment, inheritance) {
-  const { parentHome, rewritten: rewritten2, keep, settings } = inheritance;
+  const { parentHome, gateway, rewritten: rewritten2, keep, sandbox, settings } = inheritance;
   const replaced = parentHome !== null || "PGSERVICEFILE" in settings;
+  const secret = (name2, value) => roots.test(name2) || isTokenFor(gateway, value) || tokens.test(name2) && !keep.includes(name2);
+  const present = Object.entries(environment).flatMap(
+    ([name2, value]) => value === void 0 ? [] : [[name2, value]]
+  );
+  const values = present.filter(
+    ([name2, value]) => secret(name2, value) && !/^HOOP_(?!.*TOKEN$)/i.test(name2) && value.length >= shortestCopy
+  ).map(([, value]) => value);
   const kept2 = {};
-  for (const [name2, value] of Object.entries(environment)) {
-    if (value === void 0 || roots.test(name2)) continue;
-    if (tokens.test(name2) && !keep.includes(name2)) continue;
+  for (const [name2, value] of present) {
+    if (secret(name2, value)) continue;
     if (replaced && libpq.test(name2)) continue;
     if (rewritten2.includes(name2)) continue;
+    if (sandbox && hiddenVariables.test(name2)) continue;
     if (parentHome !== null && value.includes(parentHome) && !places.test(name2)) continue;
+    if (!keep.includes(name2) && values.some((one) => value.includes(one))) continue;
     kept2[name2] = value;
   }
   return { ...kept2, ...settings };
+}
+function isTokenFor(gateway, value) {
+  const [, payload] = /^[\w-]+\.([\w-]+)\.[\w-]+$/.exec(value.trim()) ?? [];
+  if (payload === void 0) return false;
+  try {
+    const claims = JSON.parse(Buffer.from(payload, "base64url").toString());
+    const aud = typeof claims === "object" && claims !== null && "aud" in claims ? claims.aud : void 0;
+    return [aud].flat().includes(gateway);
+  } catch {
+    return false;
+  }
 }
 
 // client/lease.ts
@@ -2037,7 +2137,8 @@ async function openIdentity({ transport, ca }, home, options) {
       gateway: transport.gateway.origin,
       token_type: held.tokenType,
       identity,
-      rewrites: options.rewrites(identity)
+      rewrites: options.rewrites(identity),
+      above: source.kind === "home" ? [source.home.path, ...source.home.card.above ?? []] : []
     };
     const settings = environmentOf(home, card, { current: options.environment });
     await writeSettings(home, card, held, ca);
@@ -2053,21 +2154,146 @@ function inherited(rewrites, connections) {
   return Object.fromEntries(entries.filter(([, name2]) => connections.some((one) => one.name === name2)));
 }
 
-// client/run.ts
+// client/sandbox.ts
 var import_node_child_process4 = require("node:child_process");
-var import_node_os5 = require("node:os");
+var import_node_fs4 = require("node:fs");
+function findSandbox(hidden, environment) {
+  if (process.platform !== "linux") {
+    throw noSandbox(
+      `there is none for ${process.platform}`,
+      "run it on Linux, or in a job or a container of its own"
+    );
+  }
+  const ownSession = process.stdin.isTTY && readSetting("dev/tty/legacy_tiocsti") !== "0";
+  const failures = [];
+  for (const [name2, wrap] of [
+    ["bwrap", bubblewrap],
+    ["unshare", utilLinux]
+  ]) {
+    const sandbox = { wrap: (command) => wrap(command, hidden, ownSession), ownSession };
+    const [program2 = "", ...args] = sandbox.wrap(["true"]);
+    const tried = (0, import_node_child_process4.spawnSync)(program2, args, {
+      env: environment,
+      stdio: ["ignore", "ignore", "pipe"],
+      timeout: 3e4
+    });
+    if (tried.status === 0) return sandbox;
+    const said = tried.stderr?.toString().trim().split("\n")[0] ?? "";
+    failures.push(
+      tried.error === void 0 ? `${name2}: ${said || `ended with ${tried.status}`}` : `${name2} is not installed`
+    );
+  }
+  throw noSandbox(failures.join("; "), remedy(failures));
+}
+function bubblewrap(command, { folders, files }, ownSession) {
+  return [
+    "bwrap",
+    ...["--unshare-user", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--cap-drop", "ALL"],
+    ...ownSession ? ["--new-session"] : [],
+    ...["--bind", "/", "/", "--dev", "/dev", "--proc", "/proc"],
+    ...folders.flatMap((folder) => ["--tmpfs", folder, "--remount-ro", folder]),
+    ...files.flatMap((file) => ["--ro-bind", "/dev/null", file]),
+    ...["--", "sh", "-c", 'exec "$@"', "sh", ...command]
+  ];
+}
+function utilLinux(command, { folders, files }, ownSession) {
+  const outer = [
+    "set -e",
+    "user=$1 group=$2 folders=$3 files=$4; shift 4",
+    "mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts /dev/pts",
+    "mount -t tmpfs -o mode=1777 tmpfs /dev/shm",
+    'while [ "$folders" -gt 0 ]; do mount -t tmpfs -o ro,mode=0,size=4k tmpfs "$1"; shift; folders=$((folders - 1)); done',
+    'while [ "$files" -gt 0 ]; do mount --bind -o nodev /dev/null "$1"; mount -o remount,bind,ro,nodev "$1"; shift; files=$((files - 1)); done',
+    'exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"'
+  ].join("\n");
+  const unprivileged = [
+    "setpriv",
+    "--bounding-set=-all",
+    "--inh-caps=-all",
+    "--ambient-caps=-all",
+    "--no-new-privs"
+  ];
+  return [
+    // With us goes unshare, and with unshare all that is in the namespaces.
+    ...[
+      "setpriv",
+      "--pdeathsig=KILL",
+      "unshare",
+      "--user",
+      "--map-root-user",
+      "--mount",
+      "--ipc",
+      "--pid",
+      "--fork",
+      "--kill-child",
+      "--mount-proc"
+    ],
+    ...ownSession ? ["--", "setsid", "--wait"] : ["--"],
+    ...["sh", "-c", outer, "sh", String(process.getuid?.()), String(process.getgid?.())],
+    ...[String(folders.length), String(files.length), ...folders, ...files, ...unprivileged],
+    // The first process of a namespace ignores signals that it does not handle: it must not be the command.
+    ...["sh", "-c", '"$@"; exit $?', "sh", ...command]
+  ];
+}
+function remedy(failures) {
+  const wayOut = "or run it without --sandbox in a job of its own";
+  if (readSetting("kernel/apparmor_restrict_unprivileged_userns") === "1") {
+    return `AppArmor forbids user namespaces: \`sysctl kernel.apparmor_restrict_unprivileged_userns=0\`, or a profile for bwrap that allows userns; ${wayOut}`;
+  }
+  if (readSetting("kernel/unprivileged_userns_clone") === "0") {
+    return `user namespaces are switched off: \`sysctl kernel.unprivileged_userns_clone=1\`; ${wayOut}`;
+  }
+  if (readSetting("user/max_user_namespaces") === "0") {
+    return `user namespaces are switched off: \`sysctl user.max_user_namespaces=15000\`; ${wayOut}`;
+  }
+  if ((0, import_node_fs4.existsSync)("/.dockerenv") || (0, import_node_fs4.existsSync)("/run/.containerenv")) {
+    return `the container forbids them: \`--security-opt seccomp=unconfined --security-opt systempaths=unconfined\` when it is started; ${wayOut}`;
+  }
+  if (process.getuid?.() === 0)
+    return `within another sandbox root cannot make one: run it as another user; ${wayOut}`;
+  return failures.every((one) => one.endsWith("not installed")) ? `install bubblewrap (\`apt-get install bubblewrap\`), ${wayOut}` : `ask the people who run this machine for user namespaces, ${wayOut}`;
+}
+function readSetting(name2) {
+  try {
+    return (0, import_node_fs4.readFileSync)(`/proc/sys/${name2}`, "utf8").trim();
+  } catch {
+    return null;
+  }
+}
+function noSandbox(why, next) {
+  return new ClientError(
+    "no_sandbox",
+    `no sandbox can be made here, so the command was not run (${why})`,
+    next
+  );
+}
+
+// client/run.ts
+var import_node_child_process5 = require("node:child_process");
+var import_node_fs5 = require("node:fs");
+var import_node_os6 = require("node:os");
 var passed = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"];
-function runCommand(command, environment) {
+function runCommand(command, environment, within) {
   const [program2 = "", ...args] = command;
   if (program2 === "")
     throw new ClientError("wrong_usage", "no command was given", "write it after --", { exitCode: 2 });
-  const child = (0, import_node_child_process4.spawn)(program2, args, { stdio: "inherit", env: environment });
+  const nothing = within === void 0 ? null : (0, import_node_fs5.openSync)("/dev/null", "r+");
+  const child = (0, import_node_child_process5.spawn)(program2, args, {
+    stdio: nothing === null ? "inherit" : ["inherit", "inherit", "inherit", ...coverFiles(nothing)],
+    env: environment
+  });
+  if (nothing !== null) (0, import_node_fs5.closeSync)(nothing);
+  const kill = (signal) => {
+    const pid = within === void 0 ? void 0 : descend(child.pid, within.depth);
+    if (pid === void 0) child.kill(signal);
+    else process.kill(pid, signal);
+  };
   const { promise, resolve, reject } = Promise.withResolvers();
   const handlers = /* @__PURE__ */ new Map();
   for (const signal of passed) {
     const shared = signal === "SIGINT" || signal === "SIGQUIT";
     const handler = () => {
-      if (!(shared && process.stdin.isTTY)) child.kill(signal);
+      if (!(shared && process.stdin.isTTY && within?.ownSession !== true)) kill(signal);
     };
     handlers.set(signal, handler);
     process.on(signal, handler);
@@ -2081,9 +2307,22 @@ function runCommand(command, environment) {
   });
   child.once("exit", (code, signal) => {
     finish();
-    resolve(code ?? 128 + (signal === null ? 0 : import_node_os5.constants.signals[signal]));
+    resolve(code ?? 128 + (signal === null ? 0 : import_node_os6.constants.signals[signal]));
   });
-  return { done: promise, kill: (signal) => void child.kill(signal) };
+  return { done: promise, kill };
+}
+function coverFiles(nothing) {
+  const open4 = (0, import_node_fs5.readdirSync)("/proc/self/fd").map(Number);
+  return Array.from({ length: Math.max(...open4, 2) - 2 }, () => nothing);
+}
+function descend(pid, depth) {
+  if (pid === void 0 || depth === 0) return pid;
+  try {
+    const [first = ""] = (0, import_node_fs5.readFileSync)(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ");
+    return first === "" ? void 0 : descend(Number(first), depth - 1);
+  } catch {
+    return void 0;
+  }
 }
 function cannotStart(program2, cause) {
   const code = systemCode(cause) ?? "unknown error";
@@ -2241,9 +2480,19 @@ async function exec(connected, options) {
     checkKept(options.keepEnv);
     const interruption = __using(_stack, watchSignals());
     const path2 = await makeHome(environment);
-    const sweep2 = () => (0, import_node_fs3.rmSync)(path2, { recursive: true, force: true });
+    const sweep2 = () => (0, import_node_fs6.rmSync)(path2, { recursive: true, force: true });
     process.once("exit", sweep2);
     try {
+      const clean = (settings) => childEnvironment(environment, {
+        parentHome: parent?.path ?? null,
+        gateway: connected.transport.gateway.origin,
+        rewritten: Object.keys(parent?.card.rewrites ?? {}),
+        keep: options.keepEnv,
+        sandbox: options.sandbox,
+        settings
+      });
+      const above = parent === null ? [] : [parent.path, ...parent.card.above ?? []];
+      const sandbox = options.sandbox ? findSandbox(findHidden({ own: path2, above, environment }), clean({})) : null;
       const opened = await openIdentity(connected, path2, {
         source,
         wish,
@@ -2255,16 +2504,11 @@ async function exec(connected, options) {
           ...options.rewrites
         })
       });
-      const clean = childEnvironment(environment, {
-        parentHome: parent?.path ?? null,
-        rewritten: Object.keys(parent?.card.rewrites ?? {}),
-        keep: options.keepEnv,
-        settings: opened.settings
-      });
       return await attend(connected.transport, opened, {
         ...options,
         path: path2,
-        environment: clean,
+        environment: clean(opened.settings),
+        sandbox,
         timeout,
         lease,
         parent,
@@ -2311,7 +2555,11 @@ async function attend(transport, { card, held }, attendance) {
   });
   const lease = holdLease(transport, { held: () => renewal.held, key: attendance.lease, tell: tell2 });
   try {
-    const running = runCommand(attendance.command, attendance.environment);
+    const { sandbox, command } = attendance;
+    const running = sandbox === null ? runCommand(command, attendance.environment) : runCommand(sandbox.wrap(command), attendance.environment, {
+      depth: 2,
+      ownSession: sandbox.ownSession
+    });
     const starter = watchStarter(attendance.starter);
     let gaveUp = false;
     const waits = followApprovals(transport, {
@@ -2367,7 +2615,9 @@ a command that cannot be run 126, one that is not found 127, and an approval tha
 
 Its environment holds no credential of the parent and no platform token (ACTIONS_ID_TOKEN_REQUEST_*, CI_JOB_TOKEN,
 *_ID_TOKEN, GITHUB_TOKEN …). Without a sandbox this stops mistakes, and not code of the same user that sets out to read
-its parent's files, memory or environment: the system lets it.`;
+its parent's files, memory or environment: the system lets it. With --sandbox it does not: the command sees only its own
+processes, and neither the folders of other identities nor the sockets of other programs. It still has the network, and
+may change the files that its user may: what it writes, others may run.`;
 function addExec(program2) {
   withClientOptions(program2.command("exec")).description("run a command under a narrower child identity, which is revoked when the command ends").argument("<command...>", "the command, after --").option("--stage <name>", "the stage to become; that of the identity in force when not given").option(
     "--connections <list>",
@@ -2385,16 +2635,9 @@ function addExec(program2) {
     "a platform token that the command may see all the same: GITHUB_TOKEN",
     collect,
     []
-  ).option("--sandbox", "refused in this version, which has no sandbox").passThroughOptions().addHelpText("after", help).action(run);
+  ).option("--sandbox", "keep the command from its parent’s files, memory, environment and sockets (Linux)").passThroughOptions().addHelpText("after", help).action(run);
 }
 async function run(command, options) {
-  if (options.sandbox === true) {
-    throw new ClientError(
-      "unsupported",
-      "--sandbox is not available in this version, so the command was not run",
-      "run it without --sandbox, or as another user, if what it runs need not be kept from its parent’s files"
-    );
-  }
   const home = process.env.HOOP_HOME ? await readHome(process.env.HOOP_HOME) : void 0;
   const stage = home === void 0 ? orVariable(options.stage, "HOOP_STAGE") : options.stage;
   if (home === void 0 && stage === void 0) {
@@ -2413,6 +2656,7 @@ async function run(command, options) {
       rewrites: readRewrites(options.env),
       ttl: orVariable(options.ttl, "HOOP_TTL"),
       approvalTimeout: orVariable(options.approvalTimeout, "HOOP_APPROVAL_TIMEOUT"),
+      sandbox: options.sandbox === true,
       starter: process.env.HOOP_STARTER ? Number(process.env.HOOP_STARTER) : void 0,
       keepEnv: options.keepEnv,
       environment: process.env,
@@ -2668,9 +2912,9 @@ function humanReadableArgName(arg) {
 
 // node_modules/commander/lib/command.js
 var import_node_events = require("node:events");
-var import_node_child_process5 = __toESM(require("node:child_process"), 1);
-var import_node_path6 = __toESM(require("node:path"), 1);
-var import_node_fs4 = __toESM(require("node:fs"), 1);
+var import_node_child_process6 = __toESM(require("node:child_process"), 1);
+var import_node_path7 = __toESM(require("node:path"), 1);
+var import_node_fs7 = __toESM(require("node:fs"), 1);
 var import_node_process = __toESM(require("node:process"), 1);
 var import_node_util4 = require("node:util");
 
@@ -4638,7 +4882,7 @@ Expecting one of '${allowedValues.join("', '")}'`);
    * @param {string} subcommandName
    */
   _checkForMissingExecutable(executableFile, executableDir, subcommandName) {
-    if (import_node_fs4.default.existsSync(executableFile)) return;
+    if (import_node_fs7.default.existsSync(executableFile)) return;
     const executableDirMessage = executableDir ? `searched for local subcommand relative to directory '${executableDir}'` : "no directory for search for local subcommand, use .executableDir() to supply a custom directory";
     const executableMissing = `'${executableFile}' does not exist
  - if '${subcommandName}' is not meant to be an executable command, remove description parameter from '.command()' and use '.description()' instead
@@ -4655,11 +4899,11 @@ Expecting one of '${allowedValues.join("', '")}'`);
     args = args.slice();
     const sourceExt = [".js", ".ts", ".tsx", ".mjs", ".cjs"];
     function findFile(baseDir, baseName) {
-      const localBin = import_node_path6.default.resolve(baseDir, baseName);
-      if (import_node_fs4.default.existsSync(localBin)) return localBin;
-      if (sourceExt.includes(import_node_path6.default.extname(baseName))) return void 0;
+      const localBin = import_node_path7.default.resolve(baseDir, baseName);
+      if (import_node_fs7.default.existsSync(localBin)) return localBin;
+      if (sourceExt.includes(import_node_path7.default.extname(baseName))) return void 0;
       const foundExt = sourceExt.find(
-        (ext) => import_node_fs4.default.existsSync(`${localBin}${ext}`)
+        (ext) => import_node_fs7.default.existsSync(`${localBin}${ext}`)
       );
       if (foundExt) return `${localBin}${foundExt}`;
       return void 0;
@@ -4671,21 +4915,21 @@ Expecting one of '${allowedValues.join("', '")}'`);
     if (this._scriptPath) {
       let resolvedScriptPath;
       try {
-        resolvedScriptPath = import_node_fs4.default.realpathSync(this._scriptPath);
+        resolvedScriptPath = import_node_fs7.default.realpathSync(this._scriptPath);
       } catch {
         resolvedScriptPath = this._scriptPath;
       }
-      executableDir = import_node_path6.default.resolve(
-        import_node_path6.default.dirname(resolvedScriptPath),
+      executableDir = import_node_path7.default.resolve(
+        import_node_path7.default.dirname(resolvedScriptPath),
         executableDir
       );
     }
     if (executableDir) {
       let localFile = findFile(executableDir, executableFile);
       if (!localFile && !subcommand._executableFile && this._scriptPath) {
-        const legacyName = import_node_path6.default.basename(
+        const legacyName = import_node_path7.default.basename(
           this._scriptPath,
-          import_node_path6.default.extname(this._scriptPath)
+          import_node_path7.default.extname(this._scriptPath)
         );
         if (legacyName !== this._name) {
           localFile = findFile(
@@ -4696,15 +4940,15 @@ Expecting one of '${allowedValues.join("', '")}'`);
       }
       executableFile = localFile || executableFile;
     }
-    const launchWithNode = sourceExt.includes(import_node_path6.default.extname(executableFile));
+    const launchWithNode = sourceExt.includes(import_node_path7.default.extname(executableFile));
     let proc;
     if (import_node_process.default.platform !== "win32") {
       if (launchWithNode) {
         args.unshift(executableFile);
         args = incrementNodeInspectorPort(import_node_process.default.execArgv).concat(args);
-        proc = import_node_child_process5.default.spawn(import_node_process.default.argv[0], args, { stdio: "inherit" });
+        proc = import_node_child_process6.default.spawn(import_node_process.default.argv[0], args, { stdio: "inherit" });
       } else {
-        proc = import_node_child_process5.default.spawn(executableFile, args, { stdio: "inherit" });
+        proc = import_node_child_process6.default.spawn(executableFile, args, { stdio: "inherit" });
       }
     } else {
       this._checkForMissingExecutable(
@@ -4714,7 +4958,7 @@ Expecting one of '${allowedValues.join("', '")}'`);
       );
       args.unshift(executableFile);
       args = incrementNodeInspectorPort(import_node_process.default.execArgv).concat(args);
-      proc = import_node_child_process5.default.spawn(import_node_process.default.execPath, args, { stdio: "inherit" });
+      proc = import_node_child_process6.default.spawn(import_node_process.default.execPath, args, { stdio: "inherit" });
     }
     if (!proc.killed) {
       const signals = ["SIGUSR1", "SIGUSR2", "SIGTERM", "SIGINT", "SIGHUP"];
@@ -5613,7 +5857,7 @@ Expecting one of '${allowedValues.join("', '")}'`);
    * @return {Command}
    */
   nameFromFilename(filename) {
-    this._name = import_node_path6.default.basename(filename, import_node_path6.default.extname(filename));
+    this._name = import_node_path7.default.basename(filename, import_node_path7.default.extname(filename));
     return this;
   }
   /**

@@ -20282,14 +20282,15 @@ function parse(json) {
 }
 function isCard(value) {
   if (typeof value !== "object" || value === null) return false;
-  const { gateway, token_type, identity, rewrites } = {
+  const { gateway, token_type, identity, rewrites, above } = {
     gateway: null,
     token_type: null,
     identity: null,
     rewrites: null,
+    above: [],
     ...value
   };
-  return typeof gateway === "string" && (token_type === "DPoP" || token_type === "Bearer") && isIdentityView(identity) && typeof rewrites === "object" && rewrites !== null && Object.values(rewrites).every((one) => typeof one === "string");
+  return typeof gateway === "string" && (token_type === "DPoP" || token_type === "Bearer") && isIdentityView(identity) && typeof rewrites === "object" && rewrites !== null && Array.isArray(above) && above.every((one) => typeof one === "string") && Object.values(rewrites).every((one) => typeof one === "string");
 }
 
 // client/process-mark.ts
@@ -20840,7 +20841,8 @@ async function openIdentity({ transport, ca }, home, options) {
       gateway: transport.gateway.origin,
       token_type: held.tokenType,
       identity,
-      rewrites: options.rewrites(identity)
+      rewrites: options.rewrites(identity),
+      above: source.kind === "home" ? [source.home.path, ...source.home.card.above ?? []] : []
     };
     const settings = environmentOf(home, card, { current: options.environment });
     await writeSettings(home, card, held, ca);

@@ -20074,14 +20074,15 @@ function parse(json) {
 }
 function isCard(value) {
   if (typeof value !== "object" || value === null) return false;
-  const { gateway, token_type, identity, rewrites } = {
+  const { gateway, token_type, identity, rewrites, above } = {
     gateway: null,
     token_type: null,
     identity: null,
     rewrites: null,
+    above: [],
     ...value
   };
-  return typeof gateway === "string" && (token_type === "DPoP" || token_type === "Bearer") && isIdentityView(identity) && typeof rewrites === "object" && rewrites !== null && Object.values(rewrites).every((one) => typeof one === "string");
+  return typeof gateway === "string" && (token_type === "DPoP" || token_type === "Bearer") && isIdentityView(identity) && typeof rewrites === "object" && rewrites !== null && Array.isArray(above) && above.every((one) => typeof one === "string") && Object.values(rewrites).every((one) => typeof one === "string");
 }
 
 // client/process-mark.ts
