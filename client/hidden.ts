@@ -81,7 +81,7 @@ function everyView(path: string, mounts: readonly Mount[]): string[] {
 
 function sameFolder(one: string, other: string): boolean {
   const [a, b] = [one, other].map((path) => statOf(path))
-  return a != null && b != null && a.ino === b.ino && a.dev === b.dev
+  return a?.ino !== undefined && a.ino === b?.ino && a.dev === b.dev
 }
 
 function readMounts(): Mount[] {

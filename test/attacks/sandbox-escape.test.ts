@@ -32,7 +32,9 @@ beforeAll(async () => {
   await mkdir(join(temp, 'runner'))
   api = await startGatewayApi()
   const base = {
-    ...{ HOOP_GATEWAY: api.url, HOOP_CA: api.pin, RUNNER_TEMP: join(temp, 'runner') },
+    HOOP_GATEWAY: api.url,
+    HOOP_CA: api.pin,
+    RUNNER_TEMP: join(temp, 'runner'),
     HOOP_ID_TOKEN: 'e30.e30.parents-id-token',
   }
   const opened = start(['open', '--stage', 'deploy', '--platform', 'token'], base)
