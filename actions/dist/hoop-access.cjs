@@ -1984,7 +1984,7 @@ function everyView(path2, mounts) {
 }
 function sameFolder(one, other) {
   const [a, b] = [one, other].map((path2) => statOf(path2));
-  return a != null && b != null && a.ino === b.ino && a.dev === b.dev;
+  return a?.ino !== void 0 && a.ino === b?.ino && a.dev === b.dev;
 }
 function readMounts() {
   const text = (field) => field.replaceAll(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)));
@@ -2186,54 +2186,42 @@ function findSandbox(hidden, environment) {
   throw noSandbox(failures.join("; "), remedy(failures));
 }
 function bubblewrap(command, { folders, files }, ownSession) {
+  const apart = "bwrap --unshare-user --unshare-pid --unshare-ipc --die-with-parent --cap-drop ALL".split(" ");
   return [
-    "bwrap",
-    ...["--unshare-user", "--unshare-pid", "--unshare-ipc", "--die-with-parent", "--cap-drop", "ALL"],
-    ...ownSession ? ["--new-session"] : [],
-    ...["--bind", "/", "/", "--dev", "/dev", "--proc", "/proc"],
+    ...ownSession ? [...apart, "--new-session"] : apart,
+    ..."--bind / / --dev /dev --proc /proc".split(" "),
     ...folders.flatMap((folder) => ["--tmpfs", folder, "--remount-ro", folder]),
     ...files.flatMap((file) => ["--ro-bind", "/dev/null", file]),
-    ...["--", "sh", "-c", 'exec "$@"', "sh", ...command]
+    "--",
+    ...shell('exec "$@"', command)
   ];
 }
+var cover = `set -e
+user=$1 group=$2 folders=$3 files=$4; shift 4
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts /dev/pts
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+while [ "$folders" -gt 0 ]; do
+  mount -t tmpfs -o ro,mode=0,size=4k tmpfs "$1"; shift; folders=$((folders - 1))
+done
+while [ "$files" -gt 0 ]; do
+  mount --bind -o nodev /dev/null "$1"; mount -o remount,bind,ro,nodev "$1"; shift; files=$((files - 1))
+done
+exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"`;
 function utilLinux(command, { folders, files }, ownSession) {
-  const outer = [
-    "set -e",
-    "user=$1 group=$2 folders=$3 files=$4; shift 4",
-    "mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts /dev/pts",
-    "mount -t tmpfs -o mode=1777 tmpfs /dev/shm",
-    'while [ "$folders" -gt 0 ]; do mount -t tmpfs -o ro,mode=0,size=4k tmpfs "$1"; shift; folders=$((folders - 1)); done',
-    'while [ "$files" -gt 0 ]; do mount --bind -o nodev /dev/null "$1"; mount -o remount,bind,ro,nodev "$1"; shift; files=$((files - 1)); done',
-    'exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"'
-  ].join("\n");
-  const unprivileged = [
-    "setpriv",
-    "--bounding-set=-all",
-    "--inh-caps=-all",
-    "--ambient-caps=-all",
-    "--no-new-privs"
-  ];
+  const numbers = [process.getuid?.(), process.getgid?.(), folders.length, files.length].map(String);
   return [
     // With us goes unshare, and with unshare all that is in the namespaces.
-    ...[
-      "setpriv",
-      "--pdeathsig=KILL",
-      "unshare",
-      "--user",
-      "--map-root-user",
-      "--mount",
-      "--ipc",
-      "--pid",
-      "--fork",
-      "--kill-child",
-      "--mount-proc"
-    ],
-    ...ownSession ? ["--", "setsid", "--wait"] : ["--"],
-    ...["sh", "-c", outer, "sh", String(process.getuid?.()), String(process.getgid?.())],
-    ...[String(folders.length), String(files.length), ...folders, ...files, ...unprivileged],
+    ..."setpriv --pdeathsig=KILL unshare --user --map-root-user --mount --ipc --pid".split(" "),
+    ..."--fork --kill-child --mount-proc --".split(" "),
+    ...ownSession ? ["setsid", "--wait"] : [],
+    ...shell(cover, [...numbers, ...folders, ...files]),
+    ..."setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all --no-new-privs".split(" "),
     // The first process of a namespace ignores signals that it does not handle: it must not be the command.
-    ...["sh", "-c", '"$@"; exit $?', "sh", ...command]
+    ...shell('"$@"; exit $?', command)
   ];
+}
+function shell(script, words) {
+  return ["sh", "-c", script, "sh", ...words];
 }
 function remedy(failures) {
   const wayOut = "or run it without --sandbox in a job of its own";
