@@ -81,9 +81,9 @@ export class Marks {
     this.#places = places
   }
 
-  /** Keeps a mark; of those that come while one is being written only the last is. What it marks must be on disk. */
+  /** Keeps a mark; of those that come while one is being written only the furthest is. What it marks must be on disk. */
   keep(mark: Mark): Promise<void> {
-    this.#latest = mark
+    if (this.#latest === null || isFurther(mark, this.#latest)) this.#latest = mark
     this.#next ??= this.#running.then(() => {
       this.#next = null
       const done = this.#write(this.#latest ?? mark)
