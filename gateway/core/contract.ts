@@ -144,3 +144,14 @@ export interface ActivityView {
   sessions: SessionView[]
   approvals: ApprovalView[]
 }
+
+/** The words with which Jenkins asks: the library gives them to its `input` step, and the gateway takes an answer to no others. */
+export function inputMessage(
+  approval: Pick<ApprovalView, 'id' | 'operations' | 'connection' | 'rule' | 'url'>,
+): string {
+  const { id, operations, connection, rule, url } = approval
+  const what = operations.map(({ action, resource }) => `${action} ${resource}`.trim()).join(', ')
+  return `${id}: ${what} on ${connection} (rule ${rule}). What exactly is asked: ${url}`
+    .replaceAll(/[\p{Cc}\p{Cf}]+/gu, ' ')
+    .slice(0, 1000)
+}

@@ -6,7 +6,7 @@ import { type Fault, type Findings, type Path, suggest } from './fault.ts'
 import { compilePath } from './json-path.ts'
 import { kubernetesSecrets } from './masks.ts'
 import { findRuleFaults } from './rule-faults.ts'
-import type { Config, ConnectionConfig, GrantConfig } from './schema.ts'
+import type { Config, ConnectionConfig, GrantConfig, IssuerConfig } from './schema.ts'
 
 /** What a schema cannot see: names that mean nothing, URLs that leak, values that contradict each other. */
 export function findContradictions(config: Config, source: Source): { faults: Fault[]; warnings: Fault[] } {
@@ -363,6 +363,8 @@ function checkApprovers(config: Config, findings: Findings): void {
       }
       if ('gitlab-manual-job' in gate && !Object.values(config.issuers).some(isGitlab))
         findings.fault([...at, 'gitlab-manual-job'], 'this gate needs a GitLab issuer')
+      if ('jenkins-input' in gate && !Object.values(config.issuers).some(canAskJenkins))
+        findings.fault([...at, 'jenkins-input'], 'this gate needs a Jenkins issuer with `user` and `token`')
       for (const name of ['github-environment', 'github-pull-request']) {
         if (name in gate && !app)
           findings.fault([...at, name], 'this gate needs a GitHub issuer with an `app`')
@@ -371,6 +373,8 @@ function checkApprovers(config: Config, findings: Findings): void {
   }
 }
 
+const canAskJenkins = (issuer: IssuerConfig): boolean =>
+  issuer.platform === 'jenkins' && issuer.user !== undefined && issuer.token !== undefined
 const isGitlab = ({ platform }: { readonly platform: string }): boolean => platform === 'gitlab'
 
 function checkName(

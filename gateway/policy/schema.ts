@@ -285,6 +285,11 @@ const gate = z.union(
         .describe('A manual job of the same pipeline, which somebody plays'),
     }),
     z.strictObject({
+      'jenkins-input': z
+        .strictObject({})
+        .describe('An `input` step beside the block of the build that waits'),
+    }),
+    z.strictObject({
       slack: z
         .strictObject({ channel: text.describe('#NAME or the channel id') })
         .describe('A message with buttons'),
@@ -293,7 +298,7 @@ const gate = z.union(
   ],
   {
     error:
-      'a gate is one of `github-environment: {…}`, `github-pull-request: {}`, `gitlab-manual-job: {…}`, `slack: { channel: … }` and `console: {}`',
+      'a gate is one of `github-environment: {…}`, `github-pull-request: {}`, `gitlab-manual-job: {…}`, `jenkins-input: {}`, `slack: { channel: … }` and `console: {}`',
   },
 )
 

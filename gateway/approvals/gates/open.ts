@@ -1,6 +1,7 @@
 import type { Origin } from '../../core/identity.ts'
 import type { PlatformToken } from '../../identity/issuers.ts'
 import { type GithubApps, githubStarters } from '../../platforms/github-apps.ts'
+import { jenkinsStarters, openJenkinses } from '../../platforms/jenkins.ts'
 import { openGitlabs } from '../../platforms/gitlab.ts'
 import type { Config, Secret } from '../../policy/schema.ts'
 import type { Store } from '../../store/open.ts'
@@ -9,6 +10,7 @@ import { consoleGate } from './console.ts'
 import type { AnswerDesk, ApprovalGate } from './gate.ts'
 import { openGithub } from './github-open.ts'
 import { GitlabManualJobGate } from './gitlab-manual-job.ts'
+import { JenkinsInputGate } from './jenkins-input.ts'
 import type { Hook } from './hook.ts'
 import { ReportHook } from './report-hook.ts'
 
@@ -39,14 +41,19 @@ export function openGates(tools: GateTools): OpenGates {
   const { githubs, verify, store, config, readSecret, desk } = tools
   const github = openGithub(tools, githubs)
   const manualJob = new GitlabManualJobGate({ apis: openGitlabs(config(), readSecret), store, desk })
+  const jenkinses = openJenkinses(config(), readSecret)
+  const jenkinsInput = new JenkinsInputGate({ jenkinses, desk })
   const reports = {
     ...(github.report !== undefined && { github: github.report }),
     gitlab: manualJob.report.bind(manualJob),
   }
   const hooks: Hook[] = [...github.hooks, new ReportHook({ verify, store, desk, reports })]
   return {
-    gates: [consoleGate, ...github.gates, manualJob],
+    gates: [consoleGate, ...github.gates, manualJob, jenkinsInput],
     hooks,
-    startersOf: (origin) => githubStarters(githubs, origin),
+    startersOf: async (origin) => [
+      ...(await githubStarters(githubs, origin)),
+      ...(await jenkinsStarters(jenkinses, origin)),
+    ],
   }
 }

@@ -1,0 +1,122 @@
+import { z } from 'zod'
+import { Refused } from '../core/errors.ts'
+import type { Origin } from '../core/identity.ts'
+import type { Config, Secret } from '../policy/schema.ts'
+import { call } from './call.ts'
+
+const buildShape = z.object({
+  number: z.int(),
+  url: z.string(),
+  building: z.boolean(),
+  actions: z.array(
+    z.object({
+      _class: z.string().optional(),
+      userId: z.string().nullish(),
+      causes: z.array(z.object({ userId: z.string().nullish() })).optional(),
+    }),
+  ),
+})
+const inputsShape = z.array(z.object({ id: z.string(), message: z.string() }))
+
+const APPROVER = 'org.jenkinsci.plugins.workflow.support.steps.input.ApproverAction'
+
+/** One build, as its controller describes it. */
+export interface JenkinsBuild {
+  readonly building: boolean
+  /** Users that answered an `input` with yes, in order. */
+  readonly approvers: readonly string[]
+  /** Users that started it; empty when a timer or a commit did. */
+  readonly starters: readonly string[]
+}
+
+/** An `input` that waits. */
+export interface JenkinsInput {
+  readonly id: string
+  readonly message: string
+}
+
+/** The controller of one issuer, asked as the user of hoop.yaml. */
+export interface Jenkins {
+  /** `page` is the build's, with a slash at its end. */
+  build(page: string, signal?: AbortSignal): Promise<JenkinsBuild>
+  /** Of the Pipeline: REST API plugin. */
+  inputs(page: string, signal?: AbortSignal): Promise<readonly JenkinsInput[]>
+}
+
+/** The controllers of a configuration, by the issuer's name: those of Jenkins issuers with user and token. */
+export function openJenkinses(
+  config: Config,
+  readSecret: (secret: Secret) => string,
+): ReadonlyMap<string, Jenkins> {
+  const found = new Map<string, Jenkins>()
+  for (const [name, issuer] of Object.entries(config.issuers)) {
+    if (issuer.platform !== 'jenkins' || issuer.user === undefined || issuer.token === undefined) continue
+    const { user, token, url } = issuer
+    const get = async <Shape extends z.ZodType>(
+      shape: Shape,
+      address: string,
+      signal?: AbortSignal,
+    ): Promise<z.output<Shape>> => {
+      // The page is from a token of this issuer; the password goes to no other place.
+      if (new URL(address).origin !== new URL(url).origin) throw lyingJenkins('the build is elsewhere')
+      const credentials = Buffer.from(`${user}:${readSecret(token).trim()}`).toString('base64')
+      const { status, json } = await call('Jenkins', {
+        method: 'GET',
+        url: address,
+        headers: { authorization: `Basic ${credentials}` },
+        signal,
+      })
+      if (status !== 200) {
+        throw new Refused(
+          'upstream_failed',
+          `Jenkins answers ${status}`,
+          status === 404
+            ? 'check that the plugin "Pipeline: REST API" is installed, and that the user may read the job'
+            : 'check `user` and `token` of the issuer in hoop.yaml, and that the user may read the job',
+        )
+      }
+      const parsed = shape.safeParse(json)
+      if (!parsed.success) throw lyingJenkins('it is not as documented')
+      return parsed.data
+    }
+    found.set(name, {
+      async build(page, signal) {
+        const tree = 'number,url,building,actions[_class,userId,causes[userId]]'
+        const build = await get(buildShape, `${page}api/json?tree=${encodeURIComponent(tree)}`, signal)
+        if (new URL(build.url).pathname !== new URL(page).pathname)
+          throw lyingJenkins('it is about another build')
+        return {
+          building: build.building,
+          approvers: build.actions.flatMap(({ _class, userId }) =>
+            _class === APPROVER && typeof userId === 'string' ? [userId] : [],
+          ),
+          starters: build.actions.flatMap(({ causes = [] }) =>
+            causes.flatMap(({ userId }) => (typeof userId === 'string' ? [userId] : [])),
+          ),
+        }
+      },
+      inputs: (page, signal) => get(inputsShape, `${page}wfapi/pendingInputActions`, signal),
+    })
+  }
+  return found
+}
+
+/** Who started a build, where its controller can be asked: its token does not say. */
+export async function jenkinsStarters(
+  jenkinses: ReadonlyMap<string, Jenkins>,
+  { issuer, platform, url }: Origin,
+): Promise<readonly { readonly kind: 'jenkins'; readonly id: string }[]> {
+  const jenkins = platform === 'jenkins' ? jenkinses.get(issuer) : undefined
+  if (jenkins === undefined || url === null) return []
+  const { starters } = await jenkins.build(url)
+  return starters.map((id) => ({ kind: 'jenkins', id }))
+}
+
+/** What does not fit what was asked for. */
+export function lyingJenkins(what: string): Refused {
+  return new Refused(
+    'upstream_untrusted',
+    `the answer of Jenkins cannot be trusted: ${what}`,
+    'check `url` of the issuer',
+  )
+}
