@@ -74,7 +74,10 @@ export async function makePlatformDesk(config: object, store?: Store): Promise<P
 /** An identity of a job with these claims, in the store. */
 export async function jobIdentity(
   desk: PlatformDesk,
-  origin: Pick<Identity['origin'], 'platform' | 'claims'> & { readonly issuer?: string },
+  origin: Pick<Identity['origin'], 'platform' | 'claims'> & {
+    readonly issuer?: string
+    readonly url?: string
+  },
 ): Promise<Identity> {
   const id = `idn_${Math.random()
     .toString(36)

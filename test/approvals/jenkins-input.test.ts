@@ -1,0 +1,122 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { ApprovalView } from '../../gateway/core/contract.ts'
+import { inputMessage } from '../../gateway/core/contract.ts'
+import { type JenkinsApi, startJenkinsApi } from '../fakes/jenkins-api.ts'
+import { never, question } from './desk.ts'
+import { type PlatformDesk, jobIdentity, makePlatformDesk } from './platform-desk.ts'
+
+let api: JenkinsApi
+let desk: PlatformDesk
+
+beforeEach(async () => {
+  api = await startJenkinsApi()
+  desk = await makePlatformDesk({
+    issuers: {
+      jenkins: {
+        platform: 'jenkins',
+        url: `${api.url}/oidc`,
+        allow_private: true,
+        user: api.user,
+        token: api.token,
+      },
+    },
+    people: { alice: { jenkins: 'alice' }, dev: { jenkins: 'dev' } },
+    approvers: { dba: { members: ['alice', 'dev'], gates: [{ 'jenkins-input': {} }, { console: {} }] } },
+  })
+})
+afterEach(async () => {
+  await desk.approvals.close()
+  await api.close()
+  expect(api.violations).toEqual([])
+})
+
+async function ask(): Promise<{ view: ApprovalView; outcome: Promise<unknown>; look: () => Promise<void> }> {
+  const claims = { sub: `${api.url}/job/shop/`, build_number: '7', kid: 'hoop-deploy' }
+  const identity = await jobIdentity(desk, { platform: 'jenkins', claims, url: api.page })
+  const { id, outcome } = await desk.approvals.ask(question({ identity }), never())
+  await expect.poll(() => gateOf(id).then((gate) => gate?.state)).toBe('asked')
+  const view = await desk.approvals.show(id)
+  if (view === null) throw new Error('it is gone')
+  const look = async (): Promise<void> => {
+    desk.approvals.look(id, 'jenkins-input')
+    await new Promise((resolve) => setTimeout(resolve, 150))
+  }
+  return { view, outcome, look }
+}
+const gateOf = async (id: string) =>
+  (await desk.approvals.show(id))?.gates.find(({ gate }) => gate === 'jenkins-input')
+const stateOf = async (id: string) => (await desk.approvals.show(id))?.state
+
+/** What the library's `input` step does when somebody proceeds. */
+function proceed(user: string): void {
+  api.inputs.length = 0
+  api.build.approvers.push(user)
+}
+
+describe('an input of the build', () => {
+  it('that was answered as the controller says approves', async () => {
+    const { view, outcome, look } = await ask()
+    api.inputs.push({ id: view.id, message: inputMessage(view) })
+    await look()
+    proceed('alice')
+    await look()
+    expect(await outcome).toMatchObject({ answers: [{ person: 'alice', gate: 'jenkins-input' }] })
+  })
+
+  it('says nothing when it was aborted, never asked, or asked in other words', async () => {
+    const { view, look } = await ask()
+    api.build.approvers.push('alice')
+    await look()
+    api.inputs.push({ id: view.id, message: 'Deploy to staging?' })
+    await look()
+    proceed('alice')
+    await look()
+    api.inputs.push({ id: view.id, message: inputMessage(view) })
+    await look()
+    api.inputs.length = 0
+    await look()
+    await look()
+    expect(await stateOf(view.id)).toBe('pending')
+  })
+
+  it('says nothing while another one waits in the build, which is shown', async () => {
+    const { view, look } = await ask()
+    api.inputs.push(
+      { id: view.id, message: inputMessage(view) },
+      { id: 'deploy', message: 'Deploy to staging?' },
+    )
+    await look()
+    expect((await gateOf(view.id))?.failure).toContain('another `input`')
+    api.inputs.length = 1
+    api.build.approvers.push('alice')
+    await look()
+    expect(await stateOf(view.id)).toBe('pending')
+    proceed('alice')
+    await look()
+    await expect.poll(() => stateOf(view.id)).toBe('used')
+  })
+
+  it('is not answered by who started the build, nor by somebody who is nobody here', async () => {
+    const { view, look } = await ask()
+    for (const user of ['dev', 'mallory']) {
+      api.inputs.push({ id: view.id, message: inputMessage(view) })
+      await look()
+      proceed(user)
+      await look()
+      await expect.poll(() => gateOf(view.id).then((gate) => gate?.failure ?? '')).toMatch(/set off|nobody/)
+    }
+    expect(await stateOf(view.id)).toBe('pending')
+  })
+
+  it('counts for nothing while the controller is down; the gate says so', async () => {
+    const { view, look } = await ask()
+    api.inputs.push({ id: view.id, message: inputMessage(view) })
+    await look()
+    api.fail(503)
+    await look()
+    expect((await gateOf(view.id))?.failure).toContain('Jenkins answers 503')
+    api.fail(null)
+    proceed('alice')
+    await expect.poll(() => stateOf(view.id)).toBe('used')
+  })
+})

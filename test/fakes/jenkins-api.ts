@@ -1,0 +1,97 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+
+// A Jenkins controller as its remote API shows one build of job shop: ApproverActions of the run (exported by Pipeline: Input
+// Step) and the inputs that wait (Pipeline: REST API). Basic authentication with an API token, GET only.
+
+export interface JenkinsApi {
+  readonly url: string
+  /** The page of the build. */
+  readonly page: string
+  readonly user: string
+  readonly token: string
+  /** What the build's page says; tests change it as people would. */
+  readonly build: { building: boolean; starter: string | null; readonly approvers: string[] }
+  readonly inputs: { id: string; message: string }[]
+  readonly violations: string[]
+  fail(status: number | null): void
+  close(): Promise<void>
+}
+
+/** Starts it on 127.0.0.1. */
+export async function startJenkinsApi(): Promise<JenkinsApi> {
+  const [user, token] = ['hoop', '11aabbccddeeff00112233445566778899']
+  const violations: string[] = []
+  const build: JenkinsApi['build'] = { building: true, starter: 'dev', approvers: [] }
+  const inputs: JenkinsApi['inputs'] = []
+  let failing: number | null = null
+  const server = createServer((request, response) => {
+    const url = new URL(request.url ?? '', 'http://ci')
+    const send = (status: number, body: unknown): void => {
+      if (status === 401 || status === 403 || status === 405)
+        violations.push(`${status} ${request.method} ${url.pathname}`)
+      response
+        .writeHead(status, { 'content-type': 'application/json;charset=utf-8' })
+        .end(JSON.stringify(body))
+    }
+    if (failing !== null) return send(failing, {})
+    const expected = `Basic ${Buffer.from(`${user}:${token}`).toString('base64')}`
+    if (request.headers.authorization !== expected) return send(401, {})
+    if (request.method !== 'GET') return send(405, {})
+    switch (url.pathname) {
+      case '/job/shop/7/api/json': {
+        if (url.searchParams.get('tree') === null) violations.push('the whole of a build was asked for')
+        const input = 'org.jenkinsci.plugins.workflow.support.steps.input.ApproverAction'
+        return send(200, {
+          _class: 'org.jenkinsci.plugins.workflow.job.WorkflowRun',
+          number: 7,
+          url: `${api.url}/job/shop/7/`,
+          building: build.building,
+          actions: [
+            {
+              _class: 'hudson.model.CauseAction',
+              causes: [{ _class: 'hudson.model.Cause$UserIdCause', userId: build.starter }],
+            },
+            {},
+            ...build.approvers.map((userId) => ({ _class: input, userId })),
+          ],
+        })
+      }
+      case '/job/shop/7/wfapi/pendingInputActions':
+        return send(
+          200,
+          inputs.map(({ id, message }) => ({
+            id: id.charAt(0).toUpperCase() + id.slice(1),
+            proceedText: 'Approve',
+            message,
+            inputs: [],
+            proceedUrl: `/job/shop/7/wfapi/inputSubmit?inputId=${id}`,
+            abortUrl: `/job/shop/7/input/${id}/abort`,
+            redirectApprovalUrl: '/job/shop/7/input/',
+          })),
+        )
+      default:
+        return send(404, {})
+    }
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const api: JenkinsApi = {
+    url,
+    page: `${url}/job/shop/7/`,
+    user,
+    token,
+    build,
+    inputs,
+    violations,
+    fail(status) {
+      failing = status
+    },
+    close: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      }),
+  }
+  return api
+}
