@@ -89,6 +89,11 @@ class PermitProof {
     return column < result.columns.length ? (result.columns[column] ?? null) : result.rest
   }
 
+  /** How many columns the nth statement's result is known to have; null where that could not be told. */
+  columnsAt(statement: number): number | null {
+    return this.#verdict?.results[statement]?.count ?? null
+  }
+
   /** True when a relation with masked columns is touched: answers that cannot be masked are then refused. */
   get touchesMasked(): boolean {
     return this.#verdict?.touchesMasked ?? false
@@ -117,6 +122,8 @@ export interface Verdict {
   readonly results: readonly ({
     readonly columns: readonly (Mask | null)[]
     readonly rest: Mask | null
+    /** Null where there may be more columns than those. */
+    readonly count: number | null
   } | null)[]
   readonly touchesMasked: boolean
   /** True when no operation can change anything. */
@@ -232,6 +239,7 @@ export class Gate {
           result && {
             columns: result.columns.map(maskOfAny),
             rest: result.rest === undefined ? beyond : (maskOfAny(result.rest) ?? beyond),
+            count: result.rest === undefined ? result.columns.length : null,
           },
       ),
       touchesMasked,

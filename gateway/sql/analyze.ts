@@ -113,8 +113,8 @@ function createReader(
 }
 
 function statementOf(effect: Effect): Statement {
-  const { kind, searchPath, changesCatalog, names, forgets, binary } = effect
-  return { kind, searchPath, changesCatalog, names, forgets, binary }
+  const { kind, searchPath, changesCatalog, names, forgets, copy } = effect
+  return { kind, searchPath, changesCatalog, names, forgets, copy }
 }
 
 const holdsSecrets: ReadonlySet<string> = new Set([

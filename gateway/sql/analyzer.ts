@@ -65,8 +65,22 @@ export interface Statement {
   } | null
   /** DISCARD, DEALLOCATE, CLOSE: names that are gone; null is all. */
   readonly forgets: { readonly kind: 'prepared' | 'cursor'; readonly name: string | null } | null
-  /** True for a COPY or cursor in binary format. */
-  readonly binary: boolean
+  /** The form of what COPY … TO STDOUT gives; null for other statements, and where it cannot be told. */
+  readonly copy: CopyForm | null
+}
+
+/** How the values in COPY data are told apart. `delimiter`, `quote` and `escape` are one ASCII character each. */
+export interface CopyForm {
+  readonly format: 'text' | 'csv' | 'binary'
+  readonly delimiter: string
+  readonly quote: string
+  readonly escape: string
+  /** What stands for NULL, unquoted. */
+  readonly empty: string
+  /** The first line holds names. */
+  readonly header: boolean
+  /** Whether each is of a text type; null for columns that are computed, or whose table is not known. */
+  readonly columns: readonly boolean[] | null
 }
 
 export interface Analysis {

@@ -15,7 +15,7 @@ export function effect(more: Partial<Effect> = {}): Effect {
     changesCatalog: false,
     names: null,
     forgets: null,
-    binary: false,
+    copy: null,
     shape: null,
     ...more,
   }

@@ -1,15 +1,16 @@
-import type { CopyStmt, Node, SelectStmt, VariableSetStmt } from '@pgsql/types'
+import type { Node, SelectStmt, VariableSetStmt } from '@pgsql/types'
 import type { Meaning } from '../core/operation.ts'
 import { Refused } from '../core/errors.ts'
+import { readCopy } from './copy.ts'
 import { creationNames, definitionTags, readDefinition } from './definitions.ts'
 import { type Effect, effect, plainColumns, rows, shapeOfResult } from './effect.ts'
 import { readCondition } from './expressions.ts'
 import { qualify } from './identifiers.ts'
-import { merge, origin, rename, type Shape, source } from './origin.ts'
+import { origin, rename, type Shape } from './origin.ts'
 import { eachChild, open, textOf, textsOf, unreadable } from './parse-tree.ts'
-import { noteInto, probeShape } from './queries.ts'
+import { noteInto } from './queries.ts'
 import type { Reader } from './reader.ts'
-import { noteRead, noteWrite, resolve, shapeOf } from './relations.ts'
+import { noteRead, noteWrite, resolve } from './relations.ts'
 import { noteSetting, pathOf, usePath } from './settings.ts'
 
 /** Reads one statement of a text: notes what it does, and gives what it shows and changes in the session. */
@@ -50,11 +51,10 @@ export function readStatement(
   }
   if ('ExecuteStmt' in node) return readExecute(reader, node.ExecuteStmt.name ?? '', node.ExecuteStmt.params)
   if ('DeclareCursorStmt' in node) {
-    const { portalname, query, options } = node.DeclareCursorStmt
+    const { portalname, query } = node.DeclareCursorStmt
     if (query === undefined) throw unreadable('a cursor over nothing')
     const inner = fork(query)
-    // CURSOR_OPT_BINARY is the lowest bit (parsenodes.h).
-    return { ...named(reader, 'cursor', portalname, inner.meaning), binary: ((options ?? 0) & 1) === 1 }
+    return named(reader, 'cursor', portalname, inner.meaning)
   }
   if ('FetchStmt' in node) {
     const meaning = recall(reader, 'cursor', node.FetchStmt.portalname ?? '')
@@ -159,54 +159,6 @@ function readSelect(reader: Reader, select: SelectStmt): Effect {
   reader.facts.seen.add(into)
   noteInto(reader, creationNames(reader, into), 'table', shape)
   return effect({ changesCatalog: true })
-}
-
-function readCopy(reader: Reader, copy: CopyStmt): Effect {
-  const outside = copy.is_program === true ? 'program' : copy.filename === undefined ? null : 'file'
-  if (outside !== null) reader.facts.operation([`copy-${outside}`, 'admin'], '')
-  const format = (copy.options ?? []).find(
-    (option) => 'DefElem' in option && option.DefElem.defname === 'format',
-  )
-  const binary =
-    format !== undefined && 'DefElem' in format && textOf(format.DefElem.arg)?.toLowerCase() === 'binary'
-  const more = { binary }
-  if (copy.query !== undefined) {
-    const shape = reader.statement(copy.query, null, null)
-    if (shape !== null) probeShape(reader, shape)
-    return outside === null ? effect({ ...more, shape, kind: 'copy-out' }) : effect(more)
-  }
-  if (copy.relation === undefined) throw unreadable('COPY of nothing')
-  reader.facts.seen.add(copy.relation)
-  const candidates = resolve(reader, copy.relation)
-  const whole = shapeOf(reader, candidates)
-  const shape = only(whole, textsOf(copy.attlist))
-  if (copy.is_from === true) {
-    for (const candidate of candidates) noteWrite(reader, ['copy-in', 'insert', 'write'], candidate)
-    const scope = { sources: [source(copy.relation.relname ?? '', whole)], parent: null, ctes: null }
-    if (copy.whereClause !== undefined) readCondition(reader, copy.whereClause, scope)
-    return effect({ ...more, kind: outside === null ? 'copy-in' : 'other' })
-  }
-  for (const { schema, name } of candidates) {
-    noteRead(reader, schema, name, ['copy-out'])
-  }
-  probeShape(reader, shape)
-  return outside === null ? effect({ ...more, shape, kind: 'copy-out' }) : effect(more)
-}
-
-/** The named columns of a shape in the order named; all when none is. */
-function only(shape: Shape, names: readonly string[]): Shape {
-  if (names.length === 0) return shape
-  const columns = names.map((name) => {
-    const own = origin()
-    const found = shape.columns.filter((column) => column.name === name)
-    for (const column of found) merge(own, column.origin)
-    if (found.length === 0) {
-      for (const column of shape.columns) merge(own, column.origin)
-      if (shape.rest !== null) merge(own, shape.rest)
-    }
-    return { name, origin: own }
-  })
-  return { columns, rest: null, exact: columns.length }
 }
 
 function readSet(reader: Reader, set: VariableSetStmt): Effect {

@@ -40,7 +40,7 @@ describe('judging', () => {
 
   test('a result without masked columns costs nothing', () => {
     const verdict = gate.judge(grant, meaning({ results: [{ columns: [['public.c.id']] }, null] }))
-    expect(verdict.results).toEqual([{ columns: [null], rest: null }, null])
+    expect(verdict.results).toEqual([{ columns: [null], rest: null, count: 1 }, null])
   })
 
   test('columns that the text did not show are masked where any mask is near', () => {

@@ -163,7 +163,7 @@ test('what a text does to the session is reported', async () => {
     null,
     null,
   ])
-  expect(statements[4]).toMatchObject({ kind: 'copy-out', binary: true })
+  expect(statements[4]).toMatchObject({ kind: 'copy-out', copy: { format: 'binary' } })
   expect(statements[5]?.changesCatalog).toBe(true)
 })
 

@@ -56,6 +56,7 @@ describe('a value that comes from a column is known to come from it', () => {
     ['SELECT email::varchar(3) FROM customers'],
     ['SELECT greatest(email, email) FROM customers'],
     ['COPY (SELECT email FROM customers) TO STDOUT'],
+    ['COPY customers (email) TO STDOUT'],
   ])('%s', async (sql) => {
     const result = (await read(sql)).results[0]
     const shown = [...(result?.columns.flat() ?? []), ...(result?.rest ?? [])]
@@ -126,7 +127,6 @@ describe('a column used where it leaks without being shown is a probe', () => {
     ['CREATE TABLE t AS SELECT email FROM customers'],
     ['CREATE VIEW w AS SELECT email FROM customers'],
     ['SELECT email INTO t FROM customers'],
-    ['COPY customers (email) TO STDOUT'],
     ["WITH w AS (SELECT email e FROM customers) SELECT 1 FROM w WHERE e = 'x'"],
     ["SELECT 1 FROM contacts WHERE mail = 'x'"],
     ["MERGE INTO orders o USING customers c ON c.email = 'x' WHEN MATCHED THEN DELETE"],

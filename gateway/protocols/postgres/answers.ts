@@ -12,6 +12,7 @@ import {
   readParameterStatus,
   readRowDescription,
 } from './codec.ts'
+import { CopyMasker, maskCopy } from './copy-rows.ts'
 import { FrameReader } from './frames.ts'
 import type { Expected, Ledger } from './ledger.ts'
 import { type ColumnPlan, type MaskValue, maskRows, redactValues } from './rows.ts'
@@ -22,8 +23,8 @@ const UNKNOWN_KEPT = 1000
 /** OIDs below this are of objects that every database has. */
 const FIRST_NORMAL_OID = 16_384
 
-/** text, varchar, bpchar, name, char, unknown, xml, cstring: types whose values a client takes as any text. */
-const textualTypes = new Set([25, 1043, 1042, 19, 18, 705, 142, 2275])
+/** text, varchar, bpchar, name, unknown, xml, cstring: types whose values a client takes as any text, in either format. */
+const textualTypes = new Set([25, 1043, 1042, 19, 705, 142, 2275])
 
 export interface AnswerParts {
   readonly tools: AnswerTools
@@ -50,6 +51,10 @@ export class AnswerWalker {
   #plan: readonly ColumnPlan[] | null = null
   /** The entry that `#plan` was made for: Execute has no RowDescription of its own. */
   #planned: Expected | null = null
+  /** Columns of the result being read in whose values nothing can be replaced: binary, and not of a text type. */
+  #rigid: readonly boolean[] | 'all' | null = null
+  /** Reads the COPY data of the statement in hand, where it has to be read value by value. */
+  #copy: CopyMasker | null = null
   /** Relations that answers named and the catalog did not know. */
   readonly #unknown = new Set<number>()
 
@@ -97,10 +102,9 @@ export class AnswerWalker {
     if (first === null || (first.kind !== 'query' && first.kind !== 'execute') || first.hidden)
       throw unexpected(type)
     if (type === Back.copyData) {
-      if (first.statements[ledger.done]?.kind !== 'copy-out' || (first.permit?.touchesMasked ?? true)) {
+      // What CopyOutResponse announced: `#planned` is set with it.
+      if (first.statements[ledger.done]?.kind !== 'copy-out' || this.#planned !== first)
         throw unexpected(type)
-      }
-      this.#plan = null
       return
     }
     if (this.#planned === first) return
@@ -112,21 +116,58 @@ export class AnswerWalker {
     this.#flushRows()
     this.#planned = first
     this.#plan = null
+    this.#rigid = null
     if (first.permit === null) throw new GatewayError('internal', 'rows came of what was not decided')
     if (columns === null) {
       if (first.permit.touchesMasked)
         throw new GatewayError('internal', 'rows came whose columns are not known')
+      if (first.formats.includes(1)) this.#rigid = 'all'
       return
     }
-    const { permit } = first
+    const { permit, formats } = first
+    const rigid = columns.map(
+      ({ binary, type }, index) => (binary || formatOf(formats, index) === 1) && !textualTypes.has(type),
+    )
+    if (rigid.includes(true)) this.#rigid = rigid
     const plan = columns.map((column, index): ColumnPlan => {
       const mask = forValue(
         permit.maskAt(this.#parts.ledger.done, index) ?? this.#directMask(column, permit),
-        column,
+        column.relation !== 0,
       )
       return mask === null ? null : { mask, textual: textualTypes.has(column.type) }
     })
     if (plan.some((column) => column !== null)) this.#plan = plan
+  }
+
+  /** CopyOutResponse: int8 format of all, int16 columns, int16 format of each. Their names and types it does not say. */
+  #planCopy(first: Expected, columns: number): void {
+    this.#flushRows()
+    const { ledger, tools, maskValue } = this.#parts
+    const statement = first.statements[ledger.done]
+    if (statement?.kind !== 'copy-out' || first.permit === null) throw unexpected(Back.copyOutResponse)
+    this.#planned = first
+    this.#plan = null
+    this.#rigid = null
+    const { permit } = first
+    const { copy } = statement
+    // Another number of columns than the text was read to give: then nobody knows which is which.
+    const stray = permit.columnsAt(ledger.done) === columns ? null : permit.maskOf('*.*.*')
+    const stored = copy !== null && copy.columns !== null && stray === null
+    const plan = Array.from({ length: columns }, (_, index): ColumnPlan => {
+      const mask = forValue(permit.maskAt(ledger.done, index) ?? stray, stored)
+      return mask === null ? null : { mask, textual: stored && copy.columns?.[index] === true }
+    })
+    const masks = plan.some((column) => column !== null)
+    if (copy === null && masks) throw new GatewayError('internal', 'COPY data came that cannot be masked')
+    this.#copy =
+      copy !== null && (masks || copy.format === 'binary')
+        ? new CopyMasker(
+            copy,
+            plan,
+            { maskValue, redact: (bytes) => tools.redact(bytes), masked: (count) => tools.masked(count) },
+            MESSAGE_CAP,
+          )
+        : null
   }
 
   /** The mask of the column that the server itself says this is, whatever the text made of its name. */
@@ -196,10 +237,13 @@ export class AnswerWalker {
         ledger.copyIn = true
         return true
       case Back.copyOutResponse:
-        if (first === null || first.statements[ledger.done]?.kind !== 'copy-out') throw unexpected(type)
+        if (first === null || first.refusal !== null || end - start < 8) throw unexpected(type)
+        this.#planCopy(first, source.readUInt16BE(start + 6))
         return true
       case Back.copyDone:
         if (!is('query', 'execute')) throw unexpected(type)
+        this.#copy?.end()
+        this.#copy = null
         return true
       case Back.readyForQuery: {
         if (!is('query', 'sync')) throw unexpected(type)
@@ -256,6 +300,7 @@ export class AnswerWalker {
     if (severity === 'FATAL' || severity === 'PANIC') this.farewell = true
     const withheld = this.#withheld(first)
     this.#planned = null
+    this.#copy = null
     this.#touch(first)
     const { ledger } = this.#parts
     const refusal = first !== null && !this.farewell ? first.refusal : null
@@ -306,7 +351,16 @@ export class AnswerWalker {
       rows = bytes
       changed = true
     }
-    const redacted = redactValues(rows, (bytes) => tools.redact(bytes))
+    if (this.#copy !== null) {
+      rows = maskCopy(rows, this.#copy)
+      changed = true
+    }
+    const rigid = this.#rigid
+    const redacted = redactValues(
+      rows,
+      (bytes) => tools.redact(bytes),
+      (index) => rigid !== null && (rigid === 'all' || rigid[index] === true),
+    )
     if (redacted !== null) {
       tools.masked(redacted.redacted)
       rows = redacted.bytes
@@ -340,12 +394,14 @@ export class AnswerWalker {
  * A computed value gets no mask that shows something of what it is given: parts of `substr(email, n)` for every n, or
  * digests of them, put together are the value. The server names the relation of a value that is a column as it stands.
  */
-function forValue(
-  mask: ReturnType<Permit['maskOf']>,
-  column: ColumnDescription,
-): ReturnType<Permit['maskOf']> {
-  if (mask === null || column.relation !== 0) return mask
+function forValue(mask: ReturnType<Permit['maskOf']>, stored: boolean): ReturnType<Permit['maskOf']> {
+  if (mask === null || stored) return mask
   return mask.with === 'partial' || mask.with === 'hash' ? { name: mask.name, with: 'redact' } : mask
+}
+
+/** The format of a column by a Bind's result formats: none is text for all, one is for all (§54.7, Bind). */
+function formatOf(formats: readonly number[], index: number): number {
+  return (formats.length === 1 ? formats[0] : formats[index]) ?? 0
 }
 
 const withheldText = 'the database answered this statement with details that are masked'

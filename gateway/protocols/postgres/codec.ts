@@ -179,8 +179,8 @@ export interface BindMessage {
   readonly statement: string
   /** Views. */
   readonly values: readonly (Buffer | null)[]
-  /** True when some result column is asked for in binary. */
-  readonly binary: boolean
+  /** Of result columns, as given: none is text for all, one is for all. */
+  readonly formats: readonly number[]
 }
 
 export function readBind(bytes: Buffer, start: number, end: number): BindMessage {
@@ -193,10 +193,10 @@ export function readBind(bytes: Buffer, start: number, end: number): BindMessage
     const length = reader.int32()
     values.push(length === -1 ? null : reader.bytes(length))
   }
-  let binary = false
-  for (let left = reader.count(2); left > 0; left--) if (reader.int16() !== 0) binary = true
+  const formats: number[] = []
+  for (let left = reader.count(2); left > 0; left--) formats.push(reader.int16())
   reader.done()
-  return { portal, statement, values, binary }
+  return { portal, statement, values, formats }
 }
 
 /** An Execute message: string portal, int32 greatest number of rows (0 is all). Gives the portal's name. */

@@ -23,6 +23,8 @@ export interface Expected {
   readonly changes: readonly (readonly Change[])[]
   /** Describe: where the columns are kept. Execute: whose columns are shown. */
   readonly described: Described | null
+  /** Execute: the formats of result columns that its Bind asked for. */
+  readonly formats: readonly number[]
   /** The ErrorResponse that the client sees instead of the server's. */
   readonly refusal: Buffer | null
   /** True for the gateway's own: its answers go no further. */
@@ -34,6 +36,7 @@ const nothing: Omit<Expected, 'kind'> = {
   statements: [],
   changes: [],
   described: null,
+  formats: [],
   refusal: null,
   hidden: false,
 }

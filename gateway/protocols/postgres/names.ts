@@ -27,6 +27,8 @@ export interface Portal extends Described {
   readonly kind: 'portal'
   readonly prepared: Prepared
   readonly permit: Permit
+  /** Of the result's columns, as Bind gives them: 0 text, 1 binary. */
+  readonly formats: readonly number[]
 }
 
 /** A cursor made by DECLARE: shares its name with portals; each use of it by the protocol is decided anew. */
@@ -165,7 +167,7 @@ export class Names {
       const value: Prepared = {
         kind: 'prepared',
         meaning: names.meaning,
-        statement: { ...statement, kind: 'rows', names: null, forgets: null, binary: false },
+        statement: { ...statement, kind: 'rows', names: null, forgets: null, copy: null },
         text,
         path,
         catalog: null,

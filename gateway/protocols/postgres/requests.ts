@@ -43,7 +43,7 @@ const noStatement: Statement = {
   changesCatalog: false,
   names: null,
   forgets: null,
-  binary: false,
+  copy: null,
 }
 const fetching: Statement = { ...noStatement, kind: 'rows' }
 
@@ -141,7 +141,8 @@ export class Requests {
     return then(state.analyze(text, this.#open, this.flush), ({ meaning, statements }) => {
       const request = { meaning, text, parameters: [] }
       return then(session.decide(request, this.#parts.holding()), (permit) => {
-        for (const statement of statements) this.#refuseUnmaskable(permit, statement, false)
+        for (const [index, statement] of statements.entries())
+          this.#refuseUnmaskable(permit, statement, index)
         return this.#run(expect('query', { permit, statements }), meaning, text, bytes)
       })
     })
@@ -191,8 +192,15 @@ export class Requests {
         return then(this.#readAgain(prepared), ({ meaning, text, statement }) => {
           const request = { meaning, text, parameters: bound.values }
           return then(session.decide(request, this.#parts.holding()), (permit) => {
-            this.#refuseUnmaskable(permit, statement, bound.binary)
-            const portal: Portal = { kind: 'portal', prepared, permit, columns: null, describedIn: -1 }
+            this.#refuseUnmaskable(permit, statement, 0)
+            const portal: Portal = {
+              kind: 'portal',
+              prepared,
+              permit,
+              formats: bound.formats,
+              columns: null,
+              describedIn: -1,
+            }
             this.#open = true
             this.#send(
               expect('bind', { permit, changes: [[names.bind(bound.portal, portal)]] }),
@@ -266,7 +274,14 @@ export class Requests {
             columns: null,
             describedIn: -1,
           }
-          const portal: Portal = { kind: 'portal', prepared, permit, columns: null, describedIn: -1 }
+          const portal: Portal = {
+            kind: 'portal',
+            prepared,
+            permit,
+            formats: [],
+            columns: null,
+            describedIn: -1,
+          }
           return this.#executePortal(name, portal, bytes)
         })
       },
@@ -287,7 +302,12 @@ export class Requests {
       const describe = message(Front.describe, Buffer.of(0x50), Buffer.from(`${name}\0`, 'latin1'))
       this.#send(expect('describe-portal', { described, permit, hidden: true }), this.#standing, describe)
     }
-    const expected = expect('execute', { permit, statements: [prepared.statement], described })
+    const expected = expect('execute', {
+      permit,
+      statements: [prepared.statement],
+      described,
+      formats: portal.formats,
+    })
     return this.#run(expected, prepared.meaning, prepared.text, bytes)
   }
 
@@ -346,15 +366,17 @@ export class Requests {
     return ledger.copyIn ? (ledger.first?.permit ?? null) : null
   }
 
-  /** Refuses answers in forms in which masks cannot be laid over values. */
-  #refuseUnmaskable(permit: Permit, statement: Statement, binary: boolean): void {
-    if (!permit.touchesMasked) return
-    const copies = statement.kind === 'copy-out'
-    if (!copies && !statement.binary && !(binary && statement.kind === 'rows')) return
-    const what = copies ? 'COPY out' : 'a binary result'
-    const why = `${what} of a relation with masked columns is refused`
-    this.#parts.session.refuse('(the statement before)', why)
-    throw new Refused('denied', why, copies ? 'SELECT it instead' : 'ask for results in text format')
+  /** Refuses COPY out in a form in which masks cannot be laid over values. */
+  #refuseUnmaskable(permit: Permit, statement: Statement, index: number): void {
+    if (!permit.touchesMasked || statement.kind !== 'copy-out') return
+    const encoding = this.#parts.ledger.parameters.get('client_encoding')
+    if (statement.copy !== null && (encoding === 'UTF8' || encoding === 'SQL_ASCII')) return
+    const why =
+      statement.copy === null
+        ? 'COPY out of a relation with masked columns is refused with these options'
+        : `COPY out of a relation with masked columns is refused in the encoding ${encoding ?? 'of this connection'}`
+    this.#parts.session.refuse(`(statement ${index + 1})`, why)
+    throw new Refused('denied', why, 'use COPY with its usual options and client_encoding=UTF8, or SELECT it')
   }
 
   /** Looks a name up, once it is certain what it stands for. */

@@ -102,10 +102,14 @@ function blank(bytes: Buffer): Buffer {
   return bytes
 }
 
-/** DataRow or CopyData messages with secrets replaced value by value, or null when there is none. */
+/**
+ * DataRow or CopyData messages with secrets replaced value by value, or null when there is none. A value of a `rigid` column
+ * would break if a part of it were replaced: it becomes NULL.
+ */
 export function redactValues(
   messages: Buffer,
   redact: (bytes: Uint8Array) => Uint8Array | null,
+  rigid: (column: number) => boolean,
 ): { bytes: Buffer; redacted: number } | null {
   if (redact(valuesOnly(messages)) === null) return null
   const parts: Buffer[] = []
@@ -123,9 +127,12 @@ export function redactValues(
     if (type === Back.dataRow) {
       const reader = new Reader(messages, at + 5, end)
       body.push(messages.subarray(at + 5, at + 7))
-      for (let left = reader.count(4); left > 0; left--) {
+      const count = reader.count(4)
+      for (let index = 0; index < count; index++) {
         const length = reader.int32()
-        const value = length === -1 ? null : one(reader.bytes(length))
+        const held = length === -1 ? null : reader.bytes(length)
+        const shown = held === null ? null : one(held)
+        const value = shown !== held && rigid(index) ? null : shown
         body.push(lengthOf(value))
         if (value !== null) body.push(value)
       }

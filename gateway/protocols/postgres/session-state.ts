@@ -9,6 +9,8 @@ import type { Ledger } from './ledger.ts'
 import type { Names } from './names.ts'
 
 const PATH_CAP = 100
+/** How old the catalog may be that tells what the columns of a COPY are: its answer does not say. */
+const COPY_CATALOG_MS = 1000
 
 /** What of a session decides what a text means, kept on the safe side of what the server's own state may be. */
 export class SessionState {
@@ -85,11 +87,22 @@ export class SessionState {
 
   /** What a text does. `open`: whether messages were sent since the last Sync, whose settings the server has not reported yet. */
   analyze(text: string, open: boolean, flush: () => void): Analysis | Promise<Analysis> {
+    const renewed = (analysis: Analysis): Analysis | Promise<Analysis> => {
+      const copies = analysis.statements.some(({ kind }) => kind === 'copy-out')
+      if (!copies || Date.now() - this.#known.readAt < COPY_CATALOG_MS) return analysis
+      this.#parts.ledger.catalogStale = true
+      return this.#read(text, open, flush)
+    }
+    const analysis = this.#read(text, open, flush)
+    return analysis instanceof Promise ? analysis.then(renewed) : renewed(analysis)
+  }
+
+  #read(text: string, open: boolean, flush: () => void): Analysis | Promise<Analysis> {
     const waiting = this.settle(flush)
-    if (waiting !== undefined) return waiting.then(() => this.analyze(text, open, flush))
+    if (waiting !== undefined) return waiting.then(() => this.#read(text, open, flush))
     this.#refuseForeignText(text, open)
     this.#metUncertain = false
-    const again = (): Promise<Analysis> => this.settleAll(flush).then(() => this.analyze(text, open, flush))
+    const again = (): Promise<Analysis> => this.settleAll(flush).then(() => this.#read(text, open, flush))
     try {
       const analysis = this.#parts.analyzer.analyze(text, this.#contextFor(open))
       if (analysis instanceof Promise) {

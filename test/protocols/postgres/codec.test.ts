@@ -40,7 +40,7 @@ const bind = message(
 
 test('a Bind is read: names, values, NULL, binary results', () => {
   const read = readBind(bind, 0, bind.length)
-  expect(read).toMatchObject({ portal: 'portal', statement: 'statement', binary: true })
+  expect(read).toMatchObject({ portal: 'portal', statement: 'statement', formats: [1] })
   expect(read.values.map((value) => value?.toString() ?? null)).toEqual(['value', null])
 })
 
