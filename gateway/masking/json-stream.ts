@@ -51,12 +51,12 @@ interface Level {
 type Expected = 'value' | 'first value' | 'key' | 'first key' | 'colon' | 'more'
 
 /**
- * `maskText` gives what shows in place of a text, UTF-8 without quotes or escapes. A masked number shows as 0, a truth
+ * `maskText` gives what shows in place of a text, UTF-8 without quotes or escapes; the text is null where it is too long to be kept. A masked number shows as 0, a truth
  * value as false, a list or map empty; null stays. Texts may follow one another (NDJSON). Holds at most one masked text of 64 KiB back.
  */
 export function createJsonStream(
   fields: readonly FieldMask[],
-  maskText: (mask: Mask, text: Uint8Array) => Uint8Array | null,
+  maskText: (mask: Mask, text: Uint8Array | null) => Uint8Array | null,
   onMasked: () => void,
 ): JsonStream {
   return new Walker(fields, maskText, onMasked)
@@ -65,7 +65,7 @@ export function createJsonStream(
 class Walker implements JsonStream {
   readonly #masks: readonly Mask[]
   readonly #paths: readonly JsonPath[]
-  readonly #maskText: (mask: Mask, text: Uint8Array) => Uint8Array | null
+  readonly #maskText: (mask: Mask, text: Uint8Array | null) => Uint8Array | null
   readonly #onMasked: () => void
   readonly #levels: Level[] = []
   #expected: Expected = 'value'
@@ -90,7 +90,7 @@ class Walker implements JsonStream {
 
   constructor(
     fields: readonly FieldMask[],
-    maskText: (mask: Mask, text: Uint8Array) => Uint8Array | null,
+    maskText: (mask: Mask, text: Uint8Array | null) => Uint8Array | null,
     onMasked: () => void,
   ) {
     this.#masks = fields.map(({ mask }) => mask)
@@ -290,7 +290,7 @@ class Walker implements JsonStream {
   #maskedText(mask: Mask, kept: Token): Uint8Array {
     this.#onMasked()
     const text = kept.text()
-    const shown = text === null ? null : this.#maskText(mask, Buffer.from(text))
+    const shown = this.#maskText(mask, text === null ? null : Buffer.from(text))
     return Buffer.from(JSON.stringify(shown === null ? '[masked]' : Buffer.from(shown).toString()))
   }
 

@@ -47,6 +47,8 @@ export async function startHttpStack(options: {
   stages: string
   /** On the top level of hoop.yaml. */
   more?: string
+  /** Further connections, as YAML below `connections:`. */
+  connections?: (upstreamUrl: string) => string
   upstream: RequestListener
 }): Promise<HttpStack> {
   const authority = makeAuthority('upstream')
@@ -68,7 +70,8 @@ export async function startHttpStack(options: {
       await writeFile(join(at.folder, 'api-ca.pem'), authority.certPem)
       const connections = `  api: { type: http, url: "${upstreamUrl}/base", headers: { authorization: "Bearer upstream-secret-1234567890" }, ca: { file: api-ca.pem } }
   other: { type: http, url: "${upstreamUrl}/other", ca: { file: api-ca.pem } }
-  untrusted: { type: http, url: "${upstreamUrl}/" }`
+  untrusted: { type: http, url: "${upstreamUrl}/" }
+${options.connections?.(upstreamUrl) ?? ''}`
       return writeStages({ ...at, connections, stages: options.stages, more: options.more })
     },
     async stop() {

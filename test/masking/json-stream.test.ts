@@ -11,7 +11,8 @@ const fieldsOf = (...paths: string[]): FieldMask[] =>
     if (path === null) throw new Error(`no path: ${text}`)
     return { mask: { name: 'pii', with: 'redact' }, path }
   })
-const maskText = (): Uint8Array => Buffer.from('"ü"')
+const maskText = (_: unknown, text: Uint8Array | null): Uint8Array | null =>
+  text === null ? null : Buffer.from('"ü"')
 const shown = '"\\"ü\\""'
 const stream = (fields: FieldMask[]) => createJsonStream(fields, maskText, () => undefined)
 

@@ -29,7 +29,8 @@ export function maskFields(
   const charset = parameters
     .map((parameter) => /^\s*charset\s*=\s*"?([^"\s]*)"?\s*$/.exec(parameter)?.[1])
     .find((found) => found !== undefined)
-  const begin = () => createJsonStream(fields, maskText, onMasked)
+  const begin = () =>
+    createJsonStream(fields, (mask, text) => (text === null ? null : maskText(mask, text)), onMasked)
   if (charset === undefined || utf8.test(charset)) {
     if (json.test(essence.trim())) return begin()
     if (events.test(essence.trim())) return new MaskedEvents(begin)

@@ -1,6 +1,6 @@
 import { Refused } from '../../core/errors.ts'
-import { JsonMask, encodedMarker, marker } from './json-mask.ts'
 import { type Field, readFields, readObject, showObject, within } from './protobuf.ts'
+import { encodedMarker } from './secrets.ts'
 
 /** More than the API server takes (its MaxRequestBodyBytes is 3 MiB). */
 export const BODY_CAP = 3_276_800
@@ -91,25 +91,4 @@ export function movesValues(body: unknown, type: string): boolean {
 export function memberOf(value: unknown, name: string): unknown {
   if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined
   return Object.getOwnPropertyDescriptor(value, name)?.value
-}
-
-const members = { data: encodedMarker, stringData: marker }
-
-/** A mask over what Secrets hold; with `failing` also over messages, which quote what they are about. */
-export function maskSecrets(masked: () => void, failing = false): JsonMask {
-  return new JsonMask({
-    members: failing ? { ...members, message: 'not shown: it may quote values of a Secret' } : members,
-    masked,
-  })
-}
-
-/** A body that holds a Secret, as it may be shown and kept. */
-export function showSecret(body: Uint8Array): Uint8Array {
-  try {
-    const mask = maskSecrets(() => undefined)
-    return Buffer.concat([mask.push(body), mask.end()])
-  } catch {
-    // It is not JSON, so that nothing of it can be told from a value.
-    return Buffer.from(marker)
-  }
 }

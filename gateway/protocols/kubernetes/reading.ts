@@ -5,10 +5,11 @@ import type { Session } from '../../core/protocol.ts'
 import type { Reading } from '../../http-relay/dialect.ts'
 import type { Target } from '../../http-relay/target.ts'
 import { acceptOf, isUnread } from './accept.ts'
-import { BODY_CAP, maskSecrets, movesValues, readBody, refuseMasked, showSecret } from './bodies.ts'
+import { BODY_CAP, movesValues, readBody, refuseMasked } from './bodies.ts'
 import { isOfSecrets, isProxied, isStream, requestOf, secretValues } from './operations.ts'
 import { type RequestInfo, type ResourceInfo, readRequestInfo } from './request-info.ts'
 import { reviewDenied } from './reviews.ts'
+import { maskSecrets, showSecret } from './secrets.ts'
 import { streamOf } from './streams.ts'
 
 /** What a request to a cluster asks for, and how it and its answer are carried. Throws `Refused`. */
