@@ -6,8 +6,11 @@ import access.hoop.HoopSettings
  * the identity is revoked. Secrets stay in a folder on the agent; variables lead to it.
  */
 def call(Map given, Closure body) {
-    boolean nested = (env.HOOP_HOME ?: '') != ''
-    Map<String, String> settings = HoopSettings.read(given, nested)
+    boolean within = (env.HOOP_HOME ?: '') != ''
+    // On another agent the folder of the block around this one is not there: its key never leaves it.
+    boolean elsewhere = within && (env.HOOP_ACCESS_NODE ?: '') != (env.NODE_NAME ?: '')
+    boolean nested = within && !elsewhere
+    Map<String, String> settings = HoopSettings.read(given, nested, elsewhere)
     String executable = nested ? (env.HOOP_ACCESS ?: '') : ''
     String folder = ''
     String home = ''
@@ -22,6 +25,7 @@ def call(Map given, Closure body) {
         home = nested ? openNested(settings, executable) : openRoot(settings, executable)
         List<String> variables = readVariables(home, executable)
         variables.add('HOOP_ACCESS=' + executable)
+        variables.add('HOOP_ACCESS_NODE=' + (env.NODE_NAME ?: ''))
         if (folder != '') {
             variables.add('PATH+HOOP_ACCESS=' + folder + '/bin')
         }
@@ -99,6 +103,10 @@ String openIdentity(Map<String, String> settings, String executable, String how)
         // Containers of this job see the workspace's own temporary folder, and not the agent's.
         'RUNNER_TEMP=' + (env.WORKSPACE_TMP ?: ''),
     ]
+    if (how == '') {
+        // One that is still set is another agent's.
+        variables.add('HOOP_HOME=')
+    }
     if (settings.gateway) {
         variables.add('HOOP_GATEWAY=' + settings.gateway)
     }

@@ -1,15 +1,30 @@
 import { spawnSync } from 'node:child_process'
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type GitlabOidc, type Pipeline, startGitlabOidc } from '../fakes/gitlab-oidc.ts'
 import { hasPsql, type Ran, type Stack, startStack } from '../flows/stack.ts'
 import { executable, root } from '../servers/gateway.ts'
-import { buildPlugins } from '../servers/job-files.ts'
+import { type BuiltPlugins, buildPlugins } from '../servers/job-files.ts'
 import { canRunPipelines, type Checkout, checkoutComponent } from './pipeline.ts'
 
 const component = await readFile(join(root, 'gitlab-component/templates/access.yml'), 'utf8')
+
+/** The stages of the pipelines that are told apart by their source, each with the claims that docs/guide/gitlab.md names. */
+const sources = {
+  scheduled: '{ project_id: "7", pipeline_source: schedule, ref_protected: "true" }',
+  child: '{ project_id: "7", pipeline_source: parent_pipeline, ref_protected: "true" }',
+  multi_project: '{ project_id: "7", pipeline_source: pipeline, ref_protected: "true" }',
+  merge_request: '{ project_id: "7", job_project_id: "7", pipeline_source: merge_request_event }',
+} as const
+
+const stageOf = ([kind, claims]: readonly [string, string]): string => `
+  of-${kind.replace('_', '-')}:
+    subjects:
+      - { issuer: gitlab, claims: ${claims} }
+    grants: [{ connection: orders-db, as: { user: ci_readonly, password: "\${ORDERS_RO_PASSWORD}" }, allow: [{ operations: [read] }] }]`
 
 test('the component fetches the executable as the Jenkins library does: by the same script', async () => {
   const script = await readFile(join(root, 'jenkins-shim/resources/access/hoop/fetch.sh'), 'utf8')
@@ -29,11 +44,12 @@ describe.skipIf(!canRunPipelines || !hasPsql)('pipelines (need git, rsync and ps
   let stack: Stack
   let checkout: Checkout
   let folder: string
+  let built: BuiltPlugins
 
   beforeAll(async () => {
     oidc = await startGitlabOidc()
     folder = await mkdtemp(join(tmpdir(), 'hoop-gitlab-'))
-    const built = await buildPlugins(folder)
+    built = await buildPlugins(folder)
     checkout = await checkoutComponent(built.component)
     const offered = join(folder, 'offered')
     await built.offer(offered)
@@ -49,6 +65,7 @@ describe.skipIf(!canRunPipelines || !hasPsql)('pipelines (need git, rsync and ps
             '\n  deploy:\n',
             '\n  bare:\n    binding: token\n    subjects: []\n    grants: [{ connection: orders-db, as: { user: ci_readonly, password: "${ORDERS_RO_PASSWORD}" }, allow: [{ operations: [read] }] }]\n  deploy:\n',
           )
+          .replace('\n  deploy:\n', `${Object.entries(sources).map(stageOf).join('')}\n  deploy:\n`)
           .replaceAll(
             /subjects: \[.*\]/g,
             'subjects: [{ issuer: gitlab, claims: { project_id: "7", ref_protected: "true" } }]',
@@ -214,6 +231,43 @@ ${job}
     const ran = await pipeline(`  extends: .hoop-access\n  script: [exit 3]`)
     expect(ran.code).not.toBe(0)
     await expectNothingLeft()
+  })
+
+  test.for(Object.keys(sources) as (keyof typeof sources)[])(
+    'the pipeline of a %s is told apart: it has its own stage, and a push has not',
+    async (kind) => {
+      const stage = `of-${kind.replace('_', '-')}`
+      const job = `  extends: .hoop-access\n  script:\n    - ${JSON.stringify(read)}`
+      const own = await pipeline(job, { stage, pipeline: kind })
+      expect(own.out, own.err).toContain(readDone)
+      for (const other of ['push', 'fork_in_parent'] as const) {
+        const refused = await pipeline(job, { stage, pipeline: other })
+        expect(refused.code).not.toBe(0)
+        expect(refused.out + refused.err).toContain(`may not become stage ${stage}`)
+      }
+      await expectNothingLeft()
+    },
+  )
+
+  test('a gateway that gives another executable: nothing of it runs, and no identity is made', async () => {
+    const file = built.files.find(({ name }) => name === 'hoop-access.cjs')
+    const path = join(stack.data, 'client', `${file?.sha256}-hoop-access.cjs`)
+    const good = await readFile(path)
+    const marker = join(folder, 'poisoned')
+    const poison = `require('node:fs').writeFileSync(${JSON.stringify(marker)}, '')\n`
+    await writeFile(path, poison.padEnd(good.length, ' '))
+    const before = (await ledger()).filter(({ kind }) => kind === 'identity').length
+    try {
+      const ran = await pipeline(`  extends: .hoop-access\n  script: [echo began]`)
+      expect(ran.code).not.toBe(0)
+      expect(ran.out + ran.err).toContain('it was not run')
+      expect(ran.out).not.toContain('> began')
+      expect(existsSync(marker)).toBe(false)
+      expect((await ledger()).filter(({ kind }) => kind === 'identity').length).toBe(before)
+      await expectNothingLeft()
+    } finally {
+      await writeFile(path, good)
+    }
   })
 
   test.for<Pipeline>(['fork', 'fork_in_parent', 'merge_request'])(

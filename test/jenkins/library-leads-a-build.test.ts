@@ -97,7 +97,8 @@ describe.skipIf(!hasGroovy || !hasPsql)('builds (need groovy and psql)', () => {
     const made = events.filter(({ kind }) => kind === 'identity').map(({ identity }) => identity)
     const revoked = new Set(events.filter(({ kind }) => kind === 'revoked').map(({ identity }) => identity))
     expect(made.filter((identity) => !revoked.has(identity))).toEqual([])
-    expect(await readdir(join(workspace, 'shop@tmp')).catch(() => [])).toEqual([])
+    for (const agent of ['shop', 'one', 'two'])
+      expect(await readdir(join(workspace, `${agent}@tmp`)).catch(() => [])).toEqual([])
   }
 
   const query = `sh 'psql -XAtc "SELECT 42, count(*), min(email) FROM customers"'`
@@ -193,6 +194,78 @@ describe.skipIf(!hasGroovy || !hasPsql)('builds (need groovy and psql)', () => {
     expect(log).toMatch(/^as test$/m)
     expect(log).toMatch(/^as deploy$/m)
     await expectNothingLeft()
+  })
+
+  test('a declarative pipeline: stages within one identity, each narrowed', async () => {
+    const { failure, log } = await build(
+      `pipeline {
+        agent any
+        stages {
+          stage('All') {
+            steps {
+              hoopAccess(${given("stage: 'deploy', credentialsId: 'hoop-deploy'")}) {
+                hoopAccess(connections: ['orders-db:read'], ttl: '1m') { sh 'psql -XAtc "SELECT 46"' }
+                script {
+                  hoopAccess(connections: ['orders-db:read']) {
+                    hoopAccess(ttl: '1m') {
+                      sh 'psql -XAtc "INSERT INTO orders VALUES (711, 1, 1)" || echo refused'
+                    }
+                  }
+                }
+              }
+            }
+          }
+        }
+      }`,
+    )
+    expect(failure).toBeNull()
+    expect(log).toMatch(/^46$/m)
+    expect(log).toMatch(/^refused$/m)
+    expect(stack.postgres.log()).not.toContain('VALUES (711')
+    await expectNothingLeft()
+  })
+
+  test('on another agent: a block of its own there, and the one around it goes on', async () => {
+    const { failure, log } = await build(
+      `node('one') {
+        hoopAccess(${given("stage: 'deploy', credentialsId: 'hoop-deploy'")}) {
+          sh 'echo outer $HOOP_STAGE'
+          node('two') {
+            hoopAccess(${given("stage: 'test', credentialsId: 'hoop-test'")}) {
+              sh 'echo inner $HOOP_STAGE; psql -XAtc "SELECT 47"; case $HOOP_HOME in */two@tmp/*) echo there;; esac'
+            }
+          }
+          sh 'echo again $HOOP_STAGE; psql -XAtc "SELECT 48"'
+        }
+      }`,
+    )
+    expect(failure).toBeNull()
+    for (const line of ['outer deploy', 'inner test', '47', 'there', 'again deploy', '48'])
+      expect(log.split('\n')).toContain(line)
+    await expectNothingLeft()
+  })
+
+  test('on another agent without a credential: said, and the body does not run', async () => {
+    const { failure, log } = await build(
+      `node('one') {
+        hoopAccess(${given("stage: 'deploy', credentialsId: 'hoop-deploy'")}) {
+          node('two') { hoopAccess(connections: ['orders-db:read']) { echo 'ran' } }
+        }
+      }`,
+    )
+    expect(failure).toContain('another agent than the block around it')
+    expect(log).not.toMatch(/^ran$/m)
+    await expectNothingLeft()
+  })
+
+  test('what is in the environment of the block is paths and endpoints', async () => {
+    const { log } = await build(
+      `hoopAccess(${given("stage: 'test', credentialsId: 'hoop-test'")}) { sh 'env; ls -ld "$HOOP_HOME"' }`,
+    )
+    const names = log.split('\n').flatMap((line) => /^([A-Z_]+)=/.exec(line)?.[1] ?? [])
+    expect(names).toEqual(expect.arrayContaining(['HOOP_HOME', 'HOOP_ACCESS', 'PGHOST']))
+    expect(names.filter((name) => /TOKEN|PASSWORD|SECRET|PINS/.test(name))).toEqual([])
+    expect(log).toMatch(/^drwx------.*hoop-/m)
   })
 
   test('the credential of one stage does not make another, and the body does not run', async () => {

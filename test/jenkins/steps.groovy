@@ -10,7 +10,7 @@ import org.codehaus.groovy.control.CompilerConfiguration
 abstract class Steps extends Script {
     static final List<String> calls = []
     static final StringBuilder log = new StringBuilder()
-    static Map<String, String> agent = [:]
+    static Map<String, String> machine = [:]
     static Map<String, List<String>> credentials = [:]
     static List<Map<String, String>> layers = []
     static boolean windows = false
@@ -19,7 +19,7 @@ abstract class Steps extends Script {
 
     Map<String, String> variables() {
         Map<String, String> all = [:]
-        all.putAll(agent)
+        all.putAll(machine)
         for (Map<String, String> layer : layers) all.putAll(layer)
         return all
     }
@@ -33,6 +33,27 @@ abstract class Steps extends Script {
     void error(Object message) { note('error'); throw new Exception(plain(message)) }
 
     void stage(Object name, Closure body) { note('stage'); plain(name); body() }
+
+    /** An agent of its own: another name, and a workspace of its own; the rest of the environment stays as it is. */
+    def node(Object label, Closure body) {
+        note('node')
+        String name = plain(label)
+        String workspace = machine.get('HOME') + '/' + name
+        within(serialised([NODE_NAME: name, WORKSPACE: workspace, WORKSPACE_TMP: workspace + '@tmp']), body)
+    }
+
+    // The frame of a declarative pipeline, which Jenkins turns into these very steps.
+    def pipeline(Closure body) { body() }
+
+    void agent(Object kind) { if (kind != 'any') throw new Exception('agent: ' + kind) }
+
+    String getAny() { return 'any' }
+
+    def stages(Closure body) { body() }
+
+    def steps(Closure body) { body() }
+
+    def script(Closure body) { body() }
 
     def withEnv(Object list, Closure body) {
         note('withEnv')
@@ -150,7 +171,7 @@ File root = new File(args[0])
 File shim = new File(args[2])
 Steps.resources = new File(shim, 'resources')
 Map input = (Map) new JsonSlurper().parse(System.in)
-Steps.agent = (Map) input.env
+Steps.machine = (Map) input.env
 Steps.credentials = (Map) input.credentials
 Steps.windows = input.windows == true
 Steps.answerBat = { String script ->

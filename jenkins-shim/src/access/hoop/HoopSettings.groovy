@@ -30,9 +30,12 @@ class HoopSettings implements Serializable {
         executable     : WORD + '( ' + WORD + ')*',
     ]
 
-    /** Checks a call; throws an Exception that says what to write. A nested block needs no gateway and no credential. */
+    /**
+     * Checks a call; throws an Exception that says what to write. A nested block needs no gateway and no credential, unless
+     * it runs elsewhere: on another agent than the block around it.
+     */
     @NonCPS
-    static Map<String, String> read(Map given, boolean nested) {
+    static Map<String, String> read(Map given, boolean nested, boolean elsewhere) {
         Map<String, String> read = [:]
         for (Object key : given.keySet()) {
             String name = String.valueOf(key)
@@ -49,7 +52,9 @@ class HoopSettings implements Serializable {
         if (!nested) {
             for (String name : ['gateway', 'stage', 'credentialsId']) {
                 if (!read.containsKey(name)) {
-                    throw new Exception('hoopAccess: ' + name + ' is missing')
+                    throw new Exception('hoopAccess: ' + name + ' is missing' + (elsewhere
+                        ? ': this block runs on another agent than the block around it, and needs gateway, stage and credentialsId of its own'
+                        : ''))
                 }
             }
         }
