@@ -12,6 +12,8 @@ export interface Operation {
   readonly actions: readonly [string, ...string[]]
   /** What it is done to, in canonical form: `public.orders`, `apps/deployments`, `/v1/invoices/7`; empty when it has none. */
   readonly resource: string
+  /** True when it is done to what the resource (`/srv/shop/**`) names and to everything below it, whatever that is. */
+  readonly below?: true
   readonly namespace?: string
   readonly name?: string
   /** The words of a command, for SSH and Kubernetes exec; null when it may be any (a shell, or what a shell would make more of). */

@@ -1,6 +1,12 @@
 /** True when the whole text matches. */
 export type Matcher = (text: string) => boolean
 
+/** True when a pattern matches all that is below a folder; and when it may match something of it. */
+export interface BelowMatcher {
+  readonly all: Matcher
+  readonly some: Matcher
+}
+
 /** What separates the parts of a text that `*` stays within; `**` crosses it. */
 export type Separator = '.' | '/'
 
@@ -14,6 +20,28 @@ export function compilePattern(pattern: string, separator: Separator): Matcher {
   const match = compileParts(written, separator)
   if (separator !== '.') return match
   return (text) => match(hideQuoted(text))
+}
+
+/** Compiles a pattern of paths for questions about a folder (`/srv/shop`) and everything below it. */
+export function compileBelow(pattern: string): BelowMatcher {
+  if (pattern === '*' || pattern === '**') return { all: () => true, some: () => true }
+  const match = compilePattern(pattern, '/')
+  const parts = pattern.split('/').map((part) => ({
+    match: compilePattern(part, '/'),
+    across: part.includes('**'),
+  }))
+  return {
+    // Only a star matches a name that nobody can write, and `**` at the end goes on to whatever is below it.
+    all: (folder) => pattern.endsWith('**') && match(`${folder}/\u0001`),
+    some: (folder) => {
+      for (const [index, name] of folder.split('/').entries()) {
+        const part = parts[index]
+        if (part === undefined || part.across) return part !== undefined
+        if (!part.match(name)) return false
+      }
+      return true
+    },
+  }
 }
 
 function compileParts(pattern: string, separator: Separator): Matcher {

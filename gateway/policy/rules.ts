@@ -1,7 +1,15 @@
 import type { Operation } from '../core/operation.ts'
 import { type Conditions, bodyMeets, compileConditions, queryMeets } from './conditions.ts'
 import { otherName, readings } from './operations.ts'
-import { compilePattern, type Matcher, matchCommand, type Separator, splitCommand } from './pattern.ts'
+import {
+  type BelowMatcher,
+  compileBelow,
+  compilePattern,
+  type Matcher,
+  matchCommand,
+  type Separator,
+  splitCommand,
+} from './pattern.ts'
 import type { ConnectionConfig, GrantConfig, RuleConfig } from './schema.ts'
 
 export type Effect = 'allow' | 'approve' | 'deny'
@@ -23,6 +31,8 @@ export interface Rule {
   readonly written: RuleConfig
   readonly operations: OperationSet
   readonly resources: readonly Matcher[] | null
+  /** The same of everything below a path. */
+  readonly below: readonly BelowMatcher[] | null
   readonly namespaces: readonly Matcher[] | null
   readonly names: readonly Matcher[] | null
   readonly commands: readonly (readonly (string | null)[])[] | null
@@ -72,6 +82,7 @@ function compileRule(name: string, effect: Effect, rule: RuleConfig, type: Conne
       strict && type === 'postgres' && resources !== null
         ? resources.map((match, index) => orWhatHoldsIt(match, rule.resources?.[index] ?? '*'))
         : resources,
+    below: separator === '/' ? (rule.resources?.map(compileBelow) ?? null) : null,
     namespaces: compileAll(rule.namespaces),
     names: compileAll(rule.names),
     commands: rule.commands?.map((command) => splitCommand(command) ?? []) ?? null,
@@ -119,7 +130,7 @@ export function mismatch(rule: Rule, operation: Operation): keyof RuleConfig | n
   if (operation.implied === true && rule.strict && rule.resources === null)
     if (rule.effect !== 'deny' || !rule.operations.all) return 'resources'
   if (rule.unbounded && operation.unbounded !== true) return 'unbounded'
-  if (rule.resources !== null && !some(rule.resources, operation.resource)) return 'resources'
+  if (rule.resources !== null && !isAbout(rule, rule.resources, operation)) return 'resources'
   if (rule.namespaces !== null && !covers(rule.namespaces, operation.namespace, rule.strict))
     return 'namespaces'
   if (rule.names !== null && !covers(rule.names, operation.name, rule.strict)) return 'names'
@@ -147,6 +158,13 @@ export function dependsOnBody(rule: Rule, operation: Operation): boolean {
 export function firstMatch(rules: readonly Rule[], operation: Operation): Rule | null {
   for (const rule of rules) if (mismatch(rule, operation) === null) return rule
   return null
+}
+
+/** A rule that allows has to match all that is below; one that denies or asks, something. */
+function isAbout(rule: Rule, resources: readonly Matcher[], { resource, below }: Operation): boolean {
+  if (below !== true) return some(resources, resource)
+  const folder = resource.replace(/\/\*\*$/, '')
+  return rule.below?.some((matcher) => (rule.strict ? matcher.some : matcher.all)(folder)) ?? rule.strict
 }
 
 function some(matchers: readonly Matcher[], text: string): boolean {

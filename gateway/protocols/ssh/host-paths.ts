@@ -99,9 +99,9 @@ export class HostPaths {
     }, channel)
   }
 
-  /** The path that the host acts on, links followed; null when there is none. */
-  resolve(path: string): Promise<string | null> {
-    return resolvePath(this.#ask, { path, follow: true })
+  /** The path that the host acts on, links followed; null when there is none. `follow`: a link at its end, too. */
+  resolve(path: string, follow = true): Promise<string | null> {
+    return resolvePath(this.#ask, { path, follow })
   }
 
   isFolder(path: string): Promise<boolean> {

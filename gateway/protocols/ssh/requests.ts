@@ -1,6 +1,6 @@
 import type { Operation, Request } from '../../core/operation.ts'
 import { readCommand } from './command.ts'
-import type { ScpCommand } from './transfer-command.ts'
+import type { RsyncCommand, ScpCommand } from './transfer-command.ts'
 
 /** A request of these operations: SSH has no relations, results or parameters. */
 export function requestOf(text: string, operations: readonly Operation[]): Request {
@@ -53,4 +53,27 @@ export function copyRequest(copy: {
       reads: !takes,
     },
   ])
+}
+
+/**
+ * rsync, which takes or gives paths and all that is below them. It compares before it writes, so that who writes with it
+ * reads as well.
+ */
+export function rsyncRequest(command: RsyncCommand, paths: readonly string[]): Request {
+  const { takes, words } = command
+  const verb = takes ? 'write' : 'read'
+  const actions = takes ? (['sftp-read', 'sftp-write'] as const) : (['sftp-read'] as const)
+  const named = paths.map((path) => (path === '/' ? path : path.replace(/\/$/, '')))
+  return requestOf(
+    `rsync: ${verb} ${named.map((path) => JSON.stringify(path)).join(' and ')} and all below`,
+    named.flatMap((path) =>
+      actions.flatMap((action) => {
+        const common = { actions: [action, 'exec'], command: words, reads: !takes } as const
+        return [
+          { ...common, resource: path },
+          { ...common, resource: path === '/' ? '/**' : `${path}/**`, below: true },
+        ]
+      }),
+    ),
+  )
 }

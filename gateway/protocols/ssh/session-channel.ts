@@ -13,11 +13,12 @@ import { ClientEnd } from './client-end.ts'
 import { mayBeSet } from './environment.ts'
 import { opened } from './open-channel.ts'
 import { type Exit, carry, straight } from './pump.ts'
-import { copyRequest, execRequest, requestOf, shellRequest } from './requests.ts'
+import { copyRequest, execRequest, requestOf, rsyncRequest, shellRequest } from './requests.ts'
 import { REFUSED_EXIT, type Road } from './road.ts'
+import { carryRsync, resolveRsync } from './rsync-relay.ts'
 import { type ScpParts, carryScp } from './scp-relay.ts'
 import { carrySftp } from './sftp-relay.ts'
-import { readScp } from './transfer-command.ts'
+import { type RsyncCommand, readRsync, readScp } from './transfer-command.ts'
 import { Unseen } from './unseen.ts'
 import { refusalLine, tellLine } from './words.ts'
 
@@ -33,6 +34,12 @@ type Asked =
   | { readonly kind: 'sftp' }
   /** A command, as `exec`, whose paths the host has resolved. */
   | { readonly kind: 'scp'; readonly command: string; readonly copy: Copy }
+  | {
+      readonly kind: 'rsync'
+      readonly command: string
+      readonly rsync: RsyncCommand
+      readonly paths: string[]
+    }
   | { readonly kind: 'unknown'; readonly name: string }
 
 /** To the client it says nothing by itself: OpenSSH asks for no answer. */
@@ -138,7 +145,10 @@ export class SessionChannel {
 
   /** A copy by the old scp, where the host can say which paths it means; else a command like any other. */
   async #understand(asked: Extract<Asked, { kind: 'exec' }>): Promise<Asked> {
-    const command = this.#terminal === null ? readScp(asked.command) : null
+    if (this.#terminal !== null) return asked
+    const rsync = readRsync(asked.command)
+    if (rsync !== null) return this.#understandRsync(asked, rsync)
+    const command = readScp(asked.command)
     const paths = command === null ? null : await this.#road.paths()
     if (command === null || paths === null) return asked
     const root = await paths.resolve(command.path)
@@ -148,8 +158,17 @@ export class SessionChannel {
     return { kind: 'scp', command: again, copy: { command, paths, root, into } }
   }
 
+  async #understandRsync(asked: Asked, rsync: RsyncCommand): Promise<Asked> {
+    const host = await this.#road.paths()
+    const paths = host === null ? null : await resolveRsync(rsync, host)
+    const command = paths === null ? null : rsync.at(paths)
+    return paths === null || command === null ? asked : { kind: 'rsync', command, rsync, paths }
+  }
+
   #request(asked: Asked): Request {
     switch (asked.kind) {
+      case 'rsync':
+        return rsyncRequest(asked.rsync, asked.paths)
       case 'scp': {
         const { command, root } = asked.copy
         // Taking does nothing yet: each file is decided by itself.
@@ -182,7 +201,10 @@ export class SessionChannel {
     const opening: { upstream: ClientChannel | null } = { upstream: null }
     const plan: LanePlan = {
       name: asked.kind,
-      content: files || (asked.kind === 'exec' && isTransfer(asked.command)) ? 'opaque' : 'text',
+      content:
+        files || asked.kind === 'rsync' || (asked.kind === 'exec' && isTransfer(asked.command))
+          ? 'opaque'
+          : 'text',
       hashed: !files,
       terminal:
         terminal === null ? undefined : { type: terminal.term, columns: terminal.cols, rows: terminal.rows },
@@ -204,6 +226,7 @@ export class SessionChannel {
       const parts = { session, idle, lane, permit, client, end, upstream }
       if (asked.kind === 'sftp') exit = await carrySftp(parts)
       else if (asked.kind === 'scp') exit = await carryScp({ ...parts, ...asked.copy })
+      else if (asked.kind === 'rsync') exit = await carryRsync(parts, asked.rsync)
       else
         exit = await carry(
           parts,
@@ -222,6 +245,7 @@ export class SessionChannel {
     switch (asked.kind) {
       case 'exec':
       case 'scp':
+      case 'rsync':
         return opened((done) => client.exec(asked.command, pty === null ? { env } : { env, pty }, done))
       case 'shell':
         return opened((done) => client.shell(pty ?? false, { env }, done))

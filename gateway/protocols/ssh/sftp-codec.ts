@@ -1,4 +1,5 @@
 import { Refused } from '../../core/errors.ts'
+import { addPiece } from './pieces.ts'
 
 /** SSH File Transfer Protocol, version 3 (draft-ietf-secsh-filexfer-02), as OpenSSH speaks it. */
 export const Type = {
@@ -58,7 +59,7 @@ export class PacketReader {
   }
 
   push(chunk: Buffer): void {
-    this.#pieces.push(chunk)
+    addPiece(this.#pieces, chunk)
     this.#size += chunk.length
   }
 

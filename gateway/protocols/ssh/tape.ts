@@ -1,4 +1,5 @@
 import { Refused } from '../../core/errors.ts'
+import { addPiece } from './pieces.ts'
 
 /** What may wait of a side that sends faster than it is read. */
 const ROOM = 1_048_576
@@ -12,7 +13,7 @@ export class Tape {
 
   /** False: it is full, until `ready`. */
   push(chunk: Buffer): boolean {
-    this.#pieces.push(chunk)
+    addPiece(this.#pieces, chunk)
     this.#size += chunk.length
     this.#wake()
     return this.#size < ROOM
