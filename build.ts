@@ -1,7 +1,7 @@
 // Builds what is published and what the runner starts: `node build.ts`; with --self-contained also the executables for
 // images without Node; with --check, says whether actions/dist is what the sources give.
 import { existsSync } from 'node:fs'
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -43,6 +43,8 @@ async function buildExecutable(): Promise<void> {
     splitting: true,
     chunkNames: 'part-[hash]',
   })
+  // What the pages load stands beside the bundle, as beside gateway/console/assets.ts.
+  await cp(join(root, 'gateway/console/assets'), join(root, 'dist/assets'), { recursive: true })
 }
 
 /** What the gateway serves to jobs, and the plugins that pin it. */

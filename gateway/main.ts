@@ -25,6 +25,7 @@ import { askGithub } from './identity/reviewed.ts'
 import { networkOf } from './listener/admission.ts'
 import { type Listener, listen } from './listener/listener.ts'
 import { openGithubApps } from './platforms/github-apps.ts'
+import { openPeople } from './login/people.ts'
 import { createDetectors } from './masking/detectors.ts'
 import { maskValue } from './masking/columns.ts'
 import { InForce } from './policy/in-force.ts'
@@ -188,6 +189,7 @@ export async function startGateway(options: {
     sessions,
     metrics,
     hooks: gates.hooks,
+    people: openPeople({ config, store, readSecret }),
     log,
     settled: (socket) => listener.settled(socket),
   })

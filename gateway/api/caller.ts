@@ -8,12 +8,17 @@ import type { Identity } from '../core/identity.ts'
 import { type ClientKey, readClientKey } from '../identity/client-key.ts'
 import type { Credentials } from '../identity/identities.ts'
 import { networkOf } from '../listener/admission.ts'
+import type { People } from '../login/people.ts'
+import type { Person } from '../login/person.ts'
+import type { Config } from '../policy/schema.ts'
+import { groupsOpenTo } from './answering.ts'
 import type { Failures } from './failures.ts'
 
 /** Who sends a request. */
 export type Caller =
   | { readonly kind: 'operator' }
   | { readonly kind: 'identity'; readonly identity: Identity }
+  | { readonly kind: 'person'; readonly person: Person }
   | { readonly kind: 'nobody' }
 
 /** What recognises callers. */
@@ -23,6 +28,7 @@ export interface Recogniser {
   /** `gateway.url`: what clients sign in their proofs, whatever Host they were made to send. */
   readonly url: string
   readonly failures: Failures
+  readonly people: People | null
 }
 
 /** The caller of a request: `nobody` only when it offers no proof at all. Rejects with `Refused` when a proof does not hold. */
@@ -35,7 +41,18 @@ export async function callerOf(request: IncomingMessage, tools: Recogniser): Pro
   if (bearer !== undefined && same(bearer, tools.operatorToken)) return { kind: 'operator' }
   // A certificate that TLS verified, and the operator, are not made to pay for their neighbours behind one address.
   if (clientCertificateDer === null) tools.failures.check(network)
+  // What a terminal holds has no dots; a token of an identity is a JWT.
+  const terminal = /^DPoP ([\w-]{43})$/i.exec(authorization ?? '')?.[1]
   try {
+    if (terminal !== undefined && clientCertificateDer === null && tools.people !== null) {
+      const { person } = await tools.people.terminal({
+        token: terminal,
+        dpop: singleHeader({ raw: request }, 'dpop'),
+        method: request.method ?? '',
+        url: urlOf({ url: request.url ?? '' }, tools.url),
+      })
+      return { kind: 'person', person }
+    }
     const identity = await tools.identities.identifyRequest({
       authorization,
       dpop: singleHeader({ raw: request }, 'dpop'),
@@ -99,9 +116,9 @@ function same(given: string, expected: string): boolean {
   return timingSafeEqual(digest(given), digest(expected))
 }
 
-/** The operator, or `Refused`. */
+/** The operator or a person in the role of one who sees everything, or `Refused`. */
 export function requireOperator(caller: Caller): void {
-  if (caller.kind === 'operator') return
+  if (caller.kind === 'operator' || (caller.kind === 'person' && caller.person.roles.length > 0)) return
   if (caller.kind === 'nobody') throw nobody()
   throw new Refused('denied', 'this is for the operator only', 'use the operator token')
 }
@@ -112,14 +129,30 @@ export function requireIdentity(caller: Caller): Identity {
   if (caller.kind === 'nobody') throw nobody()
   throw new Refused(
     'denied',
-    'this describes a calling identity, and the operator is none',
+    'this describes a calling identity, and a person is none',
     'call it as an identity',
   )
 }
 
 /** What the caller may see: undefined for everything, or the identity to whose tree it is limited. */
 export function scopeOf(caller: Caller): string | undefined {
-  return caller.kind === 'operator' ? undefined : requireIdentity(caller).id
+  if (caller.kind === 'operator') return undefined
+  if (caller.kind !== 'person') return requireIdentity(caller).id
+  if (caller.person.roles.length > 0) return undefined
+  throw new Refused(
+    'denied',
+    `${caller.person.shown} may see the approvals of their groups, and nothing else`,
+    'ask for the role of auditor (`console.roles` in hoop.yaml)',
+  )
+}
+
+/** Which approvals the caller may see: of the identity `within` and below, of the groups `by`, or all. */
+export function sightOf(
+  caller: Caller,
+  config: Config,
+): { readonly within?: string | undefined; readonly by?: readonly string[] } {
+  if (caller.kind !== 'person' || caller.person.roles.length > 0) return { within: scopeOf(caller) }
+  return { by: groupsOpenTo(caller.person.name, config) }
 }
 
 /** For what is not there, and for what the caller may not know to be there: the same words. */

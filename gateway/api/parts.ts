@@ -8,6 +8,7 @@ import type { LiveSessions } from '../core/live-sessions.ts'
 import type { Credentials, Identities } from '../identity/identities.ts'
 import type { ExchangeRequest } from '../identity/exchange-request.ts'
 import type { Keys } from '../identity/keys.ts'
+import type { People } from '../login/people.ts'
 import type { Config } from '../policy/schema.ts'
 import type { Recordings } from '../recording/event.ts'
 import type { Store } from '../store/open.ts'
@@ -50,6 +51,8 @@ export interface ApiOptions {
     error(fields: object, message: string): void
   }
   readonly metrics?: Metrics
+  /** The way in for people; null or absent when they cannot log in. */
+  readonly people?: People | null
   /** What takes the webhooks of `/hooks/NAME`. */
   readonly hooks?: readonly Hook[]
   /** Take requests that go through to a connection, by how their paths begin; `identify` says who sends one, or rejects with `Refused`. */
@@ -72,6 +75,7 @@ export interface ApiParts extends ApiOptions {
   readonly url: string
   readonly metrics: Metrics
   readonly failures: Failures
+  readonly people: People | null
   /** Who sends a request; the answer is kept for the request. Rejects with `Refused`. */
   readonly caller: (request: FastifyRequest, reply: FastifyReply) => Promise<Caller>
 }

@@ -1,6 +1,7 @@
 import { STATUS_CODES } from 'node:http'
 import type { OAuthError, Problem } from '../core/contract.ts'
 import { type Code, Refused, asRefused } from '../core/errors.ts'
+import { DeviceRefused } from '../login/device.ts'
 
 const statuses: Record<Code, number> = {
   already_decided: 409,
@@ -89,7 +90,7 @@ export class TooManyFailures extends Refused {
 /** An OAuth error (RFC 6749 §5.2) of anything thrown, with the gateway's own code beside. */
 export function oauthErrorOf(error: unknown): Answered<OAuthError> {
   const refused = fromFramework(error) ?? asRefused(error)
-  const name = oauthNames[refused.code] ?? 'server_error'
+  const name = refused instanceof DeviceRefused ? refused.oauth : (oauthNames[refused.code] ?? 'server_error')
   const status =
     error instanceof TooManyFailures
       ? 429

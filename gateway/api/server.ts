@@ -16,7 +16,7 @@ import { hooks } from './routes/hooks.ts'
 import { identityRoutes } from './routes/identity.ts'
 import { jobFileRoutes } from './routes/job-files.ts'
 import { oauth } from './routes/oauth.ts'
-import { pageRoutes } from './routes/pages.ts'
+import { pages } from './routes/pages.ts'
 import { probes } from './routes/probes.ts'
 import { sessionRoutes } from './routes/sessions.ts'
 
@@ -43,11 +43,13 @@ export async function createApi(options: ApiOptions): Promise<Api> {
   const failures = new Failures()
   const known = new WeakMap<FastifyRequest, Promise<Caller>>()
   const { identities, keys } = options
-  const recogniser = { identities, operatorToken: keys.operatorToken, url, failures }
+  const people = options.people ?? null
+  const recogniser = { identities, operatorToken: keys.operatorToken, url, failures, people }
   const parts: ApiParts = {
     ...options,
     url,
     failures,
+    people,
     metrics: options.metrics ?? createMetrics(),
     caller: async (request, reply) => {
       let found = known.get(request)
@@ -151,16 +153,9 @@ async function build(
   })
   await app.register((scope) => oauth(scope, parts))
   await app.register((scope) => hooks(scope, parts))
+  await app.register((scope) => pages(scope, parts))
   await app.register((scope, _, done) => {
-    for (const routes of [
-      discovery,
-      jobFileRoutes,
-      identityRoutes,
-      approvalRoutes,
-      sessionRoutes,
-      pageRoutes,
-      probes,
-    ])
+    for (const routes of [discovery, jobFileRoutes, identityRoutes, approvalRoutes, sessionRoutes, probes])
       routes(scope, parts)
     done()
   })

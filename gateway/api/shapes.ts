@@ -39,6 +39,23 @@ export const leaseAnswer = z.object({
   expires_in: z.int().describe('Seconds within which the next word has to come'),
 })
 
+/** RFC 8628 §3.2. */
+export const deviceAnswer = z.object({
+  device_code: z.string(),
+  user_code: z.string(),
+  verification_uri: z.string(),
+  expires_in: z.int(),
+  interval: z.int(),
+})
+
+/** The token of a person's terminal. */
+export const terminalAnswer = z.object({
+  access_token: z.string(),
+  token_type: z.literal('DPoP'),
+  expires_in: z.int(),
+  person: z.string(),
+})
+
 const connection = z.object({
   name: z.string(),
   type: z.enum(['postgres', 'kubernetes', 'ssh', 'http']),

@@ -14,6 +14,8 @@ export interface ApprovalFilter {
   readonly states?: readonly ApprovalState[] | undefined
   /** Only those of this identity and of identities below it. */
   readonly within?: string | undefined
+  /** Only those that one of these groups is asked. */
+  readonly by?: readonly string[] | undefined
   /** Only those asked before this one, by its id. */
   readonly before?: string | undefined
   readonly limit: number
@@ -64,6 +66,17 @@ export async function selectRows(db: Kysely<Tables>, filter: ApprovalFilter): Pr
   let query = db.selectFrom('approvals').selectAll()
   if (filter.states !== undefined) query = query.where('state', 'in', filter.states)
   if (filter.within !== undefined) query = query.where('identity', 'in', selfAndBelow(filter.within))
+  const { by } = filter
+  if (by !== undefined) {
+    // `by` is a JSON array of names, which have no letter that JSON or LIKE would read otherwise but `_`.
+    query = query.where((is) =>
+      is.or(
+        by.map(
+          (name) => sql<boolean>`approvals."by" like ${`%"${name.replaceAll('_', '\\_')}"%`} escape '\\'`,
+        ),
+      ),
+    )
+  }
   if (filter.before !== undefined) {
     const last = db.selectFrom('approvals').where('id', '=', filter.before)
     query = query.where((is) =>

@@ -249,6 +249,9 @@ const person = z.strictObject({
   gitlab: z.int().optional().describe('The numeric id of the GitLab account'),
   slack: text.optional().describe('The Slack member id'),
   jenkins: text.optional().describe('The Jenkins user id'),
+  oidc: text
+    .optional()
+    .describe('The `sub` by which the issuer of `console.login` names them; without it their email does'),
 })
 
 const gate = z.union(
@@ -295,10 +298,18 @@ const gate = z.union(
         .describe('A message with buttons'),
     }),
     z.strictObject({ console: z.strictObject({}).describe('The console and the command line') }),
+    z.strictObject({
+      email: z.strictObject({}).describe('A letter to each member, with a link to the page'),
+    }),
+    z.strictObject({
+      webhook: z
+        .strictObject({ to: name.describe('The name of an entry of `webhooks`') })
+        .describe('A signed request to a ticket system or anything else'),
+    }),
   ],
   {
     error:
-      'a gate is one of `github-environment: {…}`, `github-pull-request: {}`, `gitlab-manual-job: {…}`, `jenkins-input: {}`, `slack: { channel: … }` and `console: {}`',
+      'a gate is one of `github-environment: {…}`, `github-pull-request: {}`, `gitlab-manual-job: {…}`, `jenkins-input: {}`, `slack: { channel: … }`, `email: {}`, `webhook: { to: … }` and `console: {}`',
   },
 )
 
@@ -373,6 +384,7 @@ export const configSchema = z.strictObject({
       token: secret.optional().describe('The bot token'),
       signing_secret: secret.optional().describe('What its requests are signed with'),
       app_token: secret.optional().describe('For a gateway that Slack cannot reach'),
+      api: url.default('https://slack.com/api').describe('The Web API; GovSlack has another'),
     })
     .optional()
     .describe('The Slack app'),
@@ -380,13 +392,36 @@ export const configSchema = z.strictObject({
     .strictObject({ url: secret.describe('smtps://USER:PASSWORD@HOST'), from: text.describe('The sender') })
     .optional()
     .describe('The mail server'),
+  webhooks: z
+    .record(
+      name,
+      z.strictObject({
+        url: url.describe('Where requests go, signed as Standard Webhooks has it'),
+        secret: secret.describe('What they are signed with: whsec_ and 24 to 64 bytes in base64'),
+        answers: z
+          .strictObject({
+            secret: secret.describe(
+              'What answers are signed with; who holds it can answer as any member of the groups asked here',
+            ),
+          })
+          .optional()
+          .describe('Takes answers from the other side; without it people answer on the page'),
+        allow_private: z
+          .boolean()
+          .optional()
+          .describe('Needed for a private or loopback address, which is refused otherwise'),
+      }),
+    )
+    .default({})
+    .describe('Ticket systems and the like that webhook gates tell'),
   console: z
     .strictObject({
       login: z
         .strictObject({
           issuer: url.describe('The OIDC issuer'),
           client_id: text.describe('The client id'),
-          client_secret: secret.describe('The client secret'),
+          client_secret: secret.optional().describe('The client secret; absent for a public client'),
+          allow_private: allowPrivate,
         })
         .optional()
         .describe('The OIDC client with which people log in'),

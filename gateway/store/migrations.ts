@@ -11,6 +11,7 @@ const migrations: readonly ((db: Kysely<Tables>) => Promise<void>)[] = [
   leases,
   spentProofs,
   reviewsOfRuns,
+  loginsOfPeople,
 ]
 
 /** Brings a database to this program's version; refuses one that a newer program has written. */
@@ -196,6 +197,35 @@ async function reviewsOfRuns(db: Kysely<Tables>): Promise<void> {
     .addPrimaryKeyConstraint('run_reviews_key', ['run', 'attempt'])
     .execute()
   await index(db, 'run_reviews', ['seen_at'])
+}
+
+async function loginsOfPeople(db: Kysely<Tables>): Promise<void> {
+  await db.schema
+    .createTable('logins')
+    .addColumn('digest', 'text', (column) => column.primaryKey())
+    .addColumn('kind', 'text', (column) => column.notNull())
+    .addColumn('account', 'text', (column) => column.notNull())
+    .addColumn('claims', 'text', (column) => column.notNull())
+    .addColumn('thumbprint', 'text')
+    .addColumn('created_at', 'bigint', (column) => column.notNull())
+    .addColumn('seen_at', 'bigint', (column) => column.notNull())
+    .addColumn('expires_at', 'bigint', (column) => column.notNull())
+    .execute()
+  await index(db, 'logins', ['account'])
+  await index(db, 'logins', ['expires_at'])
+  await db.schema
+    .createTable('device_codes')
+    .addColumn('digest', 'text', (column) => column.primaryKey())
+    .addColumn('user_code', 'text', (column) => column.notNull().unique())
+    .addColumn('thumbprint', 'text', (column) => column.notNull())
+    .addColumn('address', 'text', (column) => column.notNull())
+    .addColumn('state', 'text', (column) => column.notNull())
+    .addColumn('claims', 'text')
+    .addColumn('interval', 'integer', (column) => column.notNull())
+    .addColumn('created_at', 'bigint', (column) => column.notNull())
+    .addColumn('polled_at', 'bigint', (column) => column.notNull())
+    .addColumn('expires_at', 'bigint', (column) => column.notNull())
+    .execute()
 }
 
 async function index(db: Kysely<Tables>, table: string, columns: string[]): Promise<void> {

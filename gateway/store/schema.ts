@@ -99,6 +99,39 @@ export interface Tables {
     seen: string
     seen_at: number
   }
+  /** One row a person's login that is in force. */
+  logins: {
+    /** SHA-256 of its secret, hex. */
+    digest: string
+    kind: 'browser' | 'terminal'
+    /** SHA-256 of the account at the issuer, hex. */
+    account: string
+    /** JSON: the issuer's claims, as far as hoop.yaml asks about them. */
+    claims: string
+    /** RFC 7638, of a terminal's key; null for a browser. */
+    thumbprint: string | null
+    created_at: number
+    seen_at: number
+    expires_at: number
+  }
+  /** One row a terminal that waits for its person to let it in (RFC 8628). */
+  device_codes: {
+    /** SHA-256 of the device code, hex. */
+    digest: string
+    /** SHA-256 of the user code, hex. */
+    user_code: string
+    thumbprint: string
+    /** Where it was asked from: an address, as it is shown to the person. */
+    address: string
+    state: 'pending' | 'confirmed' | 'refused'
+    /** JSON: the claims of who confirmed it. */
+    claims: string | null
+    /** Seconds that have to pass between two polls. */
+    interval: number
+    created_at: number
+    polled_at: number
+    expires_at: number
+  }
   sessions: {
     id: string
     identity: string

@@ -1,7 +1,9 @@
 import { z } from 'zod'
 import { Refused } from '../../core/errors.ts'
-import { notYours, scopeOf } from '../caller.ts'
-import type { Routes } from '../parts.ts'
+import { answerHere } from '../answering.ts'
+import { type Caller, notYours, scopeOf, sightOf } from '../caller.ts'
+import type { ApprovalView } from '../../core/contract.ts'
+import type { ApiParts, Routes } from '../parts.ts'
 import { answerBody, approvalId, approvalQuery, approvalView, limitOf, problem, schemaOf } from '../shapes.ts'
 
 const byId = schemaOf(z.object({ id: approvalId }))
@@ -10,7 +12,7 @@ const refusals = { '4xx': schemaOf(problem, 'output'), '5xx': schemaOf(problem, 
 
 /** What is held, and people's answers to it. */
 export const approvalRoutes: Routes = (app, parts) => {
-  const { approvals } = parts
+  const { approvals, config } = parts
 
   app.get(
     '/api/v1/approvals',
@@ -23,10 +25,10 @@ export const approvalRoutes: Routes = (app, parts) => {
       },
     },
     async (request, reply) => {
-      const within = scopeOf(await parts.caller(request, reply))
+      const sight = sightOf(await parts.caller(request, reply), config)
       const query = approvalQuery.parse(request.query)
       const states = query.state === undefined ? undefined : [query.state]
-      return approvals.list({ within, states, before: query.before, limit: limitOf(query) })
+      return approvals.list({ ...sight, states, before: query.before, limit: limitOf(query) })
     },
   )
 
@@ -41,10 +43,8 @@ export const approvalRoutes: Routes = (app, parts) => {
       },
     },
     async (request, reply) => {
-      const within = scopeOf(await parts.caller(request, reply))
-      const found = await approvals.show(idOf(request.params), within)
-      if (found === null) throw notYours('approval')
-      return found
+      const caller = await parts.caller(request, reply)
+      return findApproval(parts, idOf(request.params), caller)
     },
   )
 
@@ -62,21 +62,13 @@ export const approvalRoutes: Routes = (app, parts) => {
       },
       async (request, reply) => {
         const caller = await parts.caller(request, reply)
-        scopeOf(caller)
-        if (caller.kind !== 'operator') {
-          throw new Refused(
-            'denied',
-            'an identity of a job cannot answer approvals, whoever runs the job',
-            'have a person of the approver group answer it',
-          )
-        }
+        const person = personOf(caller)
         const id = idOf(request.params)
+        const view = await findApproval(parts, id, caller)
         const { reason, break_glass: breakGlass } = answerBody.parse(request.body)
-        const given = { person: 'operator', gate: 'console', answer, reason, breakGlass }
-        const outcome = await approvals.answer(id, given)
-        const view = await approvals.show(id)
-        if (view === null) throw notYours('approval')
-        if (outcome.kind !== 'late') return view
+        const given = { person, answer, reason, breakGlass }
+        const outcome = await answerHere(approvals, view, given, config)
+        if (outcome.kind !== 'late') return findApproval(parts, id, caller)
         throw new Refused(
           'already_decided',
           `the answer came too late: the approval is ${outcome.state}`,
@@ -85,4 +77,31 @@ export const approvalRoutes: Routes = (app, parts) => {
       },
     )
   }
+}
+
+/** An approval that the caller may see, or `Refused` `not_found`. */
+export async function findApproval(
+  { approvals, config }: Pick<ApiParts, 'approvals' | 'config'>,
+  id: string,
+  caller: Caller,
+): Promise<ApprovalView> {
+  const { within, by } = sightOf(caller, config)
+  const found = await approvals.show(id, within)
+  if (found === null || (by !== undefined && !found.by.some((group) => by.includes(group))))
+    throw notYours('approval')
+  return found
+}
+
+/** Who answers: the operator, or a person of `people`; anybody else is refused. */
+export function personOf(caller: Caller): string {
+  if (caller.kind === 'operator') return 'operator'
+  if (caller.kind === 'person' && caller.person.name !== null) return caller.person.name
+  if (caller.kind === 'nobody') scopeOf(caller)
+  throw new Refused(
+    'denied',
+    caller.kind === 'person'
+      ? `${caller.person.shown} is nobody’s account in \`people\` of hoop.yaml`
+      : 'an identity of a job cannot answer approvals, whoever runs the job',
+    'have a person of the approver group answer it',
+  )
 }

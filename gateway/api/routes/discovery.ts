@@ -1,16 +1,20 @@
 import { jsonSchema } from '../../policy/json-schema.ts'
-import { hello, html } from '../pages.ts'
+import { deviceGrant } from '../../login/device.ts'
 import type { Routes } from '../parts.ts'
 
-/** What anyone may know: metadata (RFC 8414), keys (RFC 7517), the CA, the schema of hoop.yaml, the OpenAPI document, a front page. */
-export const discovery: Routes = (app, { url, keys }) => {
+/** What anyone may know: metadata (RFC 8414), keys (RFC 7517), the CA, the schema of hoop.yaml, the OpenAPI document. */
+export const discovery: Routes = (app, { url, keys, people }) => {
   const metadata = {
     issuer: url,
     token_endpoint: `${url}/oauth/token`,
     revocation_endpoint: `${url}/oauth/revoke`,
     jwks_uri: `${url}/.well-known/jwks.json`,
     response_types_supported: [],
-    grant_types_supported: ['urn:ietf:params:oauth:grant-type:token-exchange'],
+    grant_types_supported: [
+      'urn:ietf:params:oauth:grant-type:token-exchange',
+      ...(people === null ? [] : [deviceGrant]),
+    ],
+    ...(people !== null && { device_authorization_endpoint: `${url}/oauth/device_authorization` }),
     token_endpoint_auth_methods_supported: ['none'],
     revocation_endpoint_auth_methods_supported: ['none'],
     dpop_signing_alg_values_supported: ['ES256'],
@@ -28,5 +32,4 @@ export const discovery: Routes = (app, { url, keys }) => {
     reply.type('application/x-pem-file').send(keys.caPem),
   )
   app.get('/openapi.json', anyone('This document'), () => app.swagger())
-  app.get('/', anyone('What this is'), (_, reply) => html(reply, hello(url)))
 }
