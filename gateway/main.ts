@@ -189,7 +189,7 @@ export async function startGateway(options: {
     sessions,
     metrics,
     hooks: gates.hooks,
-    people: openPeople({ config, store, readSecret }),
+    people: openPeople({ config: () => inForce.config, store, readSecret }),
     log,
     settled: (socket) => listener.settled(socket),
   })

@@ -1,5 +1,6 @@
+import { operationsIn, visible } from '../approvals/gates/words.ts'
 import type { ApprovalView } from '../core/contract.ts'
-import { type Html, type Piece, html, visible } from './html.ts'
+import { type Html, type Piece, html } from './html.ts'
 import { type Reader, moment, page } from './layout.ts'
 
 /** What a reader may do about an approval. */
@@ -55,14 +56,6 @@ ${binding(view)}
 </div>
 </div>`,
   })
-}
-
-/** The operations in a few words: `drop-table public.orders`. */
-export function operationsIn({ operations: all }: ApprovalView): string {
-  const [first, ...more] = all
-  if (first === undefined) return 'request'
-  const words = `${first.action} ${first.resource}`.trim()
-  return more.length === 0 ? words : `${words} and ${more.length} more`
 }
 
 export function badge(state: ApprovalView['state']): Html {

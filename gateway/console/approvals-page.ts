@@ -1,5 +1,6 @@
+import { operationsIn } from '../approvals/gates/words.ts'
 import type { ApprovalView } from '../core/contract.ts'
-import { badge, deadline, operationsIn } from './approval-page.ts'
+import { badge, deadline } from './approval-page.ts'
 import { type Html, html } from './html.ts'
 import { type Reader, moment, page } from './layout.ts'
 

@@ -1,3 +1,5 @@
+import { visible } from '../approvals/gates/words.ts'
+
 /** Markup that is safe to send: made by `html` only. */
 class Markup {
   readonly #text: string
@@ -36,13 +38,4 @@ const entities: Readonly<Record<string, string>> = {
   '>': '&gt;',
   '"': '&quot;',
   "'": '&#39;',
-}
-
-/** Text with nothing in it that hides or turns other text: characters that do (bidi overrides, zero widths, controls) show as `\u{202e}`. */
-export function visible(text: string): string {
-  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Co}\p{Cs}\u115f\u1160\u3164\uffa0\u2028\u2029]/gu, (character) =>
-    character === '\n' || character === '\t'
-      ? character
-      : `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`,
-  )
 }

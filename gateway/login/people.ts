@@ -29,17 +29,19 @@ export interface People {
 
 /** Opens it, or gives null when hoop.yaml has no `console.login`. */
 export function openPeople(options: {
-  readonly config: Config
+  /** The configuration in force at the moment of the call; the issuer is that of the first. */
+  readonly config: () => Config
   readonly store: Store
   readonly readSecret: (secret: Secret) => string
   readonly resolve?: Resolve
   readonly now?: () => number
 }): People | null {
   const { config, store, now = Date.now } = options
-  const login = config.console?.login
+  const { console, gateway } = config()
+  const login = console?.login
   if (login === undefined) return null
-  const url = config.gateway.url.replace(/\/+$/, '')
-  const logins = new Logins(store, () => config, now)
+  const url = gateway.url.replace(/\/+$/, '')
+  const logins = new Logins(store, config, now)
   const proofs = new Proofs(store, now)
   return {
     logins,

@@ -389,7 +389,11 @@ export const configSchema = z.strictObject({
     .optional()
     .describe('The Slack app'),
   smtp: z
-    .strictObject({ url: secret.describe('smtps://USER:PASSWORD@HOST'), from: text.describe('The sender') })
+    .strictObject({
+      url: secret.describe('smtps://USER:PASSWORD@HOST, or smtp://… with STARTTLS'),
+      from: text.describe('The sender'),
+      ca: secret.optional().describe("PEM of the authority that signed the server's certificate"),
+    })
     .optional()
     .describe('The mail server'),
   webhooks: z

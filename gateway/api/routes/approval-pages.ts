@@ -30,7 +30,7 @@ export function approvalPages(app: FastifyInstance, parts: ApiParts): void {
     const { caller, reader } = await visitorOf(request, reply, parts)
     if (caller.kind === 'nobody' || reader === null)
       return signIn(reply, parts, '/approvals', ['hoop-access approvals list'])
-    const sight = sightOf(caller, config)
+    const sight = sightOf(caller, config())
     const pending = await approvals.list({ ...sight, states: ['pending'], limit: PENDING_SHOWN })
     return send(
       reply,
@@ -44,7 +44,7 @@ export function approvalPages(app: FastifyInstance, parts: ApiParts): void {
   app.get('/approvals/state', { schema: { hide: true } }, async (request, reply) => {
     const { caller } = await visitorOf(request, reply, parts)
     if (caller.kind === 'nobody') scopeOf(caller)
-    const sight = sightOf(caller, config)
+    const sight = sightOf(caller, config())
     const pending = await approvals.list({ ...sight, states: ['pending'], limit: PENDING_SHOWN })
     const sorted = pending.toSorted((one, other) => one.expires_at.localeCompare(other.expires_at))
     return { pending: sorted.map(({ id }) => id).join(' ') }
@@ -64,7 +64,7 @@ export function approvalPages(app: FastifyInstance, parts: ApiParts): void {
     return send(
       reply,
       approvalPage(view, reader, {
-        answering: answeringOf(view, person, config),
+        answering: answeringOf(view, person, config()),
         told: toldOf(request.query),
       }),
     )
@@ -94,7 +94,7 @@ export function approvalPages(app: FastifyInstance, parts: ApiParts): void {
     const person = personOf(caller)
     const view = await findApproval(parts, id, caller)
     const given = { person, answer, reason, breakGlass: glass === 'yes' }
-    const outcome = await answerHere(approvals, view, given, config)
+    const outcome = await answerHere(approvals, view, given, config())
     const said: Told = outcome.kind === 'decided' ? outcome.state : outcome.kind
     // Seen again, or gone back to, nothing is sent twice.
     return reply.redirect(`/approvals/${id}?told=${said}`, 303)

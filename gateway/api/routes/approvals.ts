@@ -25,7 +25,7 @@ export const approvalRoutes: Routes = (app, parts) => {
       },
     },
     async (request, reply) => {
-      const sight = sightOf(await parts.caller(request, reply), config)
+      const sight = sightOf(await parts.caller(request, reply), config())
       const query = approvalQuery.parse(request.query)
       const states = query.state === undefined ? undefined : [query.state]
       return approvals.list({ ...sight, states, before: query.before, limit: limitOf(query) })
@@ -67,7 +67,7 @@ export const approvalRoutes: Routes = (app, parts) => {
         const view = await findApproval(parts, id, caller)
         const { reason, break_glass: breakGlass } = answerBody.parse(request.body)
         const given = { person, answer, reason, breakGlass }
-        const outcome = await answerHere(approvals, view, given, config)
+        const outcome = await answerHere(approvals, view, given, config())
         if (outcome.kind !== 'late') return findApproval(parts, id, caller)
         throw new Refused(
           'already_decided',
@@ -85,7 +85,7 @@ export async function findApproval(
   id: string,
   caller: Caller,
 ): Promise<ApprovalView> {
-  const { within, by } = sightOf(caller, config)
+  const { within, by } = sightOf(caller, config())
   const found = await approvals.show(id, within)
   if (found === null || (by !== undefined && !found.by.some((group) => by.includes(group))))
     throw notYours('approval')

@@ -7,6 +7,7 @@ import type { Config, Secret } from '../../policy/schema.ts'
 import type { Store } from '../../store/open.ts'
 import type { Account } from '../approval.ts'
 import { consoleGate } from './console.ts'
+import { EmailGate } from './email.ts'
 import type { AnswerDesk, ApprovalGate } from './gate.ts'
 import { openGithub } from './github-open.ts'
 import { GitlabManualJobGate } from './gitlab-manual-job.ts'
@@ -49,7 +50,7 @@ export function openGates(tools: GateTools): OpenGates {
   }
   const hooks: Hook[] = [...github.hooks, new ReportHook({ verify, store, desk, reports })]
   return {
-    gates: [consoleGate, ...github.gates, manualJob, jenkinsInput],
+    gates: [consoleGate, ...github.gates, manualJob, jenkinsInput, new EmailGate(tools)],
     hooks,
     startersOf: async (origin) => [
       ...(await githubStarters(githubs, origin)),
