@@ -1,4 +1,4 @@
-import { operationsIn, visible } from '../approvals/gates/words.ts'
+import { operationsIn, outcomeIn, visible } from '../approvals/gates/words.ts'
 import type { ApprovalView } from '../core/contract.ts'
 import { type Html, type Piece, html } from './html.ts'
 import { type Reader, moment, page } from './layout.ts'
@@ -39,7 +39,7 @@ export function approvalPage(
 <div class="head">
 <p class="crumb"><a href="/approvals">Approvals</a> <span aria-hidden="true">/</span> <code>${view.id}</code></p>
 <h1>${title}</h1>
-<p class="status" role="status" data-approval="${view.id}" data-state="${view.state}" data-answers="${view.answers.length}">${badge(view.state)} ${view.state === 'pending' ? deadline(view) : ended(view)}</p>
+<p class="status" role="status" data-approval="${view.id}" data-state="${view.state}" data-answers="${view.answers.length}">${badge(view.state)} ${view.state === 'pending' ? deadline(view) : outcomeIn(view)}</p>
 </div>
 <div class="columns">
 <div class="main">
@@ -64,19 +64,6 @@ export function badge(state: ApprovalView['state']): Html {
 
 export function deadline(view: ApprovalView): Html {
   return html`<span class="deadline">until ${moment(view.expires_at)} <b data-countdown="${view.expires_at}"></b></span>`
-}
-
-function ended(view: ApprovalView): Html {
-  const denial = view.answers.find(({ answer }) => answer === 'deny')
-  const by = view.state === 'denied' ? (denial === undefined ? [] : [denial]) : view.answers
-  const people = [...new Set(by.map(({ person }) => person))].join(' and ')
-  const counts = ['approved', 'used', 'denied'].includes(view.state) && people !== ''
-  return html`<span>${counts ? `by ${people}` : (whyEnded[view.state] ?? '')}</span>`
-}
-
-const whyEnded: Readonly<Partial<Record<ApprovalView['state'], string>>> = {
-  expired: 'nobody answered in time; the request was refused',
-  withdrawn: 'whoever asked took it back or left; it did not run',
 }
 
 function notice(told: Told, view: ApprovalView): Html {
