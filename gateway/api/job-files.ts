@@ -70,8 +70,13 @@ async function readKept(folder: string): Promise<JobFile[]> {
   const found: (JobFile & { at: number })[] = []
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     const [, sha256, name] = /^([0-9a-f]{64})-(hoop-access[a-z0-9.-]*)$/.exec(entry.name) ?? []
-    if (!entry.isFile() || sha256 === undefined || name === undefined || name.endsWith('.new')) continue
+    if (!entry.isFile() || sha256 === undefined || name === undefined) continue
     const path = join(folder, entry.name)
+    if (name.endsWith('.new')) {
+      // A copy that was interrupted.
+      await rm(path, { force: true })
+      continue
+    }
     const { size, mtimeMs: at } = await stat(path)
     found.push({ name, sha256, size, path, at })
   }

@@ -74,6 +74,18 @@ test('where there was no config, none is left; other folders’ lines stay', asy
   expect(await config()).toBe(`${includeLine(other)}\n`)
 })
 
+test('lines of jobs that were killed go with the next one, and nobody else’s', async () => {
+  await writeSshSettings(home, [host])
+  const [gone, living] = [join(folder, 'hoop-Abc123'), join(folder, 'hoop-Def456')]
+  await mkdir(living)
+  await writeSshSettings(living, [host])
+  const own = `Include "${join(folder, 'mine/ssh_config')}"`
+  await mkdir(join(user, '.ssh'))
+  await writeFile(join(user, '.ssh/config'), `${includeLine(gone)}\n${includeLine(living)}\n${own}\nHost *\n`)
+  await includeSshConfig(home, user)
+  expect(await config()).toBe(`${includeLine(home)}\n${includeLine(living)}\n${own}\nHost *\n`)
+})
+
 test('nothing is touched without hosts, and a linked config is left alone', async () => {
   await writeSshSettings(home, [])
   expect(await includeSshConfig(home, user)).toBe(false)
