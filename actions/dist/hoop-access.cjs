@@ -149,6 +149,7 @@ var package_default = {
 
 // client/background.ts
 var import_node_child_process2 = require("node:child_process");
+var import_node_fs3 = require("node:fs");
 var import_promises7 = require("node:fs/promises");
 var import_node_os3 = require("node:os");
 var import_node_path4 = require("node:path");
@@ -1510,8 +1511,20 @@ function readRegistration(text) {
     return none;
   }
 }
-function readOr(path2) {
-  return (0, import_promises7.readFile)(path2, "utf8").catch(() => "");
+var READ_BYTES = 65536;
+async function readOr(path2) {
+  const flags = import_node_fs3.constants.O_RDONLY | (import_node_fs3.constants.O_NOFOLLOW ?? 0) | (import_node_fs3.constants.O_NONBLOCK ?? 0);
+  const file = await (0, import_promises7.open)(path2, flags).catch(() => null);
+  if (file === null) return "";
+  try {
+    if (!(await file.stat()).isFile()) return "";
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(READ_BYTES), 0, READ_BYTES, 0);
+    return buffer.toString("utf8", 0, bytesRead);
+  } catch {
+    return "";
+  } finally {
+    await file.close();
+  }
 }
 
 // bin/commands/options.ts
@@ -1946,10 +1959,10 @@ function addEnv(program2) {
 }
 
 // client/exec.ts
-var import_node_fs6 = require("node:fs");
+var import_node_fs7 = require("node:fs");
 
 // client/hidden.ts
-var import_node_fs3 = require("node:fs");
+var import_node_fs4 = require("node:fs");
 var import_node_os5 = require("node:os");
 var import_node_path6 = require("node:path");
 var hiddenVariables = /^(SSH_AUTH_SOCK|SSH_AGENT_PID|GPG_AGENT_INFO|DBUS_SESSION_BUS_ADDRESS|XDG_RUNTIME_DIR|DOCKER_HOST|TMUX|STY|GITHUB_(ENV|PATH|STATE))$/;
@@ -1973,7 +1986,7 @@ function findHidden(options) {
 function homesIn(base) {
   if (base === void 0 || base === "") return [];
   try {
-    return (0, import_node_fs3.readdirSync)(base).filter((name2) => name2.startsWith("hoop-")).map((name2) => (0, import_node_path6.join)(base, name2)).filter((path2) => (0, import_node_fs3.statSync)((0, import_node_path6.join)(path2, "identity.json"), { throwIfNoEntry: false }) !== void 0);
+    return (0, import_node_fs4.readdirSync)(base).filter((name2) => name2.startsWith("hoop-")).map((name2) => (0, import_node_path6.join)(base, name2)).filter((path2) => (0, import_node_fs4.statSync)((0, import_node_path6.join)(path2, "identity.json"), { throwIfNoEntry: false }) !== void 0);
   } catch {
     return [];
   }
@@ -1992,14 +2005,14 @@ function sameFolder(one, other) {
 }
 function readMounts() {
   const text = (field) => field.replaceAll(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)));
-  return (0, import_node_fs3.readFileSync)("/proc/self/mountinfo", "utf8").split("\n").filter((line) => line !== "").map((line) => {
+  return (0, import_node_fs4.readFileSync)("/proc/self/mountinfo", "utf8").split("\n").filter((line) => line !== "").map((line) => {
     const [, , device = "", root = "", point = "", ...rest] = line.split(" ");
     return { device, root: text(root), point: text(point), type: rest[rest.indexOf("-") + 1] ?? "" };
   });
 }
 function socketsOfUser() {
   const user = process.getuid?.();
-  const paths = (0, import_node_fs3.readFileSync)("/proc/net/unix", "utf8").split("\n").flatMap((line) => /^\S+: \S+ \S+ \S+ \S+ \S+ \S+ (\/.*)$/.exec(line)?.[1] ?? []);
+  const paths = (0, import_node_fs4.readFileSync)("/proc/net/unix", "utf8").split("\n").flatMap((line) => /^\S+: \S+ \S+ \S+ \S+ \S+ \S+ (\/.*)$/.exec(line)?.[1] ?? []);
   return unique(paths.flatMap(real)).filter((path2) => {
     const status = statOf(path2);
     return status?.isSocket() === true && (status.uid === user || daemons.test(path2));
@@ -2008,7 +2021,7 @@ function socketsOfUser() {
 function real(path2) {
   if (path2 === void 0 || path2 === "") return [];
   try {
-    return [(0, import_node_fs3.realpathSync)(path2)];
+    return [(0, import_node_fs4.realpathSync)(path2)];
   } catch {
     return [];
   }
@@ -2018,7 +2031,7 @@ function isFolder(path2) {
 }
 function statOf(path2) {
   try {
-    return (0, import_node_fs3.statSync)(path2);
+    return (0, import_node_fs4.statSync)(path2);
   } catch {
     return null;
   }
@@ -2160,7 +2173,7 @@ function inherited(rewrites, connections) {
 
 // client/sandbox.ts
 var import_node_child_process4 = require("node:child_process");
-var import_node_fs4 = require("node:fs");
+var import_node_fs5 = require("node:fs");
 function findSandbox(hidden, environment) {
   if (process.platform !== "linux") {
     throw noSandbox(
@@ -2238,7 +2251,7 @@ function remedy(failures) {
   if (readSetting("user/max_user_namespaces") === "0") {
     return `user namespaces are switched off: \`sysctl user.max_user_namespaces=15000\`; ${wayOut}`;
   }
-  if ((0, import_node_fs4.existsSync)("/.dockerenv") || (0, import_node_fs4.existsSync)("/run/.containerenv")) {
+  if ((0, import_node_fs5.existsSync)("/.dockerenv") || (0, import_node_fs5.existsSync)("/run/.containerenv")) {
     return `the container forbids them: \`--security-opt seccomp=unconfined --security-opt systempaths=unconfined\` when it is started; ${wayOut}`;
   }
   if (process.getuid?.() === 0)
@@ -2247,7 +2260,7 @@ function remedy(failures) {
 }
 function readSetting(name2) {
   try {
-    return (0, import_node_fs4.readFileSync)(`/proc/sys/${name2}`, "utf8").trim();
+    return (0, import_node_fs5.readFileSync)(`/proc/sys/${name2}`, "utf8").trim();
   } catch {
     return null;
   }
@@ -2262,19 +2275,19 @@ function noSandbox(why, next) {
 
 // client/run.ts
 var import_node_child_process5 = require("node:child_process");
-var import_node_fs5 = require("node:fs");
+var import_node_fs6 = require("node:fs");
 var import_node_os6 = require("node:os");
 var passed = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"];
 function runCommand(command, environment, within) {
   const [program2 = "", ...args] = command;
   if (program2 === "")
     throw new ClientError("wrong_usage", "no command was given", "write it after --", { exitCode: 2 });
-  const nothing = within === void 0 ? null : (0, import_node_fs5.openSync)("/dev/null", "r+");
+  const nothing = within === void 0 ? null : (0, import_node_fs6.openSync)("/dev/null", "r+");
   const child = (0, import_node_child_process5.spawn)(program2, args, {
     stdio: nothing === null ? "inherit" : ["inherit", "inherit", "inherit", ...coverFiles(nothing)],
     env: environment
   });
-  if (nothing !== null) (0, import_node_fs5.closeSync)(nothing);
+  if (nothing !== null) (0, import_node_fs6.closeSync)(nothing);
   const kill = (signal) => {
     const pid = within === void 0 ? void 0 : descend(child.pid, within.depth);
     if (pid === void 0) child.kill(signal);
@@ -2304,13 +2317,13 @@ function runCommand(command, environment, within) {
   return { done: promise, kill };
 }
 function coverFiles(nothing) {
-  const open4 = (0, import_node_fs5.readdirSync)("/proc/self/fd").map(Number);
-  return Array.from({ length: Math.max(...open4, 2) - 2 }, () => nothing);
+  const open5 = (0, import_node_fs6.readdirSync)("/proc/self/fd").map(Number);
+  return Array.from({ length: Math.max(...open5, 2) - 2 }, () => nothing);
 }
 function descend(pid, depth) {
   if (pid === void 0 || depth === 0) return pid;
   try {
-    const [first = ""] = (0, import_node_fs5.readFileSync)(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ");
+    const [first = ""] = (0, import_node_fs6.readFileSync)(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ");
     return first === "" ? void 0 : descend(Number(first), depth - 1);
   } catch {
     return void 0;
@@ -2472,7 +2485,7 @@ async function exec(connected, options) {
     checkKept(options.keepEnv);
     const interruption = __using(_stack, watchSignals());
     const path2 = await makeHome(environment);
-    const sweep2 = () => (0, import_node_fs6.rmSync)(path2, { recursive: true, force: true });
+    const sweep2 = () => (0, import_node_fs7.rmSync)(path2, { recursive: true, force: true });
     process.once("exit", sweep2);
     try {
       const clean = (settings) => childEnvironment(environment, {
@@ -2686,9 +2699,9 @@ function addOpen(program2) {
   ).option("--no-renew", "do not renew in the background, where the stage has a max_ttl").addHelpText(
     "after",
     '\nThe folder is the one that HOOP_HOME names, if it is not there yet or empty, and else a new one in RUNNER_TEMP or the\nsystem’s temporary folder. Where HOOP_HOME holds an identity in force, close that first.\n\nPrints the folder:  export HOOP_HOME="$(hoop-access open --stage test)" && eval "$(hoop-access env)"'
-  ).action(open3);
+  ).action(open4);
 }
-async function open3(options) {
+async function open4(options) {
   const parent = options.child === true ? await readHome(process.env.HOOP_HOME) : void 0;
   const stage = parent === void 0 ? orVariable(options.stage, "HOOP_STAGE") : options.stage;
   if (parent === void 0 && stage === void 0)
@@ -2906,7 +2919,7 @@ function humanReadableArgName(arg) {
 var import_node_events = require("node:events");
 var import_node_child_process6 = __toESM(require("node:child_process"), 1);
 var import_node_path7 = __toESM(require("node:path"), 1);
-var import_node_fs7 = __toESM(require("node:fs"), 1);
+var import_node_fs8 = __toESM(require("node:fs"), 1);
 var import_node_process = __toESM(require("node:process"), 1);
 var import_node_util4 = require("node:util");
 
@@ -4874,7 +4887,7 @@ Expecting one of '${allowedValues.join("', '")}'`);
    * @param {string} subcommandName
    */
   _checkForMissingExecutable(executableFile, executableDir, subcommandName) {
-    if (import_node_fs7.default.existsSync(executableFile)) return;
+    if (import_node_fs8.default.existsSync(executableFile)) return;
     const executableDirMessage = executableDir ? `searched for local subcommand relative to directory '${executableDir}'` : "no directory for search for local subcommand, use .executableDir() to supply a custom directory";
     const executableMissing = `'${executableFile}' does not exist
  - if '${subcommandName}' is not meant to be an executable command, remove description parameter from '.command()' and use '.description()' instead
@@ -4892,10 +4905,10 @@ Expecting one of '${allowedValues.join("', '")}'`);
     const sourceExt = [".js", ".ts", ".tsx", ".mjs", ".cjs"];
     function findFile(baseDir, baseName) {
       const localBin = import_node_path7.default.resolve(baseDir, baseName);
-      if (import_node_fs7.default.existsSync(localBin)) return localBin;
+      if (import_node_fs8.default.existsSync(localBin)) return localBin;
       if (sourceExt.includes(import_node_path7.default.extname(baseName))) return void 0;
       const foundExt = sourceExt.find(
-        (ext) => import_node_fs7.default.existsSync(`${localBin}${ext}`)
+        (ext) => import_node_fs8.default.existsSync(`${localBin}${ext}`)
       );
       if (foundExt) return `${localBin}${foundExt}`;
       return void 0;
@@ -4907,7 +4920,7 @@ Expecting one of '${allowedValues.join("', '")}'`);
     if (this._scriptPath) {
       let resolvedScriptPath;
       try {
-        resolvedScriptPath = import_node_fs7.default.realpathSync(this._scriptPath);
+        resolvedScriptPath = import_node_fs8.default.realpathSync(this._scriptPath);
       } catch {
         resolvedScriptPath = this._scriptPath;
       }
