@@ -1,15 +1,17 @@
 // 500 MB through a command and through SFTP, the time of `ssh web-1 true`, and the memory of 200 idle connections:
-// direct to Debian's sshd and through the gateway, in one run. Trust the ratios. `node test/bench/ssh.ts [MB]`.
-import { readFile, writeFile } from 'node:fs/promises'
+// direct to Debian's sshd and through the gateway, in one run. Trust the ratios. `node --expose-gc test/bench/ssh.ts [MB [RUNS [ONLY]]]`.
+import { open, writeFile } from 'node:fs/promises'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { join } from 'node:path'
-import ssh2, { type Client } from 'ssh2'
 import { startSshStack } from '../flows/ssh-stack.ts'
 import { run } from '../flows/stack.ts'
 import { hasSshd } from '../servers/sshd.ts'
 
 const megabytes = Number(process.argv[2] ?? 500)
-const IDLE = 190
 const RUNS = Number(process.argv[3] ?? 3)
+const only = process.argv[4] ?? ''
+const IDLE = 200
 
 if (!hasSshd) {
   console.log('skipped: OpenSSH’s server is not installed')
@@ -27,10 +29,10 @@ const stack = await startSshStack({
 const { sshd, folder } = stack
 const job = await stack.open('bench')
 const big = join(folder, 'big')
-await writeFile(
-  big,
-  Buffer.alloc(megabytes * 1_000_000, 'The quick brown fox jumps over the lazy dog, again and again.\n'),
-)
+const line = Buffer.alloc(1_000_000, 'The quick brown fox jumps over the lazy dog, again and again.\n')
+const file = await open(big, 'w')
+for (let n = 0; n < megabytes; n++) await file.write(line)
+await file.close()
 const direct = join(folder, 'direct_config')
 await writeFile(
   direct,
@@ -77,9 +79,15 @@ const measures: Record<string, { runs: number; command: string; rate: boolean }>
     command: `echo 'put ${big} ${big}.up' | sftp -q -b - -F CONFIG web-1 >/dev/null`,
     rate: true,
   },
+  'scp -O, download': {
+    runs: RUNS,
+    command: `scp -O -q -F CONFIG web-1:${big} /dev/null`,
+    rate: true,
+  },
   'ssh web-1 true': { runs: 15, command: 'ssh -n -F CONFIG web-1 true', rate: false },
 }
 for (const [name, { runs, command, rate }] of Object.entries(measures)) {
+  if (!name.includes(only)) continue
   const straight = await fastest(runs, () => sh('direct', command))
   const cpu = process.cpuUsage()
   const through = await fastest(runs, () => sh('gateway', command))
@@ -92,21 +100,40 @@ for (const [name, { runs, command, rate }] of Object.entries(measures)) {
   )
 }
 
-const privateKey = await readFile(join(job.home, 'id_ecdsa'), 'utf8')
-const before = process.memoryUsage().rss
-const clients: Client[] = []
-for (let n = 0; n < IDLE; n++) {
-  const client = new ssh2.Client()
-  await new Promise<void>((resolve, reject) => {
-    client.once('ready', resolve)
-    client.once('error', reject)
-    client.connect({ host: '127.0.0.1', port: stack.port, username: 'web-1', privateKey })
-  })
-  clients.push(client)
-}
-const grown = (process.memoryUsage().rss - before) / IDLE / 1024
-console.log(
-  `${IDLE} idle connections: ${grown.toFixed(0)} KiB each, with the client’s own half in the same process`,
-)
-for (const client of clients) client.destroy()
+if (only === '' || 'idle'.includes(only)) await measureIdle()
 await stack.close()
+
+/** Connections that do nothing, two jobs' worth, opened by a process of their own: what the gateway grows by. */
+async function measureIdle(): Promise<void> {
+  const homes = [job.home, (await stack.open('bench')).home]
+  const clients = `
+    import { readFileSync } from 'node:fs'
+    import ssh2 from ${JSON.stringify(import.meta.resolve('ssh2'))}
+    for (const home of ${JSON.stringify(homes)}) {
+      const privateKey = readFileSync(home + '/id_ecdsa', 'utf8')
+      for (let n = 0; n < ${IDLE / 2}; n++) await new Promise((resolve, reject) => {
+        const client = new ssh2.Client()
+        client.once('ready', resolve).on('error', reject)
+        client.connect({ host: '127.0.0.1', port: ${stack.port}, username: 'web-1', privateKey })
+      })
+    }
+    console.log('ready')
+    setInterval(() => {}, 60_000)
+  `
+  const resident = async (): Promise<number> => {
+    for (let n = 0; n < 3; n++) {
+      globalThis.gc?.()
+      await new Promise((resolve) => setTimeout(resolve, 200))
+    }
+    return process.memoryUsage().rss
+  }
+  const before = await resident()
+  const child = spawn(process.execPath, ['--input-type=module', '-e', clients], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  await once(child.stdout, 'data')
+  const grown = ((await resident()) - before) / IDLE / 1024
+  console.log(`${IDLE} idle connections: ${grown.toFixed(0)} KiB each in the gateway`)
+  child.kill('SIGKILL')
+  await once(child, 'close')
+}
