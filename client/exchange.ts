@@ -23,6 +23,8 @@ export interface Wish {
   readonly ttl: number | undefined
   /** The public key by which whoever runs the identity will keep it alive (`holdLease`); without one it needs nobody. */
   readonly lease?: PublicJwk
+  /** True for a child that only looks on. */
+  readonly auditOnly?: boolean
 }
 
 export type { ActivityView, ApprovalView, IdentityView, SessionView } from '../gateway/core/contract.ts'
@@ -120,11 +122,21 @@ export async function viewActivity(
   if (!isRecord(answer) || !Array.isArray(answer.sessions) || !Array.isArray(answer.approvals)) {
     throw badAnswer(transport.gateway, 'it does not describe the identity’s activity')
   }
-  return { sessions: answer.sessions, approvals: answer.approvals }
+  const { observed } = answer
+  return {
+    sessions: answer.sessions,
+    approvals: answer.approvals,
+    ...(Array.isArray(observed) && { observed }),
+  }
 }
 
-function formOf({ scope, ttl, lease }: Wish): Record<string, string> {
-  return { scope, ...lifeOf(ttl), ...(lease === undefined ? {} : { lease_jwk: JSON.stringify(lease) }) }
+function formOf({ scope, ttl, lease, auditOnly }: Wish): Record<string, string> {
+  return {
+    scope,
+    ...lifeOf(ttl),
+    ...(lease === undefined ? {} : { lease_jwk: JSON.stringify(lease) }),
+    ...(auditOnly === true ? { audit_only: 'true' } : {}),
+  }
 }
 
 function lifeOf(ttl: number | undefined): Record<string, string> {

@@ -1,8 +1,8 @@
 import { rmSync } from 'node:fs'
 import { checkKept, childEnvironment } from './child-environment.ts'
 import type { Connected } from './connect.ts'
-import { ClientError } from './error.ts'
-import { type Held, revoke } from './exchange.ts'
+import { ClientError, printable } from './error.ts'
+import { type Held, revoke, viewActivity } from './exchange.ts'
 import { type Home, makeHome, removeHome } from './home.ts'
 import { type Key, makeKey } from './key.ts'
 import { holdLease } from './lease.ts'
@@ -26,6 +26,8 @@ export interface ExecOptions {
   readonly rewrites: Rewrites
   readonly ttl: string | undefined
   readonly approvalTimeout: string | undefined
+  /** True to let the command do all that the identity above may, and tell what a narrower one would have refused. */
+  readonly auditOnly: boolean
   /** True to keep the command apart from everything of the same user that is not its own. */
   readonly sandbox: boolean
   /** The process that this one stands in for, where its own Node was too old. */
@@ -45,6 +47,7 @@ export async function exec(connected: Connected, options: ExecOptions): Promise<
   const lease = makeKey()
   const wish = {
     lease: lease.jwk,
+    ...(options.auditOnly && { auditOnly: true }),
     scope: scopeOf(options.stage, readConnections(options.connections)),
     ttl: readDuration(options.ttl),
   }
@@ -115,7 +118,7 @@ function watchSignals(): Disposable & { readonly signal: AbortSignal } {
   }
 }
 
-interface Attendance extends Pick<ExecOptions, 'command' | 'tell' | 'starter'> {
+interface Attendance extends Pick<ExecOptions, 'command' | 'tell' | 'starter' | 'auditOnly'> {
   readonly path: string
   readonly parent: Home | null
   readonly lease: Key
@@ -176,6 +179,7 @@ async function attend(transport: Transport, { card, held }: Opened, attendance: 
     }
   } finally {
     renewal.stop()
+    if (attendance.auditOnly) await tellObserved(transport, renewal.held, tell)
     lease.stop()
     await end(transport, renewal.held, tell)
   }
@@ -188,6 +192,30 @@ function watchStarter(starter: number | undefined): { readonly gone: Promise<nul
   const timer = setInterval(() => process.ppid !== starter && resolve(null), 250)
   timer.unref()
   return { gone: promise, stop: () => clearInterval(timer) }
+}
+
+/** What a narrower identity would not have let pass. */
+async function tellObserved(transport: Transport, held: Held, tell: (line: string) => void): Promise<void> {
+  try {
+    const { observed = [] } = await viewActivity(transport, held, AbortSignal.timeout(10_000))
+    tell(
+      observed.length === 0
+        ? 'audit-only: nothing would have been refused'
+        : `audit-only: this would not have passed, were it enforced:`,
+    )
+    for (const { connection, what, effect, why, count } of observed) {
+      const times = count === 1 ? 'once' : `${count} times`
+      const outcome = effect === 'deny' ? 'refused' : 'held'
+      tell(
+        `  ${outcome} ${times}: ${printable(what)} on connection ${printable(connection)}: ${printable(why)}`,
+      )
+    }
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : 'unknown error'
+    tell(
+      `audit-only: what would have been refused is in the recordings, and could not be asked for: ${reason}`,
+    )
+  }
 }
 
 async function end(transport: Transport, held: Held, tell: (line: string) => void): Promise<void> {

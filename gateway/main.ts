@@ -13,6 +13,7 @@ import { openGates } from './approvals/gates/open.ts'
 import { GatewayError } from './core/errors.ts'
 import { Gate } from './core/gate.ts'
 import { LiveSessions } from './core/live-sessions.ts'
+import { Observations } from './core/observations.ts'
 import type { Protocol } from './core/protocol.ts'
 import type { Detectors } from './core/session.ts'
 import { type House, serve } from './core/serve.ts'
@@ -137,6 +138,7 @@ export async function startGateway(options: {
   const analyzer = createAnalyzer()
   recordings.note({ kind: 'gateway-start', version: options.version, policy: inForce.policy.version })
 
+  const observations = new Observations()
   const house: House = {
     gate: new Gate(() => inForce.policy, keys.digestKey),
     identities,
@@ -144,6 +146,7 @@ export async function startGateway(options: {
     get detectors() {
       return detectors
     },
+    observations,
     recordings,
     sessions,
     now: Date.now,
@@ -181,6 +184,7 @@ export async function startGateway(options: {
     approvals,
     store,
     keys,
+    observations,
     recordings,
     recordingsFolder,
     sshHostKey: knownHostsKey(keys.sshHost),

@@ -16,6 +16,7 @@ interface Options extends ClientOptions {
   readonly env: readonly string[]
   readonly keepEnv: readonly string[]
   readonly sandbox?: boolean
+  readonly auditOnly?: boolean
 }
 
 const help = `
@@ -57,6 +58,10 @@ export function addExec(program: Command): void {
       [],
     )
     .option('--sandbox', 'keep the command from its parent’s files, memory, environment and sockets (Linux)')
+    .option(
+      '--audit-only',
+      'let the command do all that the identity above may, and tell at its end what this narrower one would have refused',
+    )
     .passThroughOptions()
     .addHelpText('after', help)
     .action(run)
@@ -66,6 +71,12 @@ async function run(command: string[], options: Options): Promise<void> {
   const home = process.env.HOOP_HOME ? await readHome(process.env.HOOP_HOME) : undefined
   // The stage in HOOP_STAGE is the one in force; a child becomes another only when the call says so.
   const stage = home === undefined ? orVariable(options.stage, 'HOOP_STAGE') : options.stage
+  if (home === undefined && options.auditOnly === true) {
+    throw wrongUsage(
+      'no identity is in force, and --audit-only needs one that decides',
+      'open the wider identity first (`hoop-access open`), and run this with its HOOP_HOME',
+    )
+  }
   if (home === undefined && stage === undefined) {
     throw wrongUsage(
       'no identity is in force, and no stage was named',
@@ -89,6 +100,7 @@ async function run(command: string[], options: Options): Promise<void> {
       ttl: orVariable(options.ttl, 'HOOP_TTL'),
       approvalTimeout: orVariable(options.approvalTimeout, 'HOOP_APPROVAL_TIMEOUT'),
       sandbox: options.sandbox === true,
+      auditOnly: options.auditOnly === true,
       starter: process.env.HOOP_STARTER ? Number(process.env.HOOP_STARTER) : undefined,
       keepEnv: options.keepEnv,
       environment: process.env,

@@ -4,6 +4,7 @@ import type { LiveApprovals } from '../approvals/approvals.ts'
 import type { Hook } from '../approvals/gates/hook.ts'
 import type { TokenAnswer } from '../core/contract.ts'
 import type { Identity } from '../core/identity.ts'
+import type { Observations } from '../core/observations.ts'
 import type { LiveSessions } from '../core/live-sessions.ts'
 import type { Credentials, Identities } from '../identity/identities.ts'
 import type { ExchangeRequest } from '../identity/exchange-request.ts'
@@ -36,6 +37,7 @@ export interface ApiOptions {
   readonly approvals: LiveApprovals
   readonly store: Store
   readonly keys: Pick<Keys, 'jwks' | 'caPem' | 'operatorToken'>
+  readonly observations: Pick<Observations, 'of'>
   readonly recordings: Pick<Recordings, 'note' | 'head'>
   /** The gateway's own SSH host key, as in known_hosts. */
   readonly sshHostKey?: string

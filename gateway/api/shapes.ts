@@ -71,6 +71,7 @@ export const identityView = z.object({
   id: z.string(),
   stage: z.string(),
   chain: z.array(z.object({ id: z.string(), stage: z.string() })),
+  audit_only: z.boolean().optional(),
   binding: z.enum(['required', 'token']),
   expires_at: time,
   renewable_until: time,
@@ -143,7 +144,20 @@ export const sessionView = z.object({
   url: z.string(),
 })
 
-export const activityView = z.object({ sessions: z.array(sessionView), approvals: z.array(approvalView) })
+const observedView = z.object({
+  connection: z.string(),
+  what: z.string(),
+  effect: z.enum(['approve', 'deny']),
+  rule: z.string().nullable(),
+  why: z.string(),
+  count: z.int(),
+})
+
+export const activityView = z.object({
+  sessions: z.array(sessionView),
+  approvals: z.array(approvalView),
+  observed: z.array(observedView).optional(),
+})
 
 export const identityRow = z.object({
   id: z.string(),

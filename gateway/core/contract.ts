@@ -56,6 +56,8 @@ export interface IdentityView {
   stage: string
   /** Stages and ids from the root to this identity. */
   chain: { id: string; stage: string }[]
+  /** True when it only looks on: its connections are those of the nearest above that does not. */
+  audit_only?: boolean
   binding: 'required' | 'token'
   expires_at: string
   /** The latest time that renewal can reach. */
@@ -139,10 +141,23 @@ export interface SessionView {
   url: string
 }
 
+/** What would have been refused, or asked of people, and how often it came. */
+export interface ObservedView {
+  connection: string
+  /** `delete on public.orders`. */
+  what: string
+  effect: 'approve' | 'deny'
+  rule: string | null
+  why: string
+  count: number
+}
+
 /** `GET /api/v1/identity/activity`: what the caller's identity and those below it did. */
 export interface ActivityView {
   sessions: SessionView[]
   approvals: ApprovalView[]
+  /** For an identity that only looks on: what it would not have let pass since the gateway started, at most 200 kinds. */
+  observed?: ObservedView[]
 }
 
 /** The words with which Jenkins asks: the library gives them to its `input` step, and the gateway takes an answer to no others. */

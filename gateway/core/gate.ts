@@ -2,7 +2,7 @@ import { createHmac } from 'node:crypto'
 import type { ColumnMasks, Decision, FieldMask, Level, Mask, Policy } from '../policy/policy.ts'
 import type { ConnectionConfig } from '../policy/schema.ts'
 import { Refused, asRefused } from './errors.ts'
-import { chainOf, type Identity } from './identity.ts'
+import { chainOf, enforcing, type Identity } from './identity.ts'
 import type { Column, Meaning, Operation, Request, Span } from './operation.ts'
 
 /** Proof that an identity may use a connection: what a protocol dials with. Only the gate makes one. */
@@ -46,9 +46,9 @@ class GrantProof {
     return this.#levels
   }
 
-  /** The service account of the leaf stage, where it has its own. */
+  /** The service account of the leaf stage, where it has its own: of the last that decides. */
   get account(): NonNullable<Level['grant']>['as'] {
-    return this.#levels.at(-1)?.grant?.as
+    return this.#levels.findLast((level) => !level.observed)?.grant?.as
   }
 
   get masks(): ColumnMasks {
@@ -152,16 +152,22 @@ export class Gate {
     const policy = this.#policy()
     const config = policy.connection(connection)
     const chain = chainOf(identity)
-    const missing = chain.find((node) => !node.connections.has(connection))
+    const missing = chain.find((node) => !node.auditOnly && !node.connections.has(connection))
     if (config === null || missing !== undefined) {
       // One answer for both, so that names of connections cannot be probed.
       throw new Refused(
         'unknown_connection',
         `stage ${identity.stage} has no connection named ${JSON.stringify(connection.slice(0, 64))}`,
-        `use one of: ${[...identity.connections.keys()].join(', ') || 'none was granted'}`,
+        `use one of: ${[...enforcing(identity).connections.keys()].join(', ') || 'none was granted'}`,
       )
     }
-    const breach = policy.breach(chain.map(({ stage }) => stage))
+    const steps = chain.map(({ stage, connections, auditOnly }) => ({
+      stage,
+      // One that only looks on and was not given the connection would have refused all of it.
+      narrowed: connections.has(connection) ? (connections.get(connection) ?? null) : [],
+      observed: auditOnly,
+    }))
+    const breach = policy.breach(steps)
     if (breach !== null) {
       throw new Refused(
         'denied',
@@ -169,11 +175,7 @@ export class Gate {
         'use the identity above it, or have `delegates` name the stage again',
       )
     }
-    const levels = policy.levels(
-      chain.map((node) => ({ stage: node.stage, narrowed: node.connections.get(connection) ?? null })),
-      connection,
-    )
-    return new GrantProof(identity, connection, config, levels, policy)
+    return new GrantProof(identity, connection, config, policy.levels(steps, connection), policy)
   }
 
   /** Throws `Refused` when the policy has changed since the grant, and what the groups `by` approved would now be denied, or asked of others. */

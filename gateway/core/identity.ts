@@ -28,6 +28,8 @@ export interface Identity {
   /** Connections it may use, each narrowed to some operations, or null for all that the stage grants. */
   readonly connections: ReadonlyMap<string, readonly string[] | null>
   readonly binding: 'required' | 'token'
+  /** True when it only looks on: what it would refuse is recorded, and decided by the levels above and below. */
+  readonly auditOnly: boolean
   /** RFC 7638 SHA-256 thumbprint of its key, base64url. */
   readonly thumbprint: string
   /** Milliseconds since the epoch; moves when the identity is renewed. */
@@ -41,4 +43,9 @@ export function chainOf(identity: Identity): readonly Identity[] {
   const chain: Identity[] = []
   for (let node: Identity | null = identity; node !== null; node = node.parent) chain.unshift(node)
   return chain
+}
+
+/** The identity itself, or where it only looks on, the nearest above that does more: what it can do is that one's. */
+export function enforcing(identity: Identity): Identity {
+  return identity.auditOnly && identity.parent !== null ? enforcing(identity.parent) : identity
 }

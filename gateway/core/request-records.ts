@@ -1,3 +1,4 @@
+import type { Observed, Refusal } from '../policy/policy.ts'
 import type { Recorder } from '../recording/event.ts'
 import type { Gate, Verdict } from './gate.ts'
 import type { Meaning, Request } from './operation.ts'
@@ -25,7 +26,7 @@ export class RequestRecords {
       parameters: this.#parameters(request, verdict),
       effect: decision.effect,
       rule: decision.rule,
-      ...(decision.effect === 'deny' && { why: decision.why }),
+      ...(decision.effect === 'deny' ? { why: decision.why } : wouldOf(decision.observed)),
     }
     const same = this.#recorded.get(request.meaning)
     if (same !== undefined) return recorder.record({ kind: 'request', same, ...outcome })
@@ -63,4 +64,10 @@ export class RequestRecords {
       return value.byteLength > PARAMETER_CAP ? `${text}… (${value.byteLength} bytes)` : text
     })
   }
+}
+
+function wouldOf(observed: Observed | undefined): { would?: Refusal } {
+  if (observed === undefined) return {}
+  const { effect, rule, why } = observed
+  return { would: { effect, rule, why } }
 }

@@ -6,6 +6,7 @@ import type { Gate, Grant } from './gate.ts'
 import { type Identity, type Proof, chainOf } from './identity.ts'
 import type { LiveEntry, LiveSessions } from './live-sessions.ts'
 import type { Request } from './operation.ts'
+import type { Observations } from './observations.ts'
 import type { Conversation, Protocol } from './protocol.ts'
 import { type Detectors, LiveSession } from './session.ts'
 
@@ -20,6 +21,7 @@ export interface House {
   }
   readonly approvals: Approvals
   readonly detectors: Detectors
+  readonly observations: Observations
   readonly recordings: Recordings
   readonly sessions: LiveSessions
   /** Milliseconds since the epoch, by which identities expire. */
@@ -193,6 +195,7 @@ async function describe({
         id: node.id,
         stage: node.stage,
         thumbprint: node.thumbprint,
+        ...(node.auditOnly && { auditOnly: true as const }),
         statement: await house.identities.statement(node),
       })),
     ),

@@ -5,6 +5,7 @@ import type { Recorder } from '../recording/event.ts'
 import { GatewayError, Refused } from './errors.ts'
 import { type Gate, type Grant, type Permit, type Verdict, checkPermit } from './gate.ts'
 import { type Held, hold } from './hold.ts'
+import type { Observations } from './observations.ts'
 import type { LiveEntry } from './live-sessions.ts'
 import type { Meaning, Request } from './operation.ts'
 import { LiveLane } from './lane.ts'
@@ -32,6 +33,7 @@ export interface SessionParts {
   readonly gate: Gate
   readonly approvals: Approvals
   readonly detectors: Detectors
+  readonly observations: Observations
   readonly recorder: Recorder
   readonly entry: LiveEntry
   readonly grant: Grant
@@ -129,6 +131,10 @@ export class LiveSession implements Session {
     const verdict = this.#judge(request.meaning)
     const { decision } = verdict
     const seq = this.#records.add(request, verdict)
+    if (decision.effect !== 'deny' && decision.observed !== undefined) {
+      const { identity, connection } = this.#parts.grant
+      this.#parts.observations.note(identity, { connection, ...decision.observed })
+    }
     switch (decision.effect) {
       case 'deny':
         entry.counts.denied++

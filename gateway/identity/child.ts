@@ -1,5 +1,5 @@
 import { Refused } from '../core/errors.ts'
-import { chainOf } from '../core/identity.ts'
+import { chainOf, enforcing } from '../core/identity.ts'
 import type { StageConfig } from '../policy/schema.ts'
 import { type ClientKey, sameText } from './client-key.ts'
 import { assertKeyFree, draftRow, renewedExpiry } from './draft.ts'
@@ -80,6 +80,7 @@ async function renew(tools: ExchangeTools, self: LiveIdentity, form: ExchangeFor
   if (form.lease !== null && form.lease.thumbprint !== self.lease) {
     throw badRequest('a renewal changes no lease')
   }
+  if (form.auditOnly) throw badRequest('a renewal makes nothing audit_only')
   const stage = stageOf(tools, self)
   const expiresAt = await tools.store.transaction(async (tx) => {
     const row = await tx.selectFrom('identities').selectAll().where('id', '=', self.id).executeTakeFirst()
@@ -95,7 +96,8 @@ async function renew(tools: ExchangeTools, self: LiveIdentity, form: ExchangeFor
 
 /** The stage as it is configured now; throws when it is gone, or no longer delegated. */
 function stageOf(tools: ExchangeTools, self: LiveIdentity): StageConfig {
-  return delegatedStage(tools.config(), self.parent?.stage ?? self.stage, self.stage)
+  const above = self.parent === null ? self : enforcing(self.parent)
+  return delegatedStage(tools.config(), above.stage, self.stage)
 }
 
 async function makeChild(
@@ -111,8 +113,10 @@ async function makeChild(
     )
   }
   const stageName = form.asked.stage ?? parent.stage
-  const stage = delegatedStage(tools.config(), parent.stage, stageName)
-  const connections = grantChild(parent, stageName, stage, form.asked)
+  // A level that only looks on hands on nothing of its own.
+  const above = enforcing(parent)
+  const stage = delegatedStage(tools.config(), above.stage, stageName)
+  const connections = grantChild(above, stageName, stage, form.asked)
   const now = tools.now()
   const draft = await draftRow(
     {
@@ -123,6 +127,7 @@ async function makeChild(
       connections,
       key: form.key,
       lease: form.lease,
+      auditOnly: form.auditOnly,
       life: form.life,
     },
     tools.tokens,

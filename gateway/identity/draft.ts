@@ -1,7 +1,7 @@
 import type { Transaction } from 'kysely'
 import { Refused } from '../core/errors.ts'
 import { newId } from '../core/id.ts'
-import type { Origin } from '../core/identity.ts'
+import { type Origin, enforcing } from '../core/identity.ts'
 import type { StageConfig } from '../policy/schema.ts'
 import type { Tables } from '../store/schema.ts'
 import type { ClientKey } from './client-key.ts'
@@ -20,6 +20,7 @@ export interface Draft {
   readonly key: ClientKey
   /** The key by which its holder keeps it alive; null when it needs no holder. */
   readonly lease: ClientKey | null
+  readonly auditOnly: boolean
   /** The life that was asked for, in milliseconds; null for the stage's own. */
   readonly life: number | null
 }
@@ -55,6 +56,7 @@ export async function draftRow(draft: Draft, tokens: Tokens, now: number): Promi
     stage: stageName,
     thumbprint: key.thumbprint,
     connections,
+    ...(draft.auditOnly && { audit_only: true as const }),
   })
   const renewableUntil = Math.min(now + max, parent?.renewableUntil ?? Number.POSITIVE_INFINITY)
   return {
@@ -64,7 +66,11 @@ export async function draftRow(draft: Draft, tokens: Tokens, now: number): Promi
     stage: stageName,
     origin: JSON.stringify(draft.origin),
     connections: JSON.stringify([...connections]),
-    binding: stage.binding,
+    // What only looks on has the rights of the one above, and is not easier to use.
+    binding:
+      draft.auditOnly && parent !== null && enforcing(parent).binding === 'required'
+        ? 'required'
+        : stage.binding,
     thumbprint: key.thumbprint,
     public_jwk: JSON.stringify(key.jwk),
     statement,
@@ -73,6 +79,7 @@ export async function draftRow(draft: Draft, tokens: Tokens, now: number): Promi
     renewable_until: renewableUntil,
     revoked_at: null,
     revoked_why: null,
+    audit_only: draft.auditOnly ? 1 : 0,
     lease: draft.lease?.thumbprint ?? null,
   }
 }

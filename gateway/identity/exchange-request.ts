@@ -34,6 +34,8 @@ export interface ExchangeForm {
   readonly key: ClientKey | null
   /** The key by which a holder will keep the new identity alive; null when it needs none. */
   readonly lease: ClientKey | null
+  /** True for a child that only looks on. */
+  readonly auditOnly: boolean
   /** Milliseconds, null for the stage's own. */
   readonly life: number | null
 }
@@ -63,6 +65,7 @@ export function readExchange(form: ExchangeRequest['form'], gatewayUrl: string):
     subject: readSubjectType(field(form, 'subject_token_type')),
     asked: readScope(field(form, 'scope')),
     key: key === undefined ? null : readClientKey(key),
+    auditOnly: readAuditOnly(field(form, 'audit_only')),
     lease: lease === undefined ? null : readClientKey(lease),
     life: readLife(field(form, 'requested_ttl'), field(form, 'ttl')),
   }
@@ -73,6 +76,12 @@ function readSubjectType(type: string | undefined): ExchangeForm['subject'] {
   if (type === ID_TOKEN) return 'platform'
   if (type === JWT) return 'either'
   throw badRequest(`subject_token_type is none of ${ID_TOKEN}, ${ACCESS_TOKEN}, ${JWT}`)
+}
+
+function readAuditOnly(text: string | undefined): boolean {
+  if (text !== undefined && text !== 'true' && text !== 'false')
+    throw badRequest('audit_only is neither true nor false')
+  return text === 'true'
 }
 
 function readLife(requestedTtl: string | undefined, ttl: string | undefined): number | null {

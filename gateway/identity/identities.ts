@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import type { Socket } from 'node:net'
 import type { TokenAnswer } from '../core/contract.ts'
 import { Refused } from '../core/errors.ts'
-import type { Identity, Proof } from '../core/identity.ts'
+import { type Identity, type Proof, enforcing } from '../core/identity.ts'
 import type { Config } from '../policy/schema.ts'
 import type { LedgerEvent } from '../recording/event.ts'
 import type { Store } from '../store/open.ts'
@@ -267,8 +267,11 @@ export class Identities {
 
   /** A policy that has become stricter holds for tokens that are out already. */
   #bindingOf(identity: LiveIdentity): 'required' | 'token' {
-    const stage = this.#tools.config().stages[identity.stage]
-    return identity.binding === 'token' && stage?.binding === 'token' ? 'token' : 'required'
+    const { stages } = this.#tools.config()
+    const enough = [identity, enforcing(identity)].every(
+      ({ binding, stage }) => binding === 'token' && stages[stage]?.binding === 'token',
+    )
+    return enough ? 'token' : 'required'
   }
 }
 

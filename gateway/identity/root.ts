@@ -21,6 +21,7 @@ export async function becomeRoot(
   const token = await tools.issuers.verify(form.subjectToken)
   const key = await proveNewKey(tools, form, request)
   checkLease(form, key.thumbprint)
+  if (form.auditOnly) throw badRequest('only a child can be audit_only: somebody has to decide')
   const stageName = form.asked.stage
   if (stageName === null) throw badRequest('scope names no stage')
   const { stage, reviewed } = matchStage(tools.config(), stageName, token)
@@ -29,7 +30,17 @@ export async function becomeRoot(
   const known = originOf(token)
   const origin = reviewed ? { ...known, claims: { ...known.claims, ...(await tools.review(token)) } } : known
   const draft = await draftRow(
-    { parent: null, stageName, stage, origin, connections, key, lease: form.lease, life: form.life },
+    {
+      parent: null,
+      stageName,
+      stage,
+      origin,
+      connections,
+      key,
+      lease: form.lease,
+      auditOnly: false,
+      life: form.life,
+    },
     tools.tokens,
     now,
   )

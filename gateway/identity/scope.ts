@@ -1,6 +1,6 @@
 import { Refused } from '../core/errors.ts'
 import type { Identity } from '../core/identity.ts'
-import { readings } from '../policy/operations.ts'
+import { narrows } from '../policy/narrowing.ts'
 import type { Config, StageConfig } from '../policy/schema.ts'
 
 const MAX_SCOPE_CHARS = 8192
@@ -102,7 +102,7 @@ export function grantChild(
       )
     }
     const held = parent.connections.get(name) ?? null
-    if (held !== null && (operations === null || !operations.every((operation) => covers(held, operation)))) {
+    if (held !== null && !narrows(held, operations)) {
       throw notGranted(
         `the parent is narrowed to ${held.map((operation) => `${name}:${operation}`).join(' ')}`,
         granted,
@@ -127,23 +127,6 @@ export function delegatedStage(config: Config, parentStage: string, name: string
 
 function grantedBy(stage: StageConfig): Set<string> {
   return new Set((stage.grants ?? []).map((grant) => grant.connection))
-}
-
-// What the groups of the contract hold. Only for an early answer: every level's narrowing is applied again when an
-// operation is decided.
-const groups: Readonly<Record<string, readonly string[]>> = {
-  read: ['select', 'copy-out', 'currval', 'listen', ...readings],
-  write: ['insert', 'update', 'delete', 'merge', 'copy-in'],
-}
-const definition = /^(create|alter|drop|comment)(-[a-z-]+)?$/
-
-function covers(held: readonly string[], operation: string): boolean {
-  return held.some(
-    (one) =>
-      one === operation ||
-      (one === 'ddl' && definition.test(operation)) ||
-      (Object.hasOwn(groups, one) && groups[one]?.includes(operation) === true),
-  )
 }
 
 function badScope(why: string): Refused {

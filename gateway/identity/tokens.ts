@@ -58,6 +58,8 @@ export class Tokens {
     readonly stage: string
     readonly thumbprint: string
     readonly connections: ReadonlyMap<string, readonly string[] | null>
+    /** Only there when it only looks on. */
+    readonly audit_only?: true
   }): Promise<string> {
     return new SignJWT({ ...level, connections: [...level.connections] })
       .setProtectedHeader({ alg: 'ES256', kid: this.#keys.token.kid, typ: 'hoop-statement+jwt' })

@@ -17,6 +17,7 @@ export class LiveIdentity implements Identity {
   readonly origin: Origin
   readonly connections: ReadonlyMap<string, readonly string[] | null>
   readonly binding: 'required' | 'token'
+  readonly auditOnly: boolean
   readonly thumbprint: string
   readonly publicJwk: string
   readonly statement: string
@@ -35,6 +36,7 @@ export class LiveIdentity implements Identity {
     this.origin = JSON.parse(row.origin)
     this.connections = new Map<string, readonly string[] | null>(JSON.parse(row.connections))
     this.binding = row.binding
+    this.auditOnly = row.audit_only === 1
     this.thumbprint = row.thumbprint
     this.publicJwk = row.public_jwk
     this.statement = row.statement

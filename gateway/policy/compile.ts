@@ -40,22 +40,26 @@ export function compilePolicy(config: Config): Policy {
     version: versionOf(config),
     connection: (name) => connections.get(name) ?? null,
     levels: (chain, connection) =>
-      chain.map(({ stage, narrowed }) => {
+      chain.map(({ stage, narrowed, observed = false }) => {
         const grant = grants.get(stage)?.get(connection) ?? null
-        const level: Level = { stage, grant: grant?.config ?? null, narrowed }
+        const level: Level = { stage, grant: grant?.config ?? null, narrowed, observed }
         own.set(level, {
           stage,
           connection,
           grant: grant?.compiled ?? null,
           narrowed,
+          observed,
           narrowedTo: narrowed === null ? null : compileOperations(narrowed),
         })
         return level
       }),
-    breach: (stages) => {
-      for (const [index, stage] of stages.entries()) {
-        const above = stages[index - 1] ?? stage
-        if (!delegates(config, above, stage)) return `stage ${above} does not hand on stage ${stage}`
+    breach: (chain) => {
+      let above = chain[0]?.stage
+      for (const { stage, observed } of chain) {
+        if (above === undefined || !delegates(config, above, stage)) {
+          return `stage ${above} does not hand on stage ${stage}`
+        }
+        if (observed !== true) above = stage
       }
       return null
     },
@@ -69,10 +73,11 @@ export function compilePolicy(config: Config): Policy {
       return masksInForce(masks, levels, connection)
     },
     terms: (levels, connection) => {
-      const stages = compiled(levels).map(({ stage, grant, narrowed }, index) => ({
+      const stages = compiled(levels).map(({ stage, grant, narrowed, observed }, index) => ({
         stage,
         granted: grant !== null,
         narrowed,
+        observed,
         grant: levels[index]?.grant,
         binding: config.stages[stage]?.binding,
       }))

@@ -9,13 +9,30 @@ export interface CompiledLevel {
   readonly grant: CompiledGrant | null
   readonly narrowed: readonly string[] | null
   readonly narrowedTo: OperationSet | null
+  readonly observed: boolean
+}
+
+/**
+ * The decision of the levels that decide, and beside it what those that only look on would have made of it: they can
+ * neither widen it, since they are not asked, nor narrow it.
+ */
+export function decideAll(levels: readonly CompiledLevel[], operations: readonly Operation[]): Decision {
+  const deciding = levels.filter((level) => !level.observed)
+  const decision = decideStrictly(deciding, operations)
+  if (decision.effect === 'deny' || deciding.length === levels.length) return decision
+  const strict = decideStrictly(levels, operations)
+  if (strict.effect === 'allow' || strict.effect === decision.effect) return decision
+  const why =
+    strict.effect === 'deny' ? strict.why : `${strict.by.join(', ')} would be asked, by rule ${strict.rule}`
+  const what = describeOperation(strict.operation)
+  return { ...decision, observed: { effect: strict.effect, rule: strict.rule, why, what } }
 }
 
 /**
  * The strictest answer over all operations and all levels: a denial anywhere denies, then every approval that some
  * level asks for is needed, and only then is it allowed, by rules of every level.
  */
-export function decideAll(levels: readonly CompiledLevel[], operations: readonly Operation[]): Decision {
+function decideStrictly(levels: readonly CompiledLevel[], operations: readonly Operation[]): Decision {
   const leaf = levels.at(-1)
   if (leaf === undefined) return denyOutright(operations[0])
   const missing = levels.find((level) => level.grant === null)

@@ -65,6 +65,7 @@ export function explain(policy: Policy, question: Question): Explanation {
       grant:
         level.grant === null || config === null ? null : compileGrant(level.stage, level.grant, config.type),
       narrowed: level.narrowed,
+      observed: level.observed,
       narrowedTo: level.narrowed === null ? null : compileOperations(level.narrowed),
     }),
   )

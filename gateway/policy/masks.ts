@@ -64,9 +64,10 @@ export function masksInForce(
   levels: readonly Level[],
   connection: string,
 ): ColumnMasks {
+  const deciding = levels.filter((level) => !level.observed)
   const inForce = masks
     .filter(({ connections }) => connections === null || connections.has(connection))
-    .filter(({ mask }) => levels.length === 0 || !levels.every((level) => unmasks(level, mask.name)))
+    .filter(({ mask }) => deciding.length === 0 || !deciding.every((level) => unmasks(level, mask.name)))
   const patterns = inForce.flatMap((mask) => mask.patterns)
   const fields = inForce.flatMap((mask) => mask.fields)
   if (patterns.length === 0) return { ...none, fields }

@@ -8,17 +8,34 @@ export interface Level {
   readonly grant: GrantConfig | null
   /** Operations the identity was narrowed to, or null for all. */
   readonly narrowed: readonly string[] | null
+  /** True when it only looks on: what it would refuse is told beside the decision. */
+  readonly observed: boolean
+}
+
+/** One stage of a chain, and what an identity of it was narrowed to. */
+export interface ChainLevel {
+  readonly stage: string
+  readonly narrowed: readonly string[] | null
+  readonly observed?: boolean
+}
+
+/** A stricter decision of levels that only look on. */
+export interface Refusal {
+  readonly effect: 'approve' | 'deny'
+  readonly rule: string | null
+  readonly why: string
 }
 
 /** The answer of policy to a request: the strictest over its operations and over the levels of the chain. */
 export type Decision =
-  | { readonly effect: 'allow'; readonly rule: string }
+  | { readonly effect: 'allow'; readonly rule: string; readonly observed?: Observed }
   /** `by`: the approver groups, all of which must agree, without repetition. */
   | {
       readonly effect: 'approve'
       readonly rule: string
       readonly by: readonly string[]
       readonly operation: Operation
+      readonly observed?: Observed
     }
   | {
       readonly effect: 'deny'
@@ -27,6 +44,11 @@ export type Decision =
       readonly why: string
       readonly next: string
     }
+
+/** What levels that only look on would have decided, where that is stricter, and of which operation. */
+export interface Observed extends Refusal {
+  readonly what: string
+}
 
 /** What masks a column shows under, resolved for one chain and one connection. */
 export interface Mask {
@@ -56,12 +78,9 @@ export interface Policy {
   readonly version: string
   connection(name: string): ConnectionConfig | null
   /** The levels of a chain (root first: stage names with what each was narrowed to), for a connection. */
-  levels(
-    chain: readonly { readonly stage: string; readonly narrowed: readonly string[] | null }[],
-    connection: string,
-  ): readonly Level[]
-  /** Why a chain of stages (root first) may not be, or null: one of them does not hand on the next. */
-  breach(stages: readonly string[]): string | null
+  levels(chain: readonly ChainLevel[], connection: string): readonly Level[]
+  /** Why a chain of stages (root first) may not be, or null: one of them does not hand on the next. Levels that only look on hand on nothing: what is below them comes from above. */
+  breach(chain: readonly ChainLevel[]): string | null
   decide(levels: readonly Level[], operations: readonly Operation[]): Decision
   /** True when rules look into the body of such a request, which its operations do not have yet. */
   looksIntoBody(levels: readonly Level[], operations: readonly Operation[]): boolean

@@ -1,4 +1,5 @@
 import type { Origin } from '../core/identity.ts'
+import type { Refusal } from '../policy/policy.ts'
 
 /** What a recording holds; every text in it is already masked. */
 export type RecordEvent =
@@ -12,6 +13,8 @@ export type RecordEvent =
         readonly id: string
         readonly stage: string
         readonly thumbprint: string
+        /** The level only looked on: what it would have refused is in `would` of each request. */
+        readonly auditOnly?: true
         readonly statement: string
       }[]
       readonly origin: Origin
@@ -29,6 +32,8 @@ export type RecordEvent =
       readonly effect: 'allow' | 'approve' | 'deny'
       readonly rule: string | null
       readonly why?: string
+      /** What levels that only look on would have decided, where that is stricter. */
+      readonly would?: Refusal
     }
   | {
       readonly kind: 'request'
@@ -37,6 +42,7 @@ export type RecordEvent =
       readonly effect: 'allow' | 'approve' | 'deny'
       readonly rule: string | null
       readonly why?: string
+      readonly would?: Refusal
     }
   | {
       readonly kind: 'asked'

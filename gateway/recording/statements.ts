@@ -1,4 +1,5 @@
 import type { JsonWebKey } from 'node:crypto'
+import { narrows } from '../policy/narrowing.ts'
 import { compactVerify, createLocalJWKSet, importJWK } from 'jose'
 
 /** Checks, with the gateway's token keys, the signed statements (compact JWS, RFC 7515) of whom a session was for. */
@@ -18,8 +19,11 @@ export class StatementChecker {
   async check(start: Readonly<Record<string, unknown>>): Promise<string | null> {
     if (!Array.isArray(start.chain) || start.chain.length === 0) return 'the start names no identity'
     let parent: unknown = null
+    let issued = 0
+    /** The nearest level above that decides: what is below has to be within it. */
+    let above: Narrowing | null = null
     for (const level of start.chain) {
-      const { id, thumbprint, stage, statement }: Record<string, unknown> = Object(level)
+      const { id, thumbprint, stage, statement, auditOnly }: Record<string, unknown> = Object(level)
       if (typeof id !== 'string' || typeof statement !== 'string') {
         return 'the start names an identity without a statement'
       }
@@ -30,10 +34,24 @@ export class StatementChecker {
       if (said.stage !== stage) return `the statement of identity ${id} is for another stage`
       if ((said.parent ?? null) !== parent)
         return `the statement of identity ${id} is for another place in the chain`
-      if (!reaches(said.connections, start.connection)) {
-        return `the statement of identity ${id} does not give it this connection`
+      if ((said.audit_only === true) !== (auditOnly === true))
+        return `the statement of identity ${id} says otherwise whether it only looked on`
+      if (typeof said.iat !== 'number' || said.iat < issued)
+        return `the statement of identity ${id} is older than that of the one above it`
+      const narrowing = readNarrowing(said.connections)
+      if (narrowing === null) return `the statement of identity ${id} does not say what it may use`
+      if (above === null && said.audit_only === true)
+        return `identity ${id} only looked on, and nothing decided`
+      const wider = above === null ? null : widened(above, narrowing)
+      if (wider !== null)
+        return `the statement of identity ${id} gives it ${wider}, which the one above it has not`
+      if (said.audit_only !== true) {
+        if (typeof start.connection !== 'string' || !narrowing.has(start.connection))
+          return `the statement of identity ${id} does not give it this connection`
+        above = narrowing
       }
       parent = id
+      issued = said.iat
       this.checked++
     }
     return null
@@ -61,7 +79,33 @@ function withType(key: JsonWebKey): JsonWebKey & { kty: string } {
   return { ...key, kty: key.kty ?? '' }
 }
 
-/** `connections` are pairs of a name and the operations it is narrowed to. */
-function reaches(connections: unknown, name: unknown): boolean {
-  return Array.isArray(connections) && connections.some((entry) => Array.isArray(entry) && entry[0] === name)
+/** Connections, each with the operations that it is narrowed to, or null. */
+type Narrowing = ReadonlyMap<string, readonly string[] | null>
+
+/** From pairs of a name and its operations; null when it is something else. */
+function readNarrowing(connections: unknown): Narrowing | null {
+  if (!Array.isArray(connections)) return null
+  const found = new Map<string, readonly string[] | null>()
+  for (const entry of connections) {
+    if (!Array.isArray(entry)) return null
+    const [name, operations]: readonly unknown[] = entry
+    if (typeof name !== 'string' || found.has(name)) return null
+    if (
+      operations !== null &&
+      !(Array.isArray(operations) && operations.every((one) => typeof one === 'string'))
+    )
+      return null
+    found.set(name, operations === null ? null : operations.map(String))
+  }
+  return found
+}
+
+/** What a level has that the one above has not, or null. */
+function widened(above: Narrowing, below: Narrowing): string | null {
+  for (const [name, operations] of below) {
+    const held = above.get(name)
+    if (held === undefined) return `connection ${name}`
+    if (!narrows(held, operations)) return `more operations on ${name}`
+  }
+  return null
 }

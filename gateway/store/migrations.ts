@@ -12,6 +12,7 @@ const migrations: readonly ((db: Kysely<Tables>) => Promise<void>)[] = [
   spentProofs,
   reviewsOfRuns,
   loginsOfPeople,
+  identitiesThatLookOn,
 ]
 
 /** Brings a database to this program's version; refuses one that a newer program has written. */
@@ -225,6 +226,14 @@ async function loginsOfPeople(db: Kysely<Tables>): Promise<void> {
     .addColumn('created_at', 'bigint', (column) => column.notNull())
     .addColumn('polled_at', 'bigint', (column) => column.notNull())
     .addColumn('expires_at', 'bigint', (column) => column.notNull())
+    .execute()
+}
+
+/** Identities whose refusals are noted, and not kept to. */
+async function identitiesThatLookOn(db: Kysely<Tables>): Promise<void> {
+  await db.schema
+    .alterTable('identities')
+    .addColumn('audit_only', 'integer', (column) => column.notNull().defaultTo(0))
     .execute()
 }
 

@@ -25,6 +25,8 @@ export interface Tables {
     revoked_why: string | null
     /** RFC 7638 thumbprint of the key by which its holder keeps it alive; null when it needs no holder. */
     lease: string | null
+    /** 1 when it only looks on. */
+    audit_only: number
   }
   /** One row a platform token used: what makes it good for one key. */
   platform_tokens: {

@@ -1,3 +1,4 @@
+import { Observations } from '../../gateway/core/observations.ts'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import type { IncomingHttpHeaders } from 'node:http'
 import { request } from 'node:https'
@@ -72,6 +73,7 @@ export async function makeApiHouse(): Promise<ApiHouse> {
   })
   const api = await createApi({
     config: () => gateway.config,
+    observations: new Observations(),
     identities: gateway.identities,
     approvals,
     store: gateway.store,

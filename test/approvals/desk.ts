@@ -99,6 +99,8 @@ export async function keep(store: Store, ...nodes: Identity[]): Promise<void> {
         renewable_until: node.expiresAt,
         revoked_at: null,
         revoked_why: null,
+        lease: null,
+        audit_only: 0,
       })
       .execute()
   }

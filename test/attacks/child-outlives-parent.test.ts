@@ -176,6 +176,7 @@ describe('a holder that says nothing', () => {
       renewable_until: 9e15,
       revoked_at: null,
       revoked_why: null,
+      audit_only: 0,
     }
     return new LiveIdentity({ ...row, lease: 'l' }, null)
   }

@@ -72,6 +72,9 @@ describe('a child is refused', () => {
     ['a life of nothing', { ttl: '0' }],
     ['a life below nothing', { ttl: '-60' }],
     ['a life that is no number', { ttl: '1e9' }],
+    ['a lease that is no key', { lease_jwk: '{}' }],
+    ['looking on, said in another way', { audit_only: '1' }],
+    ['looking on twice', { audit_only: ['true', 'false'] }],
   ])('%s', async (_, fields) => {
     await expect(startChild(gateway, job, undefined, fields)).rejects.toMatchObject({
       code: expect.stringMatching(/invalid_request|unsupported/),
@@ -117,6 +120,61 @@ describe('a child is refused', () => {
     }
     expect(await identities()).toBe(1)
   })
+})
+
+describe('a child that only looks on', () => {
+  const looking = { audit_only: 'true' }
+
+  test('is a child, and nothing that a root or a renewal makes', async () => {
+    await expect(startJob(gateway, { fields: looking })).rejects.toMatchObject({ code: 'invalid_request' })
+    await expect(exchangeOwn(gateway, { parent: job, fields: looking })).rejects.toMatchObject({
+      code: 'invalid_request',
+    })
+  })
+
+  test('hands on nothing that the one above it could not', async () => {
+    const child = await startChild(gateway, job, 'stage:migrate connection:orders-db:read', looking)
+    for (const scope of [
+      'stage:migrate connection:other-db',
+      'connection:users-db',
+      'connection:orders-db',
+    ]) {
+      await expect(startChild(gateway, child, scope)).rejects.toMatchObject({ code: 'invalid_scope' })
+    }
+    for (const stage of ['test', 'reviewed']) {
+      await expect(startChild(gateway, child, `stage:${stage}`)).rejects.toMatchObject({ code: 'denied' })
+    }
+    const below = await startChild(gateway, child, 'stage:deploy connection:orders-db:insert')
+    await expect(startChild(gateway, below, 'connection:orders-db:read')).rejects.toMatchObject({
+      code: 'invalid_scope',
+    })
+  })
+
+  test('needs its key wherever the one above it does', async () => {
+    const bare = await startChild(gateway, job, 'stage:bare')
+    expect(bare.answer.token_type).toBe('Bearer')
+    const child = await startChild(gateway, job, 'stage:bare', looking)
+    expect(child.answer.token_type).toBe('DPoP')
+    const proof = { kind: 'token' as const, token: child.answer.access_token }
+    await expect(gateway.identities.identify(proof)).rejects.toMatchObject({ code: 'unauthenticated' })
+  })
+
+  test('stays so, also after a restart and in the gateway’s own word', async () => {
+    const child = await startChild(gateway, job, undefined, looking)
+    await gateway.restart()
+    const found = await gateway.identities.find(child.answer.identity)
+    expect(found?.auditOnly).toBe(true)
+    if (found === null) return
+    const [, said = ''] = (await gateway.identities.statement(found)).split('.')
+    expect(JSON.parse(Buffer.from(said, 'base64url').toString())).toMatchObject({ audit_only: true })
+  })
+})
+
+test('a token that is too long is refused before it is verified', async () => {
+  const token = `${job.answer.access_token}${'A'.repeat(17_000)}`
+  const parent = { ...job, answer: { ...job.answer, access_token: token } }
+  await expect(startChild(gateway, parent)).rejects.toMatchObject({ code: 'unauthenticated' })
+  expect(await identities()).toBe(1)
 })
 
 test('a child lives no longer than its parent, whatever it asks', async () => {

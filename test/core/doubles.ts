@@ -11,6 +11,7 @@ export function identity(fields: Partial<Identity> = {}): Identity {
     origin: { issuer: 'github', platform: 'github', claims: { repository: 'acme/shop' }, url: null },
     connections: new Map([['orders-db', null]]),
     binding: 'required',
+    auditOnly: false,
     thumbprint: 'thumbprint',
     expiresAt: Date.now() + 3_600_000,
     ended: new AbortController().signal,
@@ -42,6 +43,7 @@ export function policy(
         stage,
         grant: { connection: 'orders-db' },
         narrowed,
+        observed: false,
       })),
     looksIntoBody: () => false,
     decide: (_levels, operations) => {

@@ -138,6 +138,7 @@ export async function startGatewayApi(options: GatewayApiOptions = {}): Promise<
       'ttl',
       'cnf_jwk',
       'lease_jwk',
+      'audit_only',
     ]
     for (const name of form.keys()) if (!known.includes(name)) throw new Violation(`unknown field ${name}`)
     if (form.get('grant_type') !== grantType) throw new Violation('grant_type')

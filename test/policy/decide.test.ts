@@ -275,7 +275,7 @@ describe('delegation: the strictest of the chain', () => {
     const levels = other.levels([{ stage: 'deploy', narrowed: null }], 'db')
     expect(() => policy.decide(levels, [operation('select')])).toThrow('a level of another policy')
     expect(() =>
-      policy.decide([{ ...levels[0], stage: 'deploy', grant: null, narrowed: null }], []),
+      policy.decide([{ ...levels[0], stage: 'deploy', grant: null, narrowed: null, observed: false }], []),
     ).toThrow()
     expect(() => policy.masks(levels, 'db')).toThrow('a level of another policy')
   })

@@ -23,15 +23,19 @@ const root = {
   parent: null,
   stage: 'deploy',
   thumbprint: 'ta',
-  connections: [['orders-db', null]],
+  connections: [['orders-db', null]] as unknown[],
+  iat: 1000,
 }
 const child = {
   id: 'idn_b',
   parent: 'idn_a',
   stage: 'migrate',
   thumbprint: 'tb',
-  connections: [['orders-db', ['read']]],
+  connections: [['orders-db', ['read']]] as unknown[],
+  iat: 1001,
 }
+const grandchild = { ...child, id: 'idn_c', parent: 'idn_b', thumbprint: 'tc', iat: 1002 }
+const stranger2 = { ...child, id: 'idn_x', parent: 'idn_w', thumbprint: 'tx' }
 
 function state(said: object, { key = token.privateKey, typ = 'hoop-statement+jwt' } = {}): Promise<string> {
   return new CompactSign(Buffer.from(JSON.stringify(said)))
@@ -60,7 +64,81 @@ test('a chain of identities that the gateway stated', async () => {
   expect(await check(chain)).toEqual({ ok: true, why: undefined, statements: 2 })
 })
 
+/** Levels as the gateway would record them, each with its own statement. */
+const levels = (...said: (typeof root | typeof child)[]): Promise<Level[]> =>
+  Promise.all(said.map(async (one) => level(one, await state(one))))
+
+test('a chain of three levels, of which the middle one only looked on', async () => {
+  const looking = { ...child, audit_only: true, connections: [['orders-db', ['select']]] }
+  const chain = [
+    level(root, await state(root)),
+    { ...level(looking, await state(looking)), auditOnly: true as const },
+    level(grandchild, await state({ ...grandchild, connections: [['orders-db', ['delete']]] })),
+  ]
+  expect(await check(chain)).toEqual({ ok: true, why: undefined, statements: 3 })
+})
+
 test.each<[string, RegExp, () => Promise<Level[]>]>([
+  ['levels in another order', /place in the chain/, () => levels(child, root)],
+  ['the lower two in another order', /place in the chain/, () => levels(root, grandchild, child)],
+  ['a level left out', /place in the chain/, () => levels(root, grandchild)],
+  ['a level twice', /place in the chain/, () => levels(root, root)],
+  ['a level of another tree', /place in the chain/, () => levels(root, stranger2)],
+  ['a tree under a level of another', /place in the chain/, () => levels(root, child, stranger2)],
+  [
+    'a child with a connection more',
+    /gives it connection users-db/,
+    () =>
+      levels(root, {
+        ...child,
+        connections: [
+          ['orders-db', null],
+          ['users-db', null],
+        ],
+      }),
+  ],
+  [
+    'a child with an operation more',
+    /more operations on orders-db/,
+    () => levels(root, child, { ...grandchild, connections: [['orders-db', ['read', 'delete']]] }),
+  ],
+  [
+    'a child that is not narrowed under one that is',
+    /more operations on orders-db/,
+    () => levels(root, child, { ...grandchild, connections: [['orders-db', null]] }),
+  ],
+  ['a child that is older than its parent', /older/, () => levels(root, { ...child, iat: 999 })],
+  [
+    'a level said to look on that did not',
+    /looked on/,
+    async () => [
+      level(root, await state(root)),
+      { ...level(child, await state(child)), auditOnly: true as const },
+    ],
+  ],
+  [
+    'a level said to decide that looked on',
+    /looked on/,
+    async () => [level(root, await state(root)), level(child, await state({ ...child, audit_only: true }))],
+  ],
+  [
+    'nothing but a level that looked on',
+    /nothing decided/,
+    async () => [{ ...level(root, await state({ ...root, audit_only: true })), auditOnly: true as const }],
+  ],
+  [
+    'a child of a level that looked on with more than what decides',
+    /more operations/,
+    async () => {
+      const narrow = { ...root, connections: [['orders-db', ['read']]] }
+      const looking = { ...child, audit_only: true }
+      return [
+        level(narrow, await state(narrow)),
+        { ...level(looking, await state(looking)), auditOnly: true as const },
+        level(grandchild, await state({ ...grandchild, connections: [['orders-db', ['delete']]] })),
+      ]
+    },
+  ],
   ['another key', /not signed/, async () => [level(root, await state(root, { key: stranger.privateKey }))]],
   ['an access token', /not signed/, async () => [level(root, await state(root, { typ: 'at+jwt' }))]],
   ['no statement at all', /not signed/, async () => [level(root, '')]],

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { ConnectionView, IdentityView } from '../../core/contract.ts'
-import { type Identity, chainOf } from '../../core/identity.ts'
+import { type Identity, chainOf, enforcing } from '../../core/identity.ts'
 import { notYours, requireIdentity, scopeOf } from '../caller.ts'
 import { findIdentity, listIdentities } from '../identity-rows.ts'
 import type { ApiParts, Routes } from '../parts.ts'
@@ -30,10 +30,11 @@ export const identityRoutes: Routes = (app, parts) => {
   })
 
   app.get('/api/v1/identity/activity', described('What it did', activityView), async (request, reply) => {
-    const { id } = requireIdentity(await parts.caller(request, reply))
+    const { id, auditOnly } = requireIdentity(await parts.caller(request, reply))
     return {
       sessions: await listSessions(parts, { within: id, limit: ACTIVITY_CAP }),
       approvals: await approvals.list({ within: id, limit: ACTIVITY_CAP }),
+      ...(auditOnly && { observed: [...parts.observations.of(id)] }),
     }
   })
 
@@ -73,7 +74,8 @@ function viewOf(
     binding: identity.binding,
     expires_at: iso(identity.expiresAt),
     renewable_until: iso(parts.renewableUntil),
-    connections: [...identity.connections].flatMap(([name, operations]) => {
+    ...(identity.auditOnly && { audit_only: true }),
+    connections: [...enforcing(identity).connections].flatMap(([name, operations]) => {
       const view = connectionOf(name, parts)
       return view === null ? [] : [{ ...view, ...(operations !== null && { operations: [...operations] }) }]
     }),

@@ -1,3 +1,4 @@
+import { Observations } from '../../../gateway/core/observations.ts'
 import { randomBytes } from 'node:crypto'
 import { connect as connectTls } from 'node:tls'
 import { type Socket, connect } from 'node:net'
@@ -112,12 +113,14 @@ export async function openHouse(
     origin: { issuer: 'ci', platform: 'oidc', claims: {}, url: null },
     connections: new Map([['db', null]]),
     binding: 'token',
+    auditOnly: false,
     thumbprint: 'x',
     expiresAt: Date.now() + 3_600_000,
     ended: ended.signal,
   })
   const compiled = compilePolicy(config)
   const house: House = {
+    observations: new Observations(),
     gate: new Gate(() => compiled, key),
     identities: {
       identify: (proof) => {
