@@ -581,10 +581,20 @@ async function viewActivity(transport, held, signal) {
   if (!isRecord(answer) || !Array.isArray(answer.sessions) || !Array.isArray(answer.approvals)) {
     throw badAnswer(transport.gateway, "it does not describe the identity’s activity");
   }
-  return { sessions: answer.sessions, approvals: answer.approvals };
+  const { observed } = answer;
+  return {
+    sessions: answer.sessions,
+    approvals: answer.approvals,
+    ...Array.isArray(observed) && { observed }
+  };
 }
-function formOf({ scope, ttl, lease }) {
-  return { scope, ...lifeOf(ttl), ...lease === void 0 ? {} : { lease_jwk: JSON.stringify(lease) } };
+function formOf({ scope, ttl, lease, auditOnly }) {
+  return {
+    scope,
+    ...lifeOf(ttl),
+    ...lease === void 0 ? {} : { lease_jwk: JSON.stringify(lease) },
+    ...auditOnly === true ? { audit_only: "true" } : {}
+  };
 }
 function lifeOf(ttl) {
   return ttl === void 0 ? {} : { ttl: `${ttl}s` };
@@ -2478,6 +2488,7 @@ async function exec(connected, options) {
     const lease = makeKey();
     const wish = {
       lease: lease.jwk,
+      ...options.auditOnly && { auditOnly: true },
       scope: scopeOf(options.stage, readConnections(options.connections)),
       ttl: readDuration(options.ttl)
     };
@@ -2590,6 +2601,7 @@ async function attend(transport, { card, held }, attendance) {
     }
   } finally {
     renewal.stop();
+    if (attendance.auditOnly) await tellObserved(transport, renewal.held, tell2);
     lease.stop();
     await end(transport, renewal.held, tell2);
   }
@@ -2600,6 +2612,26 @@ function watchStarter(starter) {
   const timer = setInterval(() => process.ppid !== starter && resolve(null), 250);
   timer.unref();
   return { gone: promise, stop: () => clearInterval(timer) };
+}
+async function tellObserved(transport, held, tell2) {
+  try {
+    const { observed = [] } = await viewActivity(transport, held, AbortSignal.timeout(1e4));
+    tell2(
+      observed.length === 0 ? "audit-only: nothing would have been refused" : `audit-only: this would not have passed, were it enforced:`
+    );
+    for (const { connection, what, effect, why, count } of observed) {
+      const times = count === 1 ? "once" : `${count} times`;
+      const outcome = effect === "deny" ? "refused" : "held";
+      tell2(
+        `  ${outcome} ${times}: ${printable(what)} on connection ${printable(connection)}: ${printable(why)}`
+      );
+    }
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : "unknown error";
+    tell2(
+      `audit-only: what would have been refused is in the recordings, and could not be asked for: ${reason}`
+    );
+  }
 }
 async function end(transport, held, tell2) {
   try {
@@ -2640,11 +2672,20 @@ function addExec(program2) {
     "a platform token that the command may see all the same: GITHUB_TOKEN",
     collect,
     []
-  ).option("--sandbox", "keep the command from its parent’s files, memory, environment and sockets (Linux)").passThroughOptions().addHelpText("after", help).action(run);
+  ).option("--sandbox", "keep the command from its parent’s files, memory, environment and sockets (Linux)").option(
+    "--audit-only",
+    "let the command do all that the identity above may, and tell at its end what this narrower one would have refused"
+  ).passThroughOptions().addHelpText("after", help).action(run);
 }
 async function run(command, options) {
   const home = process.env.HOOP_HOME ? await readHome(process.env.HOOP_HOME) : void 0;
   const stage = home === void 0 ? orVariable(options.stage, "HOOP_STAGE") : options.stage;
+  if (home === void 0 && options.auditOnly === true) {
+    throw wrongUsage(
+      "no identity is in force, and --audit-only needs one that decides",
+      "open the wider identity first (`hoop-access open`), and run this with its HOOP_HOME"
+    );
+  }
   if (home === void 0 && stage === void 0) {
     throw wrongUsage(
       "no identity is in force, and no stage was named",
@@ -2662,6 +2703,7 @@ async function run(command, options) {
       ttl: orVariable(options.ttl, "HOOP_TTL"),
       approvalTimeout: orVariable(options.approvalTimeout, "HOOP_APPROVAL_TIMEOUT"),
       sandbox: options.sandbox === true,
+      auditOnly: options.auditOnly === true,
       starter: process.env.HOOP_STARTER ? Number(process.env.HOOP_STARTER) : void 0,
       keepEnv: options.keepEnv,
       environment: process.env,

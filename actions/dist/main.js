@@ -20092,8 +20092,13 @@ async function viewIdentity(transport, held) {
   if (!isIdentityView(answer)) throw badAnswer(transport.gateway, "it does not describe the identity");
   return answer;
 }
-function formOf({ scope, ttl, lease }) {
-  return { scope, ...lifeOf(ttl), ...lease === void 0 ? {} : { lease_jwk: JSON.stringify(lease) } };
+function formOf({ scope, ttl, lease, auditOnly }) {
+  return {
+    scope,
+    ...lifeOf(ttl),
+    ...lease === void 0 ? {} : { lease_jwk: JSON.stringify(lease) },
+    ...auditOnly === true ? { audit_only: "true" } : {}
+  };
 }
 function lifeOf(ttl) {
   return ttl === void 0 ? {} : { ttl: `${ttl}s` };

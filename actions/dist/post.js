@@ -20020,7 +20020,12 @@ async function viewActivity(transport, held, signal) {
   if (!isRecord(answer) || !Array.isArray(answer.sessions) || !Array.isArray(answer.approvals)) {
     throw badAnswer(transport.gateway, "it does not describe the identity’s activity");
   }
-  return { sessions: answer.sessions, approvals: answer.approvals };
+  const { observed } = answer;
+  return {
+    sessions: answer.sessions,
+    approvals: answer.approvals,
+    ...Array.isArray(observed) && { observed }
+  };
 }
 function getAs(transport, held, path, signal) {
   const proof = held.key.prove("GET", new URL(path, transport.gateway), held.token);
