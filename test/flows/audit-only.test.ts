@@ -61,7 +61,9 @@ describe.skipIf(!hasPsql || !hasSshd)('looking on', () => {
   test('reaches every connection of the parent, over every protocol, and tells of those it was not given', async () => {
     const ran = await exec(
       [['--audit-only', '--connections', 'orders-db:read']],
-      ...['sh', '-c', 'exec ssh -F "$HOOP_HOME/ssh_config" web-1 echo there'],
+      'sh',
+      '-c',
+      'exec ssh -F "$HOOP_HOME/ssh_config" web-1 echo there',
     )
     expect(ran).toMatchObject({ code: 0, out: 'there\n' })
     expect(ran.err).toMatch(/refused once: .*connection web-1: .*narrowed to nothing/)
