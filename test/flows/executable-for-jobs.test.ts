@@ -1,9 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -11,11 +9,10 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { openJobFiles } from '../../gateway/api/job-files.ts'
 import { startGatewayApi } from '../fakes/gateway-api.ts'
 import { root } from '../servers/gateway.ts'
+import { fetchExecutable as fetchWith, type Image, pathOf } from '../servers/image.ts'
 import { type BuiltPlugins, buildPlugins } from '../servers/job-files.ts'
 import { hasPsql, type Ran, run, type Stack, startStack } from './stack.ts'
 
-const script = join(root, 'jenkins-shim/resources/access/hoop/fetch.sh')
-const usual = ['mkdir', 'chmod', 'uname', 'sha256sum', 'gzip', 'rm', 'cat', 'sh']
 const hasBusybox = spawnSync('busybox', ['true']).status === 0
 const shells = [['sh', [] as string[]], ...(hasBusybox ? [['busybox', ['ash']] as const] : [])] as const
 
@@ -54,42 +51,9 @@ beforeEach(async () => {
 })
 afterEach(() => rm(place, { recursive: true, force: true }))
 
-const which = (program: string): string =>
-  spawnSync('sh', ['-c', `command -v ${program}`], { encoding: 'utf8' }).stdout.trim()
-
-/** A PATH with these programs and nothing else. */
-async function pathOf(programs: readonly string[]): Promise<string> {
-  const bin = join(place, 'path')
-  await mkdir(bin)
-  for (const program of programs) {
-    await symlink(program.startsWith('/') ? program : which(program), join(bin, program.replace(/^.*\//, '')))
-  }
-  return bin
-}
-
-interface Image {
-  readonly programs: readonly string[]
-  readonly gateway?: string
-  readonly ca?: string
-  readonly pins?: string
-  readonly command?: string
-  readonly shell?: readonly [string, readonly string[]]
-}
-
-/** Runs the script as a job of this image would. */
-async function fetchExecutable(image: Image): Promise<Ran & { program: string }> {
-  const [shell, args] = image.shell ?? ['sh', []]
-  const program = join(place, 'bin/hoop-access')
-  const ran = await run(which(shell), [...args, script], {
-    PATH: await pathOf([...usual, ...image.programs]),
-    HOOP_GATEWAY: image.gateway ?? stack.url,
-    HOOP_CA: image.ca ?? stack.gateway.pin,
-    HOOP_ACCESS_FOLDER: join(place, 'bin'),
-    HOOP_ACCESS_COMMAND: image.command ?? '',
-    HOOP_ACCESS_PINS: image.pins ?? pinsOf(built),
-  })
-  return { ...ran, program }
-}
+/** Runs what the plugins run, as a job of such an image would; at this gateway and with its pins unless said otherwise. */
+const fetchExecutable = (image: Partial<Image> & Pick<Image, 'programs'>): ReturnType<typeof fetchWith> =>
+  fetchWith({ place, gateway: stack.url, ca: stack.gateway.pin, pins: pinsOf(built), ...image })
 
 const pinsOf = ({ files }: BuiltPlugins): string =>
   [...files.map((file) => `${file.sha256}:${file.name}`), `${sha256(standIn)}:${standInName}`].join(' ')
@@ -164,40 +128,6 @@ test('a folder that is there already, which may be anyone’s, is not used', asy
   const { code, err } = await fetchExecutable({ programs: ['curl', process.execPath] })
   expect(code).toBe(1)
   expect(err).toContain('cannot make')
-})
-
-describe('a gateway, or somebody in between, that gives another file', () => {
-  const poison = `require('node:fs').writeFileSync(process.env.HOOP_ACCESS_FOLDER + '/../ran', '')\n`
-
-  test.for([
-    ['hoop-access.cjs', Buffer.from(poison), ['curl', process.execPath]],
-    [standInName, gzipSync('#!/bin/sh\ntouch "$HOOP_ACCESS_FOLDER/../ran"\n'), ['curl']],
-    ['nothing at all', Buffer.alloc(0), ['curl']],
-  ] as const)('%s: it is never run', async ([, content, programs]) => {
-    const key = join(stack.folder, 'poison')
-    const made =
-      'req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 1 -subj /CN=localhost -keyout'
-    spawnSync('openssl', [...made.split(' '), `${key}.key`, '-out', `${key}.crt`])
-    const asked: string[] = []
-    const server = createServer(
-      { key: await readFile(`${key}.key`), cert: await readFile(`${key}.crt`) },
-      (request, response) => {
-        asked.push(`${request.method} ${request.url} ${JSON.stringify(request.headers)}`)
-        response.end(content)
-      },
-    )
-    await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
-    const gateway = `https://localhost:${(server.address() as AddressInfo).port}`
-    const { code, err, program } = await fetchExecutable({ programs, gateway })
-    server.closeAllConnections()
-    server.close()
-    expect(asked).toHaveLength(1)
-    expect(asked.join()).not.toMatch(/authorization|cookie/i)
-    expect(code).toBe(1)
-    expect(err).toContain('it was not run')
-    expect(existsSync(program)).toBe(false)
-    expect(existsSync(join(place, 'ran'))).toBe(false)
-  })
 })
 
 describe('what the gateway serves', () => {
@@ -275,7 +205,7 @@ test.skipIf(!hasPsql || process.platform !== 'linux' || process.arch !== 'x64')(
     await chmod(program, 0o700)
     const home = join(place, 'home')
     const env = {
-      PATH: await pathOf(['psql', 'env', 'perl']),
+      PATH: await pathOf(place, ['psql', 'env', 'perl']),
       HOOP_HOME: home,
       HOOP_GATEWAY: stack.url,
       HOOP_CA: stack.gateway.pin,

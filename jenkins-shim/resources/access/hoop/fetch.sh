@@ -47,7 +47,7 @@ elif command -v wget >/dev/null 2>&1; then
     '') set -- ;;
     *) set -- --no-check-certificate ;;
   esac
-  wget -q -T 60 "$@" -O "$file" "$url" || set -- failed
+  wget -q "$@" -O "$file" "$url" || set -- failed
 else
   fail 'there is neither curl nor wget here' "install curl, or $elsewhere"
 fi
