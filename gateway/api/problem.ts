@@ -31,6 +31,8 @@ const statuses: Record<Code, number> = {
   token_reused: 403,
   too_large: 413,
   unauthenticated: 401,
+  unknown_cursor: 404,
+  unknown_statement: 404,
   unknown_connection: 404,
   unparseable: 400,
   unsupported: 400,

@@ -28,6 +28,8 @@ export type Code =
   | 'too_large'
   | 'unauthenticated'
   | 'unknown_connection'
+  | 'unknown_cursor'
+  | 'unknown_statement'
   | 'unparseable'
   | 'unsupported'
   | 'upstream_failed'

@@ -55,7 +55,7 @@ export const knownOperations: Readonly<Record<ConnectionType, readonly string[]>
     'post',
     'put',
   ],
-  ssh: ['read', 'exec', 'shell', 'sftp-read', 'sftp-write', 'forward', 'listen'],
+  ssh: ['read', 'exec', 'shell', 'sftp-read', 'sftp-write', 'forward', 'remote-forward'],
   http: ['read', 'GET', 'HEAD', 'OPTIONS', 'POST', 'PUT', 'PATCH', 'DELETE', 'CONNECT', 'TRACE', 'QUERY'],
 }
 

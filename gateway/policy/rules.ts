@@ -121,7 +121,7 @@ export function includesOperation({ all, names }: OperationSet, actions: readonl
   return false
 }
 
-const named: ReadonlySet<string> = new Set(['forward', 'listen'])
+const named: ReadonlySet<string> = new Set(['forward', 'remote-forward'])
 
 /** The field of a rule that keeps it from matching an operation; null when it matches. */
 export function mismatch(rule: Rule, operation: Operation): keyof RuleConfig | null {

@@ -231,7 +231,7 @@ function recall(reader: Reader, kind: 'prepared' | 'cursor', name: string): Mean
   if (meaning !== null) return meaning
   const what = kind === 'prepared' ? 'prepared statement' : 'cursor'
   throw new Refused(
-    'unparseable',
+    kind === 'prepared' ? 'unknown_statement' : 'unknown_cursor',
     `the session has no ${what} named ${JSON.stringify(name.slice(0, 64))} that the gateway saw being made under this search_path`,
     kind === 'prepared' ? 'PREPARE it in this session first' : 'DECLARE it in this session first',
   )

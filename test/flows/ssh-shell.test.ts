@@ -32,7 +32,7 @@ describe.skipIf(!hasSshd)('shells, connections kept open, and forwarding', () =>
         allow:
           - { operations: [shell, exec] }
           - { operations: [forward], resources: ["127.0.0.1:${port}"] }
-          - { operations: [listen], resources: ["localhost:${outside}", "/tmp/hoop-listen-${process.pid}"] }
+          - { operations: [remote-forward], resources: ["localhost:${outside}", "/tmp/hoop-listen-${process.pid}"] }
   narrow:
     ${subjects}
     grants:
@@ -227,7 +227,7 @@ describe.skipIf(!hasSshd)('shells, connections kept open, and forwarding', () =>
     expect(await stack.records('request')).toContainEqual(
       expect.objectContaining({
         effect: 'deny',
-        operations: [{ action: 'listen', resource: `0.0.0.0:${outside}` }],
+        operations: [{ action: 'remote-forward', resource: `0.0.0.0:${outside}` }],
       }),
     )
     const socket = join(stack.folder, 'agent')

@@ -185,5 +185,7 @@ test('EXECUTE and FETCH do what was named, and are never remembered', async () =
   const run = await analyzer.analyze('EXECUTE p(7)', context)
   expect(operationsOf(run)).toEqual(['delete/write public.orders'])
   expect(run.meaning.spans).toEqual([{ start: 10, end: 11, columns: ['public.orders.id'], secret: false }])
-  await expect(analyzer.analyze('EXECUTE p(7)', session())).rejects.toMatchObject({ code: 'unparseable' })
+  await expect(analyzer.analyze('EXECUTE p(7)', session())).rejects.toMatchObject({
+    code: 'unknown_statement',
+  })
 })

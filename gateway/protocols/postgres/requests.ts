@@ -443,6 +443,8 @@ const endsSession: ReadonlySet<string> = new Set([
 /** Refusals that no decision recorded, and what of the request may be kept: a text that cannot be read may hold anything. */
 const undecidedWords: ReadonlyMap<string, string> = new Map([
   ['unparseable', 'a statement that cannot be parsed'],
+  ['unknown_statement', 'a name that stands for nothing known'],
+  ['unknown_cursor', 'a name that stands for nothing known'],
   ['unsupported', 'a request that is not carried'],
   ['too_large', 'a request that is too large'],
   ['timed_out', 'a statement that takes too long to read'],

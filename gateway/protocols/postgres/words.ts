@@ -32,6 +32,8 @@ const states: Record<Code, string> = {
   too_large: '54000',
   unauthenticated: '28000',
   unknown_connection: '28000',
+  unknown_cursor: '34000',
+  unknown_statement: '26000',
   unparseable: '42601',
   unsupported: '0A000',
   upstream_failed: '08006',

@@ -30,7 +30,7 @@ export function forwardRequest(resource: string): Request {
 
 /** Listening on the host, so that who connects there comes to the client: `HOST:PORT`, or the path of a socket. */
 export function listenRequest(resource: string): Request {
-  return requestOf(`listen on ${resource}`, [{ actions: ['listen'], resource, reads: false }])
+  return requestOf(`listen on ${resource}`, [{ actions: ['remote-forward'], resource, reads: false }])
 }
 
 /**

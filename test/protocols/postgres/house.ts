@@ -70,6 +70,8 @@ export async function openHouse(
     stages: Record<string, unknown>
     masks?: Record<string, unknown>
     connection?: Record<string, unknown>
+    /** The default detectors; on when absent. */
+    detectors?: boolean
   },
 ): Promise<TestHouse> {
   const authority = makeAuthority('Gateway CA')
@@ -102,7 +104,7 @@ export async function openHouse(
   const questions: HeldQuestion[] = []
   const ended = new AbortController()
   let ahead = 0
-  const detectors = createDetectors({ default: true, literals: [] })
+  const detectors = createDetectors({ default: settings.detectors ?? true, literals: [] })
   const key = randomBytes(32)
   const analyzer = createAnalyzer()
   let tokens = 0
@@ -284,7 +286,8 @@ export async function openHouse(
   }
 }
 
-function follow(socket: Socket): Raw {
+/** Reads what comes on a connection message by message. */
+export function follow(socket: Socket): Raw {
   let bytes = Buffer.alloc(0)
   let messages: { type: string; body: Buffer }[] = []
   let wake: (() => void) | null = null
