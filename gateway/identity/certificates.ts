@@ -116,7 +116,8 @@ export interface CertificateClaims {
   /** The SPIFFE ID. */
   readonly uri: string
   readonly point: { readonly x: string; readonly y: string }
-  readonly expired: boolean
+  /** The end of its time; milliseconds since the epoch. */
+  readonly until: number
 }
 
 /** Reads a certificate that the gateway's client authority signed, after its time too; null for any other. */
@@ -143,5 +144,5 @@ export function readCertificate(
   const { x, y } = certificate.publicKey.export({ format: 'jwk' })
   return id === undefined || uri === undefined || x === undefined || y === undefined
     ? null
-    : { id, uri, point: { x, y }, expired: now > certificate.validToDate.getTime() }
+    : { id, uri, point: { x, y }, until: certificate.validToDate.getTime() }
 }

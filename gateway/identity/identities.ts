@@ -6,7 +6,7 @@ import { type Identity, type Proof, enforcing } from '../core/identity.ts'
 import type { Config } from '../policy/schema.ts'
 import type { LedgerEvent } from '../recording/event.ts'
 import type { Store } from '../store/open.ts'
-import { readCertificate } from './certificates.ts'
+import { type CertificateClaims, readCertificate } from './certificates.ts'
 import { sameText, thumbprintOf } from './client-key.ts'
 import { cleanStore } from './clean.ts'
 import { Proofs } from './dpop.ts'
@@ -36,6 +36,7 @@ export interface Credentials {
 export class Identities {
   readonly #tools: ExchangeTools
   readonly #clientCa: X509Certificate
+  readonly #certificates = new WeakMap<Uint8Array, ReadCertificate>()
   readonly #leases = new Leases((id) => this.end(id, 'whoever ran it is gone'))
 
   /** `report` takes what belongs into the ledger; `config` is read anew each time, so that policy can change. */
@@ -249,20 +250,32 @@ export class Identities {
   }
 
   async #byCertificate(der: Uint8Array): Promise<LiveIdentity> {
-    const claims = readCertificate(der, this.#clientCa, this.#tools.now())
+    const now = this.#tools.now()
+    const claims = this.#readCertificate(der, now)
     const identity = claims === null ? null : await this.#tools.tree.load(claims.id)
     if (claims === null || identity === null) {
       throw unauthenticated('the client certificate is not one that this gateway issued')
     }
     const name = spiffeId(this.#tools.keys.trustDomain, identity.stage, identity.id)
-    if (claims.uri !== name || !sameText(thumbprintOf(claims.point), identity.thumbprint)) {
+    if (claims.uri !== name || !sameText(claims.thumbprint, identity.thumbprint)) {
       throw unauthenticated('the client certificate does not fit the identity that it names')
     }
-    if (claims.expired) {
-      identity.assertAlive(this.#tools.now())
+    if (now > claims.until) {
+      identity.assertAlive(now)
       throw unauthenticated('the client certificate has expired, and its identity was renewed since')
     }
     return identity
+  }
+
+  /** Each connection shows its certificate as the same bytes again, once a request. */
+  #readCertificate(der: Uint8Array, now: number): ReadCertificate | null {
+    const known = this.#certificates.get(der)
+    if (known !== undefined) return known
+    const claims = readCertificate(der, this.#clientCa, now)
+    if (claims === null) return null
+    const read = { ...claims, thumbprint: thumbprintOf(claims.point) }
+    this.#certificates.set(der, read)
+    return read
   }
 
   /** A policy that has become stricter holds for tokens that are out already. */
@@ -274,6 +287,8 @@ export class Identities {
     return enough ? 'token' : 'required'
   }
 }
+
+type ReadCertificate = CertificateClaims & { readonly thumbprint: string }
 
 function unauthenticated(why: string): Refused {
   return new Refused(
