@@ -12,6 +12,9 @@ const QUIET_MS = 50
 /** Longer beginnings of a secret than this are no prompt, and wait for the rest. */
 const LONGEST_PROMPT = 16
 
+/** How long that a lane began or ended may wait to be written. */
+const SOON_MS = 20
+
 /** What a lane is made of. */
 export interface LaneParts {
   readonly session: object
@@ -82,11 +85,17 @@ export class LiveLane implements Lane {
     ]).then(() => undefined)
   }
 
+  /** Records that it was opened, before anything passes. */
+  begin(): void {
+    const { name, terminal } = this.#plan
+    this.#noteSoon({ what: 'opened', name, terminal })
+  }
+
   end(exit: number | string | null): void {
     if (this.#seen !== null) this.#sent.add(this.#seen.end())
     this.#out.end()
     this.#err.end()
-    this.note({
+    this.#noteSoon({
       what: 'closed',
       exit,
       sent: this.#sent.total(),
@@ -94,8 +103,26 @@ export class LiveLane implements Lane {
       err: this.#err.direction.total(),
     })
   }
+
+  /** What passes is with the kernel before it is let go; that it began and ended may leave together with the next of it. */
+  #noteSoon(event: LaneEvent): void {
+    const { recorder, channel, upstreamLine } = this.#parts
+    recorder.record({ kind: 'lane', channel, ...event })
+    if (flushing.has(recorder)) return
+    flushing.add(recorder)
+    setTimeout(() => {
+      flushing.delete(recorder)
+      try {
+        recorder.flush()
+      } catch {
+        // It cannot be recorded, so nothing more may pass.
+        upstreamLine.destroy()
+      }
+    }, SOON_MS)
+  }
 }
 
+const flushing = new WeakSet<Recorder>()
 const gathering = new WeakSet<Duplex>()
 
 /** What lanes put on a line in one turn leaves in one write: SSH makes three writes of a packet. */
@@ -130,7 +157,9 @@ class Mouth {
   readonly #plan: LanePlan
   readonly #target: Duplex
   readonly #name: 'out' | 'err'
-  readonly #masks: ReturnType<Detectors['createStream']> | null
+  readonly #masked: boolean
+  readonly #parts: LaneParts
+  #masks: ReturnType<Detectors['createStream']> | null = null
   #quiet: NodeJS.Timeout | null = null
 
   constructor(parts: LaneParts, plan: LanePlan, keeping: Keeping<'o' | 'e'>) {
@@ -139,14 +168,16 @@ class Mouth {
     this.#target = parts.upstreamLine
     this.#name = code === 'o' ? 'out' : 'err'
     this.direction = new Direction(parts.recorder, parts.channel, keeping)
-    this.#masks =
-      plan.content === 'text' || code === 'e' ? parts.detectors.createStream(() => parts.masked(1)) : null
+    this.#parts = parts
+    this.#masked = plan.content === 'text' || code === 'e'
   }
 
   say(bytes: Uint8Array): void {
-    if (this.#masks === null) return this.#release(bytes)
-    this.#release(this.#masks.push(bytes))
+    if (!this.#masked) return this.#release(bytes)
+    // Most lanes have nothing to say on one of their two streams.
+    this.#masks ??= this.#parts.detectors.createStream(() => this.#parts.masked(1))
     const masks = this.#masks
+    this.#release(masks.push(bytes))
     if (this.#quiet === null) {
       this.#quiet = setTimeout(() => {
         this.#quiet = null
@@ -180,6 +211,8 @@ interface Keeping<Code> {
   readonly hashed: boolean
 }
 
+const hashOfNothing = createHash('sha256').digest('hex')
+
 /** The record of one direction of a lane. */
 class Direction {
   readonly #recorder: Recorder
@@ -187,10 +220,11 @@ class Direction {
   readonly #code: 'i' | 'o' | 'e'
   #room: number
   #bytes = 0
-  readonly #hash: Hash | null
+  readonly #hashed: boolean
+  #hash: Hash | null = null
 
   constructor(recorder: Recorder, channel: number, { code, kept, hashed }: Keeping<'i' | 'o' | 'e'>) {
-    this.#hash = hashed ? createHash('sha256') : null
+    this.#hashed = hashed
     this.#recorder = recorder
     this.#channel = channel
     this.#code = code
@@ -198,7 +232,9 @@ class Direction {
   }
 
   add(bytes: Uint8Array): void {
+    if (bytes.byteLength === 0) return
     this.#bytes += bytes.byteLength
+    if (this.#hashed) this.#hash ??= createHash('sha256')
     this.#hash?.update(bytes)
     const part = bytes.subarray(0, this.#room)
     if (part.byteLength === 0) return
@@ -209,6 +245,6 @@ class Direction {
   }
 
   total(): Passed {
-    return { bytes: this.#bytes, sha256: this.#hash?.copy().digest('hex') ?? null }
+    return { bytes: this.#bytes, sha256: this.#hash?.copy().digest('hex') ?? (this.#hashed ? hashOfNothing : null) }
   }
 }

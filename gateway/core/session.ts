@@ -219,7 +219,7 @@ export class LiveSession implements Session {
       plan,
       upstream,
     )
-    lane.note({ what: 'opened', name: plan.name, terminal: plan.terminal })
+    lane.begin()
     return lane
   }
 

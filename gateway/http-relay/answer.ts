@@ -78,7 +78,10 @@ export class Answer implements Dispatcher.DispatchHandler {
         status,
         headersToClient(raw, (bytes) => this.#ready.tools.redact(bytes), this.#filter !== null),
       )
-      this.#response.flushHeaders()
+      // They leave with the first of the body, if that comes at once.
+      setImmediate(() => {
+        if (!this.#response.destroyed && !this.#response.writableEnded) this.#response.flushHeaders()
+      })
     } catch (error) {
       this.cut(error)
     }
