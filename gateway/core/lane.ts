@@ -245,6 +245,9 @@ class Direction {
   }
 
   total(): Passed {
-    return { bytes: this.#bytes, sha256: this.#hash?.copy().digest('hex') ?? (this.#hashed ? hashOfNothing : null) }
+    return {
+      bytes: this.#bytes,
+      sha256: this.#hash?.copy().digest('hex') ?? (this.#hashed ? hashOfNothing : null),
+    }
   }
 }

@@ -46,9 +46,11 @@ export function withBody(asked: Request, body: Buffer, show?: (body: Uint8Array)
   if (body.byteLength === 0) return asked
   if (show !== undefined)
     return { ...asked, text: `${asked.text}\n\n${Buffer.from(show(body)).toString()}`, parameters: [body] }
+  // A meaning of its own, because what means the same is recorded once.
+  const meaning = { ...asked.meaning }
   return isUtf8(body)
-    ? { ...asked, text: `${asked.text}\n\n${body.toString()}` }
-    : { ...asked, parameters: [body] }
+    ? { ...asked, meaning, text: `${asked.text}\n\n${body.toString()}` }
+    : { ...asked, meaning, parameters: [body] }
 }
 
 /** Sends a request's body upstream, as it comes or as it was read, no faster than the target takes it. */

@@ -11,6 +11,9 @@ import { bodyLength, headersUpstream } from './headers.ts'
 import type { Target } from './target.ts'
 import { NotUpgraded, type Wires, upgrade } from './tunnel.ts'
 
+/** The body of all requests that have none: nothing is written to it, and nothing ends it. */
+const nothing = new PassThrough()
+
 /** What is kept of each body in the record, in bytes. */
 const KEPT = 65_536
 
@@ -53,14 +56,14 @@ export async function exchange(parts: {
       headers: gateways,
     })
   const answer = new Answer({ response, ready, reading, permit })
-  const body = new PassThrough()
+  const body = length === 0 ? nothing : new PassThrough()
   // undici destroys it with the request, whose end is told by the answer.
-  body.on('error', () => undefined)
+  if (length !== 0) body.on('error', () => undefined)
   const lane = await session.lane(permit, {
     name: 'request',
     content: 'text',
     kept: KEPT,
-    maskInput: true,
+    maskInput: length !== 0,
     ...(reading.show !== undefined && { hide: reading.show }),
     client: {
       write: (_, bytes) => void response.write(bytes),
@@ -97,7 +100,7 @@ export async function exchange(parts: {
     await answer.done
   } finally {
     signal.removeEventListener('abort', cut)
-    body.destroy()
+    if (length !== 0) body.destroy()
     lane.end(answer.status)
   }
   response.end(() => {

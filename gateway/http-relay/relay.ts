@@ -59,16 +59,22 @@ export function createRelay(
       if (!response.writableFinished)
         left.abort(new Refused('identity_ended', 'the client left', 'send it again'))
     })
-    let begun = false
+    let over: AbortSignal | null = null
+    const end = (): void => left.abort(over?.reason)
     try {
       const { target, ready } = await begin(request, identify)
-      begun = true
-      const signal = AbortSignal.any([left.signal, ready.over])
+      over = ready.over
+      if (over.aborted) end()
+      over.addEventListener('abort', end)
+      const { signal } = left
       await exchange({ dialect, request, upgrades, response, target, ready, signal, patience })
     } catch (error) {
       const refused = asRefused(error)
-      if (begun && refused.code === 'internal') house.log.error({ err: error, protocol }, 'a request failed')
+      if (over !== null && refused.code === 'internal')
+        house.log.error({ err: error, protocol }, 'a request failed')
       answerRefusal(request, response, refused)
+    } finally {
+      over?.removeEventListener('abort', end)
     }
   }
 

@@ -37,7 +37,10 @@ function canonical(path: string): string {
 /** RFC 3986 §3.3, without `;`: some servers cut a segment there, and others do not. */
 const plain = /^[\w.~!$&'()*+,=:@-]$/
 
+const wholly = /^[\w.~!$&'()*+,=:@-]*$/
+
 function canonicalSegment(segment: string): string {
+  if (wholly.test(segment) && segment !== '.' && segment !== '..') return segment
   if (/%(?![\da-f]{2})/i.test(segment)) throw refuse('it holds a percent sign that escapes nothing')
   if (/%2e/i.test(segment)) throw refuse('it holds an escaped dot')
   const decoded = decode(segment)

@@ -5,7 +5,7 @@ import { type Relay, createRelay } from '../../http-relay/relay.ts'
 import { Pools, type ReadSecret } from '../../http-relay/upstream.ts'
 import { CONDITIONS_CAP, withBodyRead } from './body.ts'
 import { type MaskText, maskFields } from './masked-answers.ts'
-import { checkForm, readRequest } from './operations.ts'
+import { Requests, checkForm } from './operations.ts'
 import { upstreamOf } from './upstream.ts'
 
 export interface HttpOptions {
@@ -22,6 +22,7 @@ export interface HttpOptions {
 /** HTTP/1.1 (RFC 9112), for clients that reach an API through the gateway: `/http/CONNECTION/…`. */
 export function createHttp({ house, readSecret, maskText, problemOf, patience }: HttpOptions): Relay {
   const pools = new Pools()
+  const requests = new Requests()
   return createRelay(
     {
       name: 'http',
@@ -29,7 +30,7 @@ export function createHttp({ house, readSecret, maskText, problemOf, patience }:
       upstreamOf: (grant) => upstreamOf(grant, pools, readSecret),
       read(message, target, session) {
         checkForm(message)
-        const request = readRequest(message.method ?? '', target)
+        const request = requests.read(message.method ?? '', target)
         const filter: Reading['filter'] = ({ fields }, { status, type }, onMasked) =>
           message.method === 'HEAD' || status === 204 || status === 304
             ? null

@@ -25,12 +25,31 @@ export function checkForm(request: IncomingMessage): void {
   )
 }
 
+const MOST_KNOWN = 1024
+const LONGEST_KNOWN = 512
+
 /** Parameters of a query by whose names one would expect a secret. */
 const secretNames =
   /(?:^|[?&])[^=&]*(?:token|secret|passw|api-?_?key|signature|auth|credential)[^=&]*=([^&]*)/gi
 
-/** What a request asks for: its method on its path, with its query. */
-export function readRequest(method: string, { path, query }: Target): Request {
+/** What was asked before means the same when it is asked again: it is read, decided and recorded once a session. */
+export class Requests {
+  readonly #known = new Map<string, Request>()
+
+  /** What a request asks for: its method on its path, with its query. */
+  read(method: string, target: Target): Request {
+    const key = `${method} ${target.path}${target.query}`
+    const known = this.#known.get(key)
+    if (known !== undefined) return known
+    const request = readRequest(method, target)
+    if (key.length > LONGEST_KNOWN) return request
+    if (this.#known.size >= MOST_KNOWN) this.#known.clear()
+    this.#known.set(key, request)
+    return request
+  }
+}
+
+function readRequest(method: string, { path, query }: Target): Request {
   const text = `${method} ${path}${query}`
   const from = text.length - query.length
   const spans: Span[] = Array.from(query.matchAll(secretNames), ({ 0: match, 1: value = '', index }) => {
