@@ -43,7 +43,8 @@ const nginx = await startNginx(
   `location / { proxy_pass https://up; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_ssl_verify on; proxy_ssl_trusted_certificate ${folder}/ca.pem; proxy_ssl_name localhost; }`,
 )
 const stack = await startHttpStack({
-  connections: () => `  bench: { type: http, url: "https://localhost:${ports.upstream}/", ca: { file: ${join(folder, 'ca.pem')} } }`,
+  connections: () =>
+    `  bench: { type: http, url: "https://localhost:${ports.upstream}/", ca: { file: ${join(folder, 'ca.pem')} } }`,
   stages: `  test:
     subjects: [{ issuer: github, claims: { repository_id: "1296269" } }]
     grants: [{ connection: bench, allow: [{ operations: [read] }] }]
