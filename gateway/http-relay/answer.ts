@@ -8,6 +8,7 @@ import type { Lane } from '../core/protocol.ts'
 import type { Ready } from './conversation.ts'
 import type { Filter, Reading } from './dialect.ts'
 import { headersToClient } from './headers.ts'
+import type { Place } from './locations.ts'
 import { upstreamFailure } from './upstream.ts'
 
 const decoders: Readonly<Record<string, () => Transform>> = {
@@ -28,6 +29,7 @@ export class Answer implements Dispatcher.DispatchHandler {
   readonly #ready: Ready
   readonly #reading: Reading
   readonly #permit: Permit
+  readonly #place: Place | null
   #filter: Filter | null = null
   #controller: Dispatcher.DispatchController | null = null
   #decoder: Transform | null = null
@@ -38,11 +40,14 @@ export class Answer implements Dispatcher.DispatchHandler {
     readonly ready: Ready
     readonly reading: Reading
     readonly permit: Permit
+    /** Where its URIs are turned to the gateway. */
+    readonly place: Place | null
   }) {
     this.#response = parts.response
     this.#ready = parts.ready
     this.#reading = parts.reading
     this.#permit = parts.permit
+    this.#place = parts.place
     this.done = this.#settle.promise
     this.done.catch(() => undefined)
   }
@@ -76,7 +81,10 @@ export class Answer implements Dispatcher.DispatchHandler {
         this.#reading.filter?.(this.#permit, { status, type }, () => this.#ready.tools.masked(1)) ?? null
       this.#response.writeHead(
         status,
-        headersToClient(raw, (bytes) => this.#ready.tools.redact(bytes), this.#filter !== null),
+        headersToClient(raw, (bytes) => this.#ready.tools.redact(bytes), {
+          masked: this.#filter !== null,
+          place: this.#place,
+        }),
       )
       // They leave with the first of the body, if that comes at once.
       setImmediate(() => {

@@ -8,6 +8,7 @@ import { HELD_CAP, readWhole, sendBody, withBody } from './body.ts'
 import type { Ready } from './conversation.ts'
 import type { Answered, Dialect, Reading } from './dialect.ts'
 import { bodyLength, headersUpstream } from './headers.ts'
+import type { Place } from './locations.ts'
 import type { Target } from './target.ts'
 import { NotUpgraded, type Wires, upgrade } from './tunnel.ts'
 
@@ -55,7 +56,7 @@ export async function exchange(parts: {
       tunnel: reading.tunnel,
       headers: gateways,
     })
-  const answer = new Answer({ response, ready, reading, permit })
+  const answer = new Answer({ response, ready, reading, permit, place: placeOf(parts) })
   const body = length === 0 ? nothing : new PassThrough()
   // undici destroys it with the request, whose end is told by the answer.
   if (length !== 0) body.on('error', () => undefined)
@@ -107,6 +108,17 @@ export async function exchange(parts: {
     // What is left of a body that upstream did not want is not waited for.
     if (!request.complete) request.destroy()
   })
+}
+
+function placeOf(parts: {
+  readonly dialect: Dialect
+  readonly target: Target
+  readonly ready: Ready
+}): Place | null {
+  const { dialect, target, ready } = parts
+  const { origin, base } = ready.upstream
+  if (origin === undefined) return null
+  return { origin, base, mount: `${dialect.prefix}/${target.connection}`, path: target.path }
 }
 
 /** What follows an upgrade, until either side is over. */

@@ -1,4 +1,5 @@
 import { Refused } from '../core/errors.ts'
+import { type Place, relocate } from './locations.ts'
 
 /** Names and values, one after the other, as they stood. */
 type RawHeaders = readonly string[]
@@ -26,7 +27,7 @@ const prefixesNotFromClients = [
 /** What upstream may not say to clients: its own challenges and cookies, and what would lead them around the gateway. */
 const notFromUpstream =
   words(`content-length content-encoding set-cookie set-cookie2 www-authenticate authentication-info
-  accept-ranges alt-svc strict-transport-security clear-site-data`)
+  accept-ranges alt-svc refresh strict-transport-security clear-site-data`)
 
 /** The headers that go upstream: the client's own without the above, then the gateway's. Throws `Refused` on what is ambiguous. */
 export function headersUpstream(
@@ -52,11 +53,11 @@ export function headersUpstream(
 /** What tells of a whole answer that it is what it was: no longer true of a masked one, and a way to guess what was masked. */
 const digests = words('etag content-md5 digest content-digest repr-digest')
 
-/** The headers that a client may see of an answer, secrets in them replaced; `masked` when its body is changed on its way. */
+/** The headers that a client may see of an answer, secrets in them replaced; `masked` when its body is changed on its way, `place` where its URIs are turned to the gateway. */
 export function headersToClient(
   raw: RawHeaders,
   redact: (bytes: Uint8Array) => Uint8Array | null,
-  masked = false,
+  { masked = false, place = null }: { readonly masked?: boolean; readonly place?: Place | null } = {},
 ): string[] {
   const named = connectionNamed(raw)
   const kept: string[] = []
@@ -67,7 +68,8 @@ export function headersToClient(
       continue
     if (masked && digests.has(name)) continue
     const replaced = clean ? null : redact(Buffer.from(value, 'latin1'))
-    kept.push(name, replaced === null ? value : Buffer.from(replaced).toString('latin1'))
+    const shown = replaced === null ? value : Buffer.from(replaced).toString('latin1')
+    kept.push(name, place === null ? shown : relocate(name, shown, place))
   }
   return kept
 }

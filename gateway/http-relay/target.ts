@@ -28,10 +28,19 @@ export function readTarget(text: string, prefix: string): Target {
 }
 
 function canonical(path: string): string {
-  const segments = path.slice(1).split('/')
+  const segments = path.slice(1).split('/').flatMap(unscoped)
   for (const [index, segment] of segments.entries())
     if (segment === '' && index < segments.length - 1) throw refuse('it holds an empty segment (//)')
   return `/${segments.map(canonicalSegment).join('/')}`
+}
+
+/**
+ * npm asks for `@scope/name` as `@scope%2fname`. To a registry both are one, so it is taken for two segments, decided on and sent
+ * as such: no escaped slash goes on.
+ */
+function unscoped(segment: string): string[] {
+  const [, scope, name] = /^(?:@|%40)([\w.~-]+)%2f(.+)$/i.exec(segment) ?? []
+  return scope === undefined || name === undefined ? [segment] : [`@${scope}`, name]
 }
 
 /** RFC 3986 §3.3, without `;`: some servers cut a segment there, and others do not. */

@@ -10,6 +10,8 @@ export interface Upstream {
   readonly pool: Pool
   /** The path of the connection's URL, without a slash at its end. */
   readonly base: string
+  /** Scheme, host and port, where URIs in its answers' headers are turned to the gateway; absent: they pass as they are. */
+  readonly origin?: string
   /** Names in small letters; several values are as many headers. */
   readonly headers: ReadonlyMap<string, string | readonly string[]>
 }

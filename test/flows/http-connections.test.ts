@@ -33,6 +33,14 @@ beforeAll(async () => {
       }
       if (path.endsWith('/moved'))
         return void response.writeHead(302, { location: 'https://elsewhere/' }).end()
+      if (path.endsWith('/created'))
+        return void response
+          .writeHead(201, {
+            location: '/base/v1/x',
+            'content-location': '7',
+            link: '</base/v1/y>; rel="next"',
+          })
+          .end()
       if (path.endsWith('/denied')) return void response.writeHead(401, { 'www-authenticate': 'Basic' }).end()
       if (path.endsWith('/events')) {
         response.writeHead(200, { 'content-type': 'text/event-stream' })
@@ -98,6 +106,11 @@ test('secrets in answers are masked: headers, bodies, compressed bodies', async 
 test('a redirect is passed on and not followed; a challenge is not', async () => {
   const moved = await job.request('GET', '/http/api/v1/moved')
   expect(moved).toMatchObject({ status: 302, headers: { location: 'https://elsewhere/' } })
+  expect((await job.request('GET', '/http/api/v1/created')).headers).toMatchObject({
+    location: '/http/api/v1/x',
+    'content-location': '/http/api/v1/7',
+    link: '</http/api/v1/y>; rel="next"',
+  })
   const { status, headers } = await job.request('GET', '/http/api/v1/denied')
   expect(status).toBe(401)
   expect(headers).not.toHaveProperty('www-authenticate')

@@ -22,5 +22,5 @@ export function upstreamOf(grant: Grant, pools: Pools, readSecret: ReadSecret): 
     silence: SILENCE_MS,
     tls: config.ca === undefined ? {} : { ca: readSecret(config.ca) },
   }))
-  return { pool, base: pathname.replace(/\/+$/, ''), headers }
+  return { pool, origin, base: pathname.replace(/\/+$/, ''), headers }
 }

@@ -21,19 +21,22 @@ beforeAll(async () => {
   writeFileSync(join(folder, 'package/package.json'), '{"name":"left-pad-of-ours","version":"1.0.0"}')
   writeFileSync(join(folder, 'package/index.js'), 'module.exports = 7\n')
   execFileSync('tar', ['-czf', 'package.tgz', 'package'], { cwd: folder })
+  makeWheel()
   stack = await startHttpStack({
     stages: `  test:
     subjects: [{ issuer: github, claims: { repository_id: "1296269" } }]
     grants:
       - connection: api
         allow:
-          - { operations: [read], resources: ["/git/**", "/npm/**"] }
+          - { operations: [read], resources: ["/git/**", "/npm/**", "/pypi/**"] }
           - { operations: [POST], resources: ["/git/shop.git/git-upload-pack", "/git/shop.git/git-receive-pack"] }
 `,
     upstream: (request, response) =>
       request.url?.startsWith('/base/git/') === true
         ? httpBackend(request, response)
-        : registry(request, response),
+        : request.url?.startsWith('/base/pypi/') === true
+          ? index(request, response)
+          : registry(request, response),
   })
   job = await stack.open('test')
 }, 60_000)
@@ -83,25 +86,84 @@ test('npm installs from a registry behind it', async () => {
     `registry=https:${base}\ncafile=${at('ca.pem')}\n${base}:certfile=${at('client.crt')}\n${base}:keyfile=${at('client.key')}\naudit=false\nfund=false\ncache=${join(folder, 'cache')}\n`,
   )
   expect(pem('client.crt')).toContain('BEGIN CERTIFICATE')
-  const npm = await run('npm', ['install', 'left-pad-of-ours', '--prefix', project], {
-    NPM_CONFIG_USERCONFIG: join(project, '.npmrc'),
-  })
-  expect(npm).toMatchObject({ code: 0 })
-  expect(readFileSync(join(project, 'node_modules/left-pad-of-ours/index.js'), 'utf8')).toContain('7')
+  for (const name of ['left-pad-of-ours', '@ours/left-pad']) {
+    const npm = await run('npm', ['install', name, '--prefix', project], {
+      NPM_CONFIG_USERCONFIG: join(project, '.npmrc'),
+    })
+    expect(npm).toMatchObject({ code: 0 })
+    expect(readFileSync(join(project, 'node_modules', name, 'index.js'), 'utf8')).toContain('7')
+  }
+  // npm asks for the scope with an escaped slash; what was decided on is what was sent.
+  const asked = stack.seen.map(({ line }) => line)
+  expect(asked).toContain('GET /base/npm/@ours/left-pad')
+  expect(asked.filter((line) => line.includes('%'))).toEqual([])
 }, 60_000)
 
-/** A registry of one package. */
+test('pip installs from an index behind it', async () => {
+  const at = (name: string): string => join(job.home, name)
+  const both = join(folder, 'both.pem')
+  writeFileSync(both, readFileSync(at('client.crt'), 'utf8') + readFileSync(at('client.key'), 'utf8'))
+  const into = join(folder, 'site')
+  const pip = await run(
+    'pip',
+    [
+      'install',
+      '--isolated',
+      '--no-cache-dir',
+      '--no-deps',
+      '--disable-pip-version-check',
+      ...['--cert', at('ca.pem'), '--client-cert', both, '--target', into],
+      ...['--index-url', `https://localhost:${stack.port}/http/api/pypi/simple/`, 'ours-seven'],
+    ],
+    {},
+  )
+  expect(pip).toMatchObject({ code: 0 })
+  expect(readFileSync(join(into, 'ours_seven.py'), 'utf8')).toContain('seven = 7')
+}, 120_000)
+
+/** A simple index (PEP 503) of one wheel, as files on disk. */
+function makeWheel(): void {
+  const name = 'ours_seven-1.0.dist-info'
+  const wheel = `import base64, hashlib, os, sys, zipfile
+folder = sys.argv[1]
+os.makedirs(folder)
+files = {
+  "ours_seven.py": "seven = 7\\n",
+  "${name}/METADATA": "Metadata-Version: 2.1\\nName: ours-seven\\nVersion: 1.0\\n",
+  "${name}/WHEEL": "Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n",
+}
+files["${name}/RECORD"] = "".join(f"{n},," + "\\n" for n in files) + "${name}/RECORD,,\\n"
+with zipfile.ZipFile(os.path.join(folder, "ours_seven-1.0-py3-none-any.whl"), "w") as z:
+  for n, t in files.items(): z.writestr(n, t)
+`
+  execFileSync('python3', ['-c', wheel, join(folder, 'pypi')])
+}
+
+function index(request: IncomingMessage, response: ServerResponse): void {
+  if (request.url === '/base/pypi/simple/ours-seven/') {
+    response.writeHead(200, { 'content-type': 'text/html' })
+    return void response.end(
+      '<a href="../../files/ours_seven-1.0-py3-none-any.whl">ours_seven-1.0-py3-none-any.whl</a>',
+    )
+  }
+  if (request.url === '/base/pypi/simple/ours-seven')
+    return void response.writeHead(301, { location: '/base/pypi/simple/ours-seven/' }).end()
+  response.writeHead(200, { 'content-type': 'application/octet-stream' })
+  response.end(readFileSync(join(folder, 'pypi/ours_seven-1.0-py3-none-any.whl')))
+}
+
+/** A registry of two packages. */
 function registry(request: IncomingMessage, response: ServerResponse): void {
   const bytes = readFileSync(join(folder, 'package.tgz'))
   if (request.url?.endsWith('.tgz') === true) {
     response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': bytes.length })
     return void response.end(bytes)
   }
+  const name = (request.url ?? '').slice('/base/npm/'.length)
   const dist = {
-    tarball: `https://localhost:${stack.port}/http/api/npm/left-pad-of-ours/-/left-pad-of-ours-1.0.0.tgz`,
+    tarball: `https://localhost:${stack.port}/http/api/npm/${name}/-/left-pad-1.0.0.tgz`,
     integrity: `sha512-${createHash('sha512').update(bytes).digest('base64')}`,
   }
-  const name = 'left-pad-of-ours'
   response.writeHead(200, { 'content-type': 'application/json' })
   response.end(
     JSON.stringify({
