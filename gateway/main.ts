@@ -248,6 +248,7 @@ export async function startGateway(options: {
       await api.close()
       await http.close()
       await kubernetes.close()
+      gates.close()
       await approvals.close()
       await analyzer.close()
       await recordings.close('stopped')

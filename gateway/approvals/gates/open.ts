@@ -14,6 +14,7 @@ import { GitlabManualJobGate } from './gitlab-manual-job.ts'
 import { JenkinsInputGate } from './jenkins-input.ts'
 import type { Hook } from './hook.ts'
 import { ReportHook } from './report-hook.ts'
+import { openSlack } from './slack-open.ts'
 
 /** What gates may use. */
 export interface GateTools {
@@ -33,6 +34,8 @@ export interface GateTools {
 export interface OpenGates {
   readonly gates: readonly ApprovalGate[]
   readonly hooks: readonly Hook[]
+  /** Lets go of connections that gates keep. */
+  readonly close: () => void
   /** The accounts that set off a job, beyond those its claims name; rejects with `Refused` when that cannot be told now. */
   readonly startersOf: (origin: Origin) => Promise<readonly Account[]>
 }
@@ -48,10 +51,12 @@ export function openGates(tools: GateTools): OpenGates {
     ...(github.report !== undefined && { github: github.report }),
     gitlab: manualJob.report.bind(manualJob),
   }
-  const hooks: Hook[] = [...github.hooks, new ReportHook({ verify, store, desk, reports })]
+  const slack = openSlack(tools)
+  const hooks: Hook[] = [...github.hooks, slack.hook, new ReportHook({ verify, store, desk, reports })]
   return {
-    gates: [consoleGate, ...github.gates, manualJob, jenkinsInput, new EmailGate(tools)],
+    gates: [consoleGate, ...github.gates, manualJob, jenkinsInput, slack.gate, new EmailGate(tools)],
     hooks,
+    close: () => slack.close(),
     startersOf: async (origin) => [
       ...(await githubStarters(githubs, origin)),
       ...(await jenkinsStarters(jenkinses, origin)),
