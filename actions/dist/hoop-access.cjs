@@ -120,6 +120,7 @@ var package_default = {
     "@actions/core": "3.0.1",
     "@biomejs/biome": "2.5.15",
     "@gitbeaker/core": "43.8.0",
+    "@kubernetes/client-node": "2.0.1",
     "@octokit/openapi-types": "29.0.1",
     "@pgsql/types": "18.0.0",
     "@types/node": "24.19.2",
