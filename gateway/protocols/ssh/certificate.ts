@@ -70,13 +70,16 @@ interface Transport {
 export function showCertificate(client: Client, certified: Certified): void {
   const transport: Transport = Reflect.get(client, '_protocol')
   transport.authPK = (user, _key, _algorithm, sign) => {
+    const payload = request(transport._kex.sessionID, user, certified, sign !== undefined)
+    // Thrown from here it would end the process.
+    if (payload instanceof Error) return void client.emit('error', payload)
     transport._authsQueue.push('publickey')
-    send(transport, request(transport._kex.sessionID, user, certified, sign !== undefined))
+    send(transport, payload)
   }
 }
 
 /** RFC 4252 §7; signed, it is the proof, else the question whether it would do. */
-function request(sessionId: Buffer, user: string, { key, blob }: Certified, signed: boolean): Buffer {
+function request(sessionId: Buffer, user: string, { key, blob }: Certified, signed: boolean): Buffer | Error {
   const rsa = key.type === 'ssh-rsa'
   const algorithm = rsa ? 'rsa-sha2-512' : key.type
   const body = Buffer.concat([
@@ -90,7 +93,7 @@ function request(sessionId: Buffer, user: string, { key, blob }: Certified, sign
   ])
   if (!signed) return body
   const signature = key.sign(Buffer.concat([string(sessionId), body]), rsa ? 'sha512' : undefined)
-  if (signature instanceof Error) throw signature
+  if (signature instanceof Error) return signature
   const bare = key.type.startsWith('ecdsa-') ? fromDer(signature) : signature
   return Buffer.concat([body, string(Buffer.concat([string(algorithm), string(bare)]))])
 }

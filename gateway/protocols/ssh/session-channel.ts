@@ -57,6 +57,7 @@ export class SessionChannel {
   readonly #environment: Record<string, string> = {}
   #terminal: PseudoTtyInfo | null = null
   #agent = false
+  #x11 = false
   #live: { lane: Lane; upstream: ClientChannel } | null = null
 
   constructor(road: Road, session: SshSession, track: (end: ClientEnd) => void) {
@@ -88,12 +89,14 @@ export class SessionChannel {
       accept?.()
     })
     session.on('auth-agent', (_accept, reject) => {
+      // Once is enough: a client may ask without end.
+      if (!this.#agent) this.#road.session.refuse('agent forwarding', noAgent.why)
       this.#agent = true
-      this.#road.session.refuse('agent forwarding', noAgent.why)
       reject?.()
     })
     session.on('x11', (_accept, reject) => {
-      this.#road.session.refuse('X11 forwarding', 'X11 is never forwarded')
+      if (!this.#x11) this.#road.session.refuse('X11 forwarding', 'X11 is never forwarded')
+      this.#x11 = true
       reject?.()
     })
     // Accepted at once: ssh2 gives nothing to a client that has already sent its end (`ssh -n`) when it is late.

@@ -8,6 +8,7 @@ import { type Between, type Exit, carry } from './pump.ts'
 import { requestOf } from './requests.ts'
 import { Fields, PacketReader, Status, Type, packet, statusPacket } from './sftp-codec.ts'
 import { OpenFile } from './sftp-files.ts'
+import { PendingRequests } from './sftp-pending.ts'
 import { resolvePath } from './sftp-paths.ts'
 import { type Asked, understand } from './sftp-operations.ts'
 import { refusalLine, tellLine } from './words.ts'
@@ -36,23 +37,15 @@ export function carrySftp(parts: SftpParts): Promise<Exit> {
   return carry(parts, relay, (fail) => relay.failing(fail))
 }
 
-/** What is to happen with an answer. */
-interface Pending {
-  /** The id that the client gave its request; null for one of the gateway's own. */
-  readonly id: number | null
-  readonly seen?: (answer: Buffer) => void
-}
-
 class SftpRelay implements Between {
   readonly #parts: SftpParts
   readonly #requests = new PacketReader()
   readonly #answers = new PacketReader()
-  readonly #pending = new Map<number, Pending>()
+  readonly #pending = new PendingRequests()
   readonly #files = new Map<string, OpenFile>()
   readonly #leaving = new AbortController()
   #waiting: (() => void)[] = []
   #fail: (error: unknown) => void = () => undefined
-  #lastId = 0
   #begun = false
   #busy = false
   #ended = false
@@ -136,7 +129,7 @@ class SftpRelay implements Between {
         this.#say(id, Status.unsupported, 'the gateway does not understand this request')
         return null
       case 'plain':
-        lane.forward(permit, this.#numbered(request, { id }))
+        lane.forward(permit, this.#pending.add(request, { id }))
         return null
       case 'handle':
         return this.#onHandle(id, asked, request)
@@ -164,10 +157,13 @@ class SftpRelay implements Between {
       return this.#decided(id, `change attributes of ${quote(file.path)}`, [
         { actions: ['sftp-write'], resource: file.path, reads: false },
       ]).then((permit) => {
-        if (permit !== null) this.#parts.lane.forward(permit, this.#numbered(request, { id }))
+        if (permit !== null) this.#parts.lane.forward(permit, this.#pending.add(request, { id }))
       })
     }
-    this.#parts.lane.forward(file.permit, this.#numbered(request, { id, ...this.#watch(request, key, file) }))
+    this.#parts.lane.forward(
+      file.permit,
+      this.#pending.add(request, { id, ...this.#watch(request, key, file) }),
+    )
     return null
   }
 
@@ -221,7 +217,7 @@ class SftpRelay implements Between {
           }
     this.#parts.lane.forward(
       permit,
-      this.#numbered(packet(type, 0, ...asked.rebuild(resolved)), { id, ...seen }),
+      this.#pending.add(packet(type, 0, ...asked.rebuild(resolved)), { id, ...seen }),
     )
   }
 
@@ -255,32 +251,16 @@ class SftpRelay implements Between {
         signal.removeEventListener('abort', give)
         resolve(answer)
       }
-      lane.forward(permit, this.#numbered(packet(type, 0, ...parts), { id: null, seen }))
+      lane.forward(permit, this.#pending.add(packet(type, 0, ...parts), { id: null, seen }))
     })
-  }
-
-  /** Gives a request an id of the gateway's own, so that its questions and the client's are told apart. */
-  #numbered(request: Buffer, pending: Pending): Buffer {
-    do this.#lastId = (this.#lastId + 1) >>> 0
-    while (this.#pending.has(this.#lastId))
-    this.#pending.set(this.#lastId, pending)
-    request.writeUInt32BE(this.#lastId, 5)
-    return request
   }
 
   #answer(answer: Buffer): boolean {
     const { lane } = this.#parts
     if (answer.readUInt8(4) === Type.version) return lane.reply(answer)
-    const number = answer.readUInt32BE(5)
-    const pending = this.#pending.get(number)
-    // An answer to nothing that was asked has no client to go to.
-    if (pending === undefined) return true
-    this.#pending.delete(number)
-    pending.seen?.(answer)
+    const id = this.#pending.settle(answer)
     if (this.#pending.size < MOST_PENDING / 2) this.#wake()
-    if (pending.id === null) return true
-    answer.writeUInt32BE(pending.id, 5)
-    return lane.reply(answer)
+    return id === null || lane.reply(answer)
   }
 
   #say(id: number, code: number, why: string): void {
