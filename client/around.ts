@@ -1,28 +1,39 @@
 import type { Card } from './home.ts'
-import { type Files, leadsTo } from './rewrite.ts'
+import { leadsTo } from './rewrite.ts'
+import { environmentOf, filesOf } from './settings.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
-/** The variables that were to lead to a connection and do not, by name: a step pointed them elsewhere. */
-export function pointedElsewhere(environment: Environment, card: Card, files: Files): string[] {
-  return Object.entries(card.rewrites).flatMap(([variable, name]) => {
+// Of the settings, those that choose where a client goes. The others say how it goes there.
+const places = ['PGHOST', 'PGSERVICEFILE', 'KUBECONFIG']
+
+/** The variables that were to lead to the gateway and do not, by name: a step pointed them elsewhere. Unset leads nowhere. */
+export function pointedElsewhere(environment: Environment, card: Card, home: string): string[] {
+  const files = filesOf(home)
+  const rewritten = Object.entries(card.rewrites).flatMap(([variable, name]) => {
     const connection = card.identity.connections.find((one) => one.name === name)
     const value = environment[variable]
-    // Unset leads nowhere: a step that clears its variables does no harm.
     const fine = !value || (connection !== undefined && leadsTo(value, connection, files))
     return fine ? [] : [variable]
   })
+  const settings = environmentOf(home, { ...card, rewrites: {} }, { current: {} })
+  const set = places.filter((name) => {
+    const [ours, now] = [settings[name], environment[name]]
+    return ours !== undefined && now && now !== ours
+  })
+  const beside = settings.PGSERVICEFILE !== undefined && environment.PGHOSTADDR ? ['PGHOSTADDR'] : []
+  return [...rewritten, ...set, ...beside]
 }
 
 /** The same, and all others of this environment that lead a PostgreSQL client to a host that is not the gateway. */
-export function leadingAround(environment: Environment, card: Card, files: Files): string[] {
+export function leadingAround(environment: Environment, card: Card, home: string): string[] {
   const hosts = new Set(card.identity.connections.map(({ host }) => host))
   const named = ['PGHOST', 'PGHOSTADDR'].filter((name) => environment[name] && !hosts.has(environment[name]))
   const strings = Object.entries(environment).flatMap(([name, value]) => {
     const host = hostOf(value ?? '')
     return host === undefined || hosts.has(host) ? [] : [name]
   })
-  return [...new Set([...named, ...pointedElsewhere(environment, card, files), ...strings])]
+  return [...new Set([...named, ...pointedElsewhere(environment, card, home), ...strings])]
 }
 
 /** The first host that a connection string names. */

@@ -9,7 +9,6 @@ import { type Home, readHome } from './home.ts'
 import { choosePlatform } from './platform.ts'
 import { type Patience } from './retry.ts'
 import { leadingAround } from './around.ts'
-import { filesOf } from './settings.ts'
 import { configPath, includeLine } from './ssh-settings.ts'
 
 /** One thing looked at. */
@@ -231,7 +230,7 @@ async function checkSsh(home: Home | null): Promise<Finding> {
 function* checkVariables(environment: Environment, home: Home | null): Generator<Finding> {
   const check = 'Variables'
   if (home === null) return yield skipped(check, 'no identity is in force')
-  const names = leadingAround(environment, home.card, filesOf(home.path))
+  const names = leadingAround(environment, home.card, home.path)
   if (names.length === 0) return yield good(check, 'all lead through the gateway')
   for (const name of names) {
     const fix = `run eval "$(hoop-access env)", or name it when opening: --env ${name}=CONNECTION`

@@ -4,7 +4,6 @@ import type { Connected } from '../../client/connect.ts'
 import { type Held } from '../../client/exchange.ts'
 import { type Card, readCard } from '../../client/home.ts'
 import { readKey } from '../../client/key.ts'
-import { filesOf } from '../../client/settings.ts'
 
 // What the post step knows. The runner keeps it; later steps can change files and variables, and none of this.
 
@@ -53,10 +52,10 @@ export function savedVariables(): string[] {
   return Array.isArray(names) ? names.filter((name) => typeof name === 'string') : []
 }
 
-/** Rewritten variables that no longer lead through the gateway: a step pointed them elsewhere. */
+/** Variables that no longer lead through the gateway: a step pointed them elsewhere. */
 export function pointedAround(environment: NodeJS.ProcessEnv): string[] {
   const card = getState('card')
-  return card === '' ? [] : pointedElsewhere(environment, readCard(card), filesOf(savedHome()))
+  return card === '' ? [] : pointedElsewhere(environment, readCard(card), savedHome())
 }
 
 function parse(json: string): unknown {

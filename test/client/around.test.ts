@@ -1,11 +1,18 @@
 import { expect, test } from 'vitest'
 import { leadingAround, pointedElsewhere } from '../../client/around.ts'
 import type { Card } from '../../client/home.ts'
-import { filesOf } from '../../client/settings.ts'
+import { environmentOf, filesOf } from '../../client/settings.ts'
 import { rewriteConnectionString } from '../../client/rewrite.ts'
 import { ordersDb } from '../fakes/gateway-api.ts'
 
 const files = filesOf('/h')
+const prod = {
+  name: 'prod',
+  type: 'kubernetes',
+  host: 'hoop.example',
+  port: 8443,
+  url: 'https://hoop.example:8443/k8s/prod',
+} as const
 const reports = { ...ordersDb, name: 'reports', host: 'hoop.example', port: 8443 }
 const orders = { ...ordersDb, host: 'hoop.example', port: 8443 }
 const url = 'https://hoop.example:8443/http/billing'
@@ -20,7 +27,7 @@ const card: Card = {
     binding: 'required',
     expires_at: '2026-01-01T00:00:00Z',
     renewable_until: '2026-01-01T00:00:00Z',
-    connections: [orders, reports, billing],
+    connections: [orders, reports, billing, prod],
   },
   rewrites: { DATABASE_URL: 'orders-db', REPORTS_URL: 'reports', BILLING_URL: 'billing' },
 }
@@ -29,12 +36,22 @@ const good = {
   REPORTS_URL: rewriteConnectionString('host=db', reports, files),
   BILLING_URL: url,
   PGHOST: 'hoop.example',
+  PGSERVICEFILE: '/h/pg_service.conf',
+  KUBECONFIG: '/h/kubeconfig',
 }
 
+test('with one database PGHOST is among the settings, and a service that was named is ours', () => {
+  const one = { ...card, identity: { ...card.identity, connections: [orders] }, rewrites: {} }
+  expect(pointedElsewhere({ PGHOST: 'hoop.example' }, one, '/h')).toEqual([])
+  expect(pointedElsewhere({ PGHOST: 'db.internal' }, one, '/h')).toEqual(['PGHOST'])
+  expect(environmentOf('/h', one, { current: { PGSERVICE: 'raw' } }).PGSERVICE).toBe('orders-db')
+  expect(environmentOf('/h', one, { current: {} }).PGSERVICE).toBeUndefined()
+})
+
 test('nothing is said of variables that lead where they should, of several connections of one kind', () => {
-  expect(leadingAround(good, card, files)).toEqual([])
-  expect(pointedElsewhere({}, card, files)).toEqual([])
-  expect(pointedElsewhere({ DATABASE_URL: '' }, card, files)).toEqual([])
+  expect(leadingAround(good, card, '/h')).toEqual([])
+  expect(pointedElsewhere({}, card, '/h')).toEqual([])
+  expect(pointedElsewhere({ DATABASE_URL: '' }, card, '/h')).toEqual([])
 })
 
 test.for([
@@ -43,9 +60,13 @@ test.for([
   ['DATABASE_URL', good.REPORTS_URL],
   ['REPORTS_URL', 'host=db.internal dbname=shop'],
   ['BILLING_URL', 'https://billing.internal'],
+  ['KUBECONFIG', '/root/.kube/config'],
+  ['KUBECONFIG', '/h/kubeconfig:/root/.kube/config'],
+  ['PGSERVICEFILE', '/root/.pg_service.conf'],
+  ['PGHOSTADDR', '10.0.0.1'],
 ] as const)('%s = %s is said', ([name, value]) => {
-  expect(pointedElsewhere({ ...good, [name]: value }, card, files)).toEqual([name])
-  expect(leadingAround({ ...good, [name]: value }, card, files)).toEqual([name])
+  expect(pointedElsewhere({ ...good, [name]: value }, card, '/h')).toEqual([name])
+  expect(leadingAround({ ...good, [name]: value }, card, '/h')).toEqual([name])
 })
 
 test.for([
@@ -55,12 +76,12 @@ test.for([
   ['OTHER_URL', 'jdbc:postgresql://db.internal:5432/shop'],
   ['OTHER_DSN', "dbname=shop user=ci host='db.internal' port=5432"],
 ] as const)('%s = %s, which nobody named, is found by doctor', ([name, value]) => {
-  expect(leadingAround({ ...good, [name]: value }, card, files)).toEqual([name])
+  expect(leadingAround({ ...good, [name]: value }, card, '/h')).toEqual([name])
 })
 
 test.for(['https://example.com/host=1', 'a host=b', 'postgres', 'npm_config_user_agent=x user=1'])(
   '%s is no connection string',
   (value) => {
-    expect(leadingAround({ ...good, OTHER: value }, card, files)).toEqual([])
+    expect(leadingAround({ ...good, OTHER: value }, card, '/h')).toEqual([])
   },
 )
