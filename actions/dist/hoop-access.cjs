@@ -1683,22 +1683,31 @@ function readValue(text) {
 }
 
 // client/around.ts
-function pointedElsewhere(environment, card, files) {
-  return Object.entries(card.rewrites).flatMap(([variable, name2]) => {
+var places = ["PGHOST", "PGSERVICEFILE", "KUBECONFIG"];
+function pointedElsewhere(environment, card, home) {
+  const files = filesOf(home);
+  const rewritten2 = Object.entries(card.rewrites).flatMap(([variable, name2]) => {
     const connection = card.identity.connections.find((one) => one.name === name2);
     const value = environment[variable];
     const fine = !value || connection !== void 0 && leadsTo(value, connection, files);
     return fine ? [] : [variable];
   });
+  const settings = environmentOf(home, { ...card, rewrites: {} }, { current: {} });
+  const set = places.filter((name2) => {
+    const [ours, now] = [settings[name2], environment[name2]];
+    return ours !== void 0 && now && now !== ours;
+  });
+  const beside = settings.PGSERVICEFILE !== void 0 && environment.PGHOSTADDR ? ["PGHOSTADDR"] : [];
+  return [...rewritten2, ...set, ...beside];
 }
-function leadingAround(environment, card, files) {
+function leadingAround(environment, card, home) {
   const hosts = new Set(card.identity.connections.map(({ host }) => host));
   const named = ["PGHOST", "PGHOSTADDR"].filter((name2) => environment[name2] && !hosts.has(environment[name2]));
   const strings = Object.entries(environment).flatMap(([name2, value]) => {
     const host = hostOf(value ?? "");
     return host === void 0 || hosts.has(host) ? [] : [name2];
   });
-  return [.../* @__PURE__ */ new Set([...named, ...pointedElsewhere(environment, card, files), ...strings])];
+  return [.../* @__PURE__ */ new Set([...named, ...pointedElsewhere(environment, card, home), ...strings])];
 }
 function hostOf(value) {
   const url = /^(?:jdbc:)?postgres(?:ql)?(?:\+\w+)?:\/\/(?:[^/?]*@)?(\[[^\]]+\]|[^:/?,]+)/i.exec(value)?.[1] ?? /^(?=.*\b(?:dbname|user)\s*=)(?:.*\s)?host\s*=\s*'?([^\s',]+)/i.exec(value)?.[1];
@@ -1873,7 +1882,7 @@ async function checkSsh(home) {
 function* checkVariables(environment, home) {
   const check2 = "Variables";
   if (home === null) return yield skipped(check2, "no identity is in force");
-  const names = leadingAround(environment, home.card, filesOf(home.path));
+  const names = leadingAround(environment, home.card, home.path);
   if (names.length === 0) return yield good(check2, "all lead through the gateway");
   for (const name2 of names) {
     const fix = `run eval "$(hoop-access env)", or name it when opening: --env ${name2}=CONNECTION`;
@@ -2055,7 +2064,7 @@ function unique(paths) {
 var roots = /^(ACTIONS_ID_TOKEN_REQUEST_(TOKEN|URL)|ACTIONS_RUNTIME_TOKEN|(.*_)?(ID|OIDC)_TOKEN(_V\d+)?|SYSTEM_OIDCREQUESTURI|CI_JOB_JWT(_V\d+)?|JENKINS_(AGENT_)?SECRET|BUILDKITE_AGENT_ACCESS_TOKEN|HOOP_.*)$/i;
 var tokens = /^(GITHUB_TOKEN|GH_TOKEN|(GH|GITHUB)_ENTERPRISE_TOKEN|INPUT_(.*[_-])?TOKEN|CI_JOB_TOKEN|CI_BUILD_TOKEN|CI_REGISTRY_PASSWORD|CI_DEPENDENCY_PROXY_PASSWORD|CI_DEPLOY_PASSWORD|CI_REPOSITORY_URL|SYSTEM_ACCESSTOKEN|SSH_AUTH_SOCK)$/i;
 var libpq = /^(PGHOST|PGHOSTADDR|PGPORT|PGUSER|PGDATABASE|PGPASSWORD|PGPASSFILE|PGSERVICE|PGSERVICEFILE|PGSSL[A-Z]*|PGGSSENCMODE)$/i;
-var places = /^(PATH|PWD|OLDPWD|_)$/i;
+var places2 = /^(PATH|PWD|OLDPWD|_)$/i;
 var shortestCopy = 16;
 function checkKept(keep) {
   const root = keep.find((name2) => roots.test(name2));
@@ -2081,7 +2090,7 @@ function childEnvironment(environment, inheritance) {
     if (replaced && libpq.test(name2)) continue;
     if (rewritten2.includes(name2)) continue;
     if (sandbox && hiddenVariables.test(name2)) continue;
-    if (parentHome !== null && value.includes(parentHome) && !places.test(name2)) continue;
+    if (parentHome !== null && value.includes(parentHome) && !places2.test(name2)) continue;
     if (!keep.includes(name2) && values.some((one) => value.includes(one))) continue;
     kept2[name2] = value;
   }

@@ -20123,6 +20123,13 @@ async function ask(pid, system) {
 // client/settings.ts
 var import_node_path2 = require("node:path");
 
+// client/kubeconfig.ts
+function clustersOf(connections) {
+  return connections.filter(
+    (connection) => connection.type === "kubernetes" && connection.url !== void 0
+  );
+}
+
 // client/ssh-settings.ts
 var import_node_fs = require("node:fs");
 var import_promises5 = require("node:fs/promises");
@@ -20312,6 +20319,55 @@ function filesOf(home) {
   const at = (name) => (0, import_node_path2.join)(home, name);
   return { ca: at("ca.pem"), certificate: at("client.crt"), key: at("client.key"), pk8: at("client.pk8") };
 }
+function isPostgres(connection) {
+  return connection.type === "postgres";
+}
+function environmentOf(home, card, options) {
+  const files = filesOf(home);
+  const { identity } = card;
+  const postgres = identity.connections.filter(isPostgres);
+  const [only, second] = postgres;
+  return {
+    HOOP_HOME: home,
+    HOOP_GATEWAY: card.gateway,
+    HOOP_CA: files.ca,
+    HOOP_STAGE: identity.stage,
+    ...only === void 0 ? {} : {
+      PGSERVICEFILE: (0, import_node_path2.join)(home, "pg_service.conf"),
+      PGSSLMODE: "verify-full",
+      PGSSLROOTCERT: files.ca,
+      PGSSLCERT: files.certificate,
+      PGSSLKEY: files.key,
+      PGGSSENCMODE: "disable",
+      // A service wins over PGHOST; the one that was named is none of ours.
+      ...options.current.PGSERVICE ? { PGSERVICE: only.name } : {},
+      // It would win over PGHOST and lead around the gateway; libpq takes an empty one for none.
+      ...options.current.PGHOSTADDR ? { PGHOSTADDR: "" } : {}
+    },
+    ...only === void 0 || second !== void 0 ? {} : {
+      PGHOST: only.host,
+      PGPORT: String(only.port),
+      PGUSER: only.name,
+      ...only.databases?.[0] === void 0 ? {} : { PGDATABASE: only.databases[0] }
+    },
+    ...clustersOf(identity.connections).length === 0 ? {} : { KUBECONFIG: (0, import_node_path2.join)(home, "kubeconfig") },
+    ...rewritten(card, files, options.current)
+  };
+}
+function rewritten(card, files, current) {
+  const entries = Object.entries(card.rewrites).map(([variable, name]) => {
+    const connection = card.identity.connections.find((one) => one.name === name);
+    if (connection === void 0) {
+      const names = card.identity.connections.map((one) => one.name).join(", ");
+      throw wrongUsage(
+        `${variable} is to lead to ${name}, which this identity does not have`,
+        `use one of: ${names}`
+      );
+    }
+    return [variable, rewriteConnectionString(current[variable], connection, files)];
+  });
+  return Object.fromEntries(entries);
+}
 
 // client/background.ts
 async function endRenewal(home) {
@@ -20376,13 +20432,22 @@ function annotationOf(approval) {
 }
 
 // client/around.ts
-function pointedElsewhere(environment, card, files) {
-  return Object.entries(card.rewrites).flatMap(([variable, name]) => {
+var places = ["PGHOST", "PGSERVICEFILE", "KUBECONFIG"];
+function pointedElsewhere(environment, card, home) {
+  const files = filesOf(home);
+  const rewritten2 = Object.entries(card.rewrites).flatMap(([variable, name]) => {
     const connection = card.identity.connections.find((one) => one.name === name);
     const value = environment[variable];
     const fine = !value || connection !== void 0 && leadsTo(value, connection, files);
     return fine ? [] : [variable];
   });
+  const settings = environmentOf(home, { ...card, rewrites: {} }, { current: {} });
+  const set = places.filter((name) => {
+    const [ours, now] = [settings[name], environment[name]];
+    return ours !== void 0 && now && now !== ours;
+  });
+  const beside = settings.PGSERVICEFILE !== void 0 && environment.PGHOSTADDR ? ["PGHOSTADDR"] : [];
+  return [...rewritten2, ...set, ...beside];
 }
 
 // actions/access/state.ts
@@ -20401,7 +20466,7 @@ function savedVariables() {
 }
 function pointedAround(environment) {
   const card = getState("card");
-  return card === "" ? [] : pointedElsewhere(environment, readCard(card), filesOf(savedHome()));
+  return card === "" ? [] : pointedElsewhere(environment, readCard(card), savedHome());
 }
 function parse2(json) {
   return json === "" ? void 0 : JSON.parse(json);
