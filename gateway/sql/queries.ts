@@ -377,36 +377,29 @@ function readLocking(reader: Reader, clause: Node, select: SelectStmt, scope: Sc
     reader.facts.seen.add(item.RangeVar)
     named.add(item.RangeVar.relname ?? '')
   }
-  const lock = (node: Node): void => {
-    if ('RangeVar' in node) {
-      const { RangeVar: relation } = node
-      if (named.size > 0 && !named.has(relation.alias?.aliasname ?? relation.relname ?? '')) return
-      if (relation.schemaname === undefined && isCte(relation.relname ?? '', scope.ctes)) return
-      for (const candidate of resolve(reader, relation)) noteWrite(reader, ['lock', 'write'], candidate)
-    } else if ('JoinExpr' in node) {
-      eachChild({ left: node.JoinExpr.larg, right: node.JoinExpr.rarg }, lock)
-    } else if ('RangeTableSample' in node) {
-      eachChild({ relation: node.RangeTableSample.relation }, lock)
-    } else if ('RangeSubselect' in node) {
-      // A lock on a sub-select reaches the tables inside it.
-      if (named.size > 0 && !named.has(node.RangeSubselect.alias?.aliasname ?? '')) return
-      const query = node.RangeSubselect.subquery
-      if (query !== undefined && 'SelectStmt' in query) {
-        for (const inner of query.SelectStmt.fromClause ?? []) lockAll(reader, inner, scope)
-      }
-    }
-  }
-  for (const node of select.fromClause ?? []) lock(node)
+  for (const node of select.fromClause ?? []) lockRows(reader, node, scope.ctes, named)
 }
 
-function lockAll(reader: Reader, node: Node, scope: Scope): void {
+/** Locks what an item of FROM shows, when it is named or nothing is; what is below a sub-select as a whole. */
+function lockRows(reader: Reader, node: Node, ctes: Ctes | null, named: ReadonlySet<string>): void {
   if ('RangeVar' in node) {
-    if (node.RangeVar.schemaname === undefined && isCte(node.RangeVar.relname ?? '', scope.ctes)) return
-    for (const candidate of resolve(reader, node.RangeVar)) noteWrite(reader, ['lock', 'write'], candidate)
-    return
+    const { RangeVar: relation } = node
+    if (named.size > 0 && !named.has(relation.alias?.aliasname ?? relation.relname ?? '')) return
+    if (relation.schemaname === undefined && isCte(relation.relname ?? '', ctes)) return
+    for (const candidate of resolve(reader, relation)) noteWrite(reader, ['lock', 'write'], candidate)
+  } else if ('JoinExpr' in node) {
+    eachChild([node.JoinExpr.larg, node.JoinExpr.rarg], (side) => lockRows(reader, side, ctes, named))
+  } else if ('RangeTableSample' in node) {
+    eachChild([node.RangeTableSample.relation], (child) => lockRows(reader, child, ctes, named))
+  } else if ('RangeSubselect' in node) {
+    const { alias, subquery } = node.RangeSubselect
+    if (named.size > 0 && !named.has(alias?.aliasname ?? '')) return
+    if (subquery === undefined || !('SelectStmt' in subquery)) return
+    for (const inner of subquery.SelectStmt.fromClause ?? []) lockRows(reader, inner, ctes, everything)
   }
-  eachChild(node, (child) => eachChild(child, (inner) => lockAll(reader, inner, scope)))
 }
+
+const everything: ReadonlySet<string> = new Set()
 
 function isCte(name: string, ctes: Ctes | null): boolean {
   for (let at = ctes; at !== null; at = at.parent) if (at.names.has(name)) return true

@@ -207,6 +207,12 @@ const disguised: readonly (readonly [sql: string, operation: string])[] = [
     "UPDATE pg_catalog.pg_authid SET rolsuper = true WHERE rolname = 'ci'",
     'update-catalog/admin pg_catalog.pg_authid',
   ],
+  // Locks below sub-selects
+  ['SELECT 1 FROM (SELECT 1 FROM orders JOIN secrets.keys ON true) q FOR UPDATE', 'lock/write secrets.keys'],
+  [
+    'SELECT 1 FROM (SELECT 1 FROM (TABLE secrets.keys) q CROSS JOIN orders) q FOR SHARE OF q',
+    'lock/write secrets.keys',
+  ],
   // Conditions that are none
   ['DELETE FROM secrets.keys WHERE true', `${del} !`],
   ['DELETE FROM secrets.keys WHERE 1 = 1', `${del} !`],
