@@ -5,6 +5,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { accounts, secrets, shop } from '../demo/shop.ts'
 import { type PostgresServer, startPostgres } from '../servers/postgres.ts'
+import { type KubernetesServer, missingForKubernetes, startKubernetes } from '../servers/kubernetes.ts'
 import { type Sshd, startSshd } from '../servers/sshd.ts'
 import { executable } from '../servers/gateway.ts'
 import { type GatewayStack, inProcess, startGatewayStack, writeStages } from './gateway-stack.ts'
@@ -13,6 +14,8 @@ import { type GatewayStack, inProcess, startGatewayStack, writeStages } from './
 export interface NestedStack extends GatewayStack {
   readonly postgres: PostgresServer
   readonly sshd: Sshd
+  /** Null where there is none: see `missingForKubernetes`. */
+  readonly cluster: KubernetesServer | null
 }
 
 const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
@@ -30,6 +33,7 @@ const stages = `
         approve: [{ operations: [delete], by: sre }]
       - connection: web-1
         allow: [{ operations: [exec], commands: ["echo *", "id -un"] }]
+CLUSTER-AGENT
   helper:
     grants:
       - connection: orders-db
@@ -37,11 +41,21 @@ const stages = `
         allow: [{ operations: [read, insert, ddl], resources: ["public.*"] }]
       - connection: web-1
         allow: [{ operations: [exec], commands: ["echo *"] }]
+CLUSTER-HELPER
 `
+/** Rules for the cluster, where there is one. */
+const onCluster = (operations: string): string => `      - connection: prod
+        allow: [{ operations: [${operations}], resources: [configmaps], namespaces: [default] }]`
 
 /** Starts it. */
 export async function startNestedStack(edit = (yaml: string): string => yaml): Promise<NestedStack> {
-  const [postgres, sshd] = await Promise.all([startPostgres({ tls: true }), startSshd()])
+  const [postgres, sshd, cluster] = await Promise.all([
+    startPostgres({ tls: true }),
+    startSshd(),
+    missingForKubernetes === null ? startKubernetes() : null,
+  ])
+  const rules = (text: string, operations: string): string =>
+    text.replace(/^CLUSTER-\w+$/m, cluster === null ? '' : onCluster(operations))
   await postgres.query('CREATE DATABASE shop')
   await postgres.query(`${shop}${accounts}GRANT INSERT ON ALL TABLES IN SCHEMA public TO ci_migrate`, {
     database: 'shop',
@@ -50,18 +64,23 @@ export async function startNestedStack(edit = (yaml: string): string => yaml): P
     async configure(at) {
       await writeFile(join(at.folder, 'db-ca.pem'), postgres.caPem)
       const { host, port } = postgres
+      if (cluster !== null) await writeFile(join(at.folder, 'kube-ca.pem'), cluster.ca)
+      const prod =
+        cluster === null
+          ? ''
+          : `\n  prod: { type: kubernetes, url: "${cluster.url}", token: "${cluster.tokens.admin}", ca: { file: kube-ca.pem } }`
       return writeStages({
         ...at,
         connections: `
   orders-db: { type: postgres, host: ${host}, port: ${port}, database: shop, ca: { file: db-ca.pem } }
-  web-1: { type: ssh, host: 127.0.0.1, port: ${sshd.port}, user: ${sshd.user}, private_key: { file: ${sshd.privateKey} }, host_key: "${sshd.hostKey}" }`,
-        stages: edit(stages),
+  web-1: { type: ssh, host: 127.0.0.1, port: ${sshd.port}, user: ${sshd.user}, private_key: { file: ${sshd.privateKey} }, host_key: "${sshd.hostKey}" }${prod}`,
+        stages: edit(rules(rules(stages, 'get, list, create, delete'), 'get, list, delete')),
       })
     },
     env: secrets,
-    stop: () => Promise.all([postgres.stop(), sshd.stop()]),
+    stop: () => Promise.all([postgres.stop(), sshd.stop(), cluster?.stop()]),
   })
-  return { ...stack, postgres, sshd }
+  return { ...stack, postgres, sshd, cluster }
 }
 
 /** `hoop-access exec` within `hoop-access exec`, one for each level's flags, and the command within the last. */

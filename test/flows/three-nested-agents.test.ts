@@ -1,15 +1,19 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { missingForKubernetes } from '../servers/kubernetes.ts'
 import { hasSshd } from '../servers/sshd.ts'
 import { type Job, type Ran, run } from './gateway-stack.ts'
 import { type NestedStack, nest, startNestedStack, talk } from './nested-stack.ts'
 import { eventually, hasPsql } from './stack.ts'
 
 // What each level is given: all of the job's but `delete`; then another stage; then reading only.
+const prod = missingForKubernetes === null ? ',prod' : ''
 const levels = [
-  ['--connections', 'orders-db,web-1'],
+  ['--connections', `orders-db,web-1${prod}`],
   ['--stage', 'helper'],
-  ['--connections', 'orders-db:read'],
+  ['--connections', `orders-db:read${prod && ',prod:read'}`],
 ] as const
+
+if (missingForKubernetes !== null) console.log(`skipped: kubectl at three levels: ${missingForKubernetes}`)
 
 describe.skipIf(!hasPsql || !hasSshd)('three levels of agents', () => {
   let stack: NestedStack
@@ -59,6 +63,25 @@ describe.skipIf(!hasPsql || !hasSshd)('three levels of agents', () => {
     expect(shown.code).not.toBe(0)
     expect(stack.sshd.log()).not.toContain('echo three')
   })
+
+  test.skipIf(missingForKubernetes !== null)(
+    'on the cluster each level does what all above it may',
+    async () => {
+      const kubectl = (level: number, ...words: string[]): Promise<Ran> => at(level, 'kubectl', ...words)
+      const make = (name: string): string[] => ['create', 'configmap', name, '--from-literal=a=b']
+      expect(await kubectl(1, ...make('by-one'))).toMatchObject({ code: 0 })
+      const second = await kubectl(2, ...make('by-two'))
+      expect(second.err).toContain('no rule of stage helper allows create')
+      expect(await kubectl(3, 'get', 'configmap', 'by-one', '-o', 'name')).toMatchObject({
+        out: 'configmap/by-one\n',
+      })
+      const third = await kubectl(3, 'delete', 'configmap', 'by-one')
+      expect(third.err).toContain('narrowed to read')
+      expect(await kubectl(2, 'delete', 'configmap', 'by-one')).toMatchObject({ code: 0 })
+      const left = await kubectl(1, 'get', 'configmaps', '-o', 'name')
+      expect(left.out).not.toMatch(/by-one|by-two/)
+    },
+  )
 
   test('the recording of level 3 names all four levels, and says what was refused', async () => {
     const starts = await stack.records('start')
