@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
-import { constants } from 'node:fs'
-import { appendFile, open } from 'node:fs/promises'
+import { appendFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { readBeginning } from './beginning.ts'
 import { connectGateway } from './connect.ts'
 import { revoke } from './exchange.ts'
 import { type Card, type Home, readHome, removeHome, writePrivate } from './home.ts'
@@ -147,8 +147,8 @@ async function isRunning(job: string): Promise<boolean> {
 
 /** Ends the process that renews this folder, if there is one; gives what it had to say. */
 export async function endRenewal(home: string): Promise<string[]> {
-  const notes = (await readOr(join(home, 'renewal.log'))).split('\n').filter((line) => line !== '')
-  const { pid, mark } = readRegistration(await readOr(join(home, 'renewal.json')))
+  const notes = (await readBeginning(join(home, 'renewal.log'))).split('\n').filter((line) => line !== '')
+  const { pid, mark } = readRegistration(await readBeginning(join(home, 'renewal.json')))
   // A pid alone may be somebody else's by now.
   if (pid > 1 && mark !== null && (await markOf(pid)) === mark) {
     try {
@@ -169,27 +169,5 @@ function readRegistration(text: string): { pid: number; mark: string | null } {
     return typeof pid === 'number' && typeof mark === 'string' ? { pid, mark } : none
   } catch {
     return none // there is no such process, or it has not registered yet: it ends with its folder
-  }
-}
-
-const READ_BYTES = 65_536
-
-/**
- * The beginning of a file that other steps of the job may have replaced: by a link, a pipe that nobody writes to, or one
- * without an end, none of which may keep the identity from being ended.
- */
-async function readOr(path: string): Promise<string> {
-  // Windows has neither flag, and neither kind of file.
-  const flags = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
-  const file = await open(path, flags).catch(() => null) // there is none to read
-  if (file === null) return ''
-  try {
-    if (!(await file.stat()).isFile()) return ''
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(READ_BYTES), 0, READ_BYTES, 0)
-    return buffer.toString('utf8', 0, bytesRead)
-  } catch {
-    return '' // as if there were none
-  } finally {
-    await file.close()
   }
 }

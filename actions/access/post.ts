@@ -1,5 +1,7 @@
+import { join } from 'node:path'
 import { exportVariable, info, notice, summary, warning } from '@actions/core'
 import { endRenewal } from '../../client/background.ts'
+import { readBeginning } from '../../client/beginning.ts'
 import { connectGateway } from '../../client/connect.ts'
 import { type ActivityView, revoke, viewActivity } from '../../client/exchange.ts'
 import { removeHome } from '../../client/home.ts'
@@ -36,9 +38,11 @@ async function end({ gateway, ca, held }: Ending, notes: readonly string[]): Pro
   )
   if (connected === undefined) return
   const { transport } = connected
+  // The token that was saved may have expired; it still ends the identity, and only a newer one may ask.
+  const asking = { ...held, token: (await renewedToken()) ?? held.token }
   // Asked before the identity ends: afterwards it may ask for nothing.
   const activity = await attempt('What the job did could not be read', () =>
-    retrying(() => viewActivity(transport, held, AbortSignal.timeout(5000)), brief),
+    retrying(() => viewActivity(transport, asking, AbortSignal.timeout(5000)), brief),
   )
   const revoked = await attempt('The identity could not be revoked, and ends by itself', async () => {
     await revoke(transport, held, brief)
@@ -53,6 +57,13 @@ async function end({ gateway, ca, held }: Ending, notes: readonly string[]): Pro
 
 async function summarise(activity: ActivityView, notes: readonly string[]): Promise<void> {
   await summary.addRaw(renderSummary(activity, notes)).write()
+}
+
+/** The token as it was renewed; null where the folder holds none. Whatever a step wrote there, the key in our state must prove it. */
+async function renewedToken(): Promise<string | null> {
+  const home = savedHome()
+  const token = home === '' ? '' : (await readBeginning(join(home, 'token'))).trim()
+  return /^[\w.~+/=-]{1,16384}$/.test(token) ? token : null
 }
 
 async function attempt<T>(what: string, work: () => Promise<T>): Promise<T | undefined> {

@@ -112,6 +112,11 @@ describe.skipIf(!hasPsql)('at a real gateway (needs psql)', () => {
     ttl: 3s
     subjects: [{ issuer: github, claims: { repository_id: "1296269" } }]
     grants: [{ connection: orders-db, as: { user: ci_readonly, password: "\${ORDERS_RO_PASSWORD}" }, allow: [{ operations: [read] }] }]
+  long:
+    ttl: 6s
+    max_ttl: 10m
+    subjects: [{ issuer: github, claims: { repository_id: "1296269" } }]
+    grants: [{ connection: orders-db, as: { user: ci_readonly, password: "\${ORDERS_RO_PASSWORD}" }, allow: [{ operations: [read] }] }]
   deploy:
 `,
         ),
@@ -164,6 +169,21 @@ describe.skipIf(!hasPsql)('at a real gateway (needs psql)', () => {
     const [post] = await job.finish()
     expect(post?.code, post?.log).toBe(0)
     expect(existsSync(main.outputs.home ?? '')).toBe(false)
+  })
+
+  test('a job that is longer than one life: renewed, and the summary is of all of it', async () => {
+    const main = await use({ stage: 'long' })
+    expect(main.code, main.log).toBe(0)
+    expect((await psql('SELECT 52')).log).toBe('52')
+    const token = join(main.outputs.home ?? '', 'token')
+    const first = await readFile(token, 'utf8')
+    await later(8000)
+    expect(await readFile(token, 'utf8')).not.toBe(first)
+    expect((await psql('SELECT 53')).log).toBe('53')
+    const [post] = await job.finish()
+    expect(post?.log).not.toContain('::warning::')
+    expect(await job.summary()).toContain('| long | orders-db | 1 |')
+    await expectRevoked(main.outputs.identity)
   })
 
   test('hoop-access is a command of later steps, and the background renewal ends with the job', async () => {
