@@ -150,13 +150,31 @@ var package_default = {
 
 // client/background.ts
 var import_node_child_process2 = require("node:child_process");
-var import_node_fs3 = require("node:fs");
-var import_promises7 = require("node:fs/promises");
+var import_promises8 = require("node:fs/promises");
 var import_node_os3 = require("node:os");
 var import_node_path4 = require("node:path");
 
+// client/beginning.ts
+var import_node_fs = require("node:fs");
+var import_promises = require("node:fs/promises");
+var READ_BYTES = 65536;
+async function readBeginning(path2) {
+  const flags = import_node_fs.constants.O_RDONLY | (import_node_fs.constants.O_NOFOLLOW ?? 0) | (import_node_fs.constants.O_NONBLOCK ?? 0);
+  const file = await (0, import_promises.open)(path2, flags).catch(() => null);
+  if (file === null) return "";
+  try {
+    if (!(await file.stat()).isFile()) return "";
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(READ_BYTES), 0, READ_BYTES, 0);
+    return buffer.toString("utf8", 0, bytesRead);
+  } catch {
+    return "";
+  } finally {
+    await file.close();
+  }
+}
+
 // client/retry.ts
-var import_promises = require("node:timers/promises");
+var import_promises2 = require("node:timers/promises");
 
 // client/error.ts
 var ClientError = class extends Error {
@@ -204,7 +222,7 @@ async function retrying(work, limits = patience, signal) {
       const backoff = limits.first * 2 ** (attempt - 1);
       const wait2 = Math.max(backoff / 2 + Math.random() * backoff / 2, error.retryAfter ?? 0);
       if (performance.now() + wait2 > end2) throw error;
-      await (0, import_promises.setTimeout)(wait2, void 0, signal === void 0 ? {} : { signal }).catch(
+      await (0, import_promises2.setTimeout)(wait2, void 0, signal === void 0 ? {} : { signal }).catch(
         () => signal?.throwIfAborted()
       );
     }
@@ -376,7 +394,7 @@ function readRetryAfter(value) {
 
 // client/trust.ts
 var import_node_crypto = require("node:crypto");
-var import_promises2 = require("node:fs/promises");
+var import_promises3 = require("node:fs/promises");
 var import_node_net2 = require("node:net");
 var import_node_tls = require("node:tls");
 async function resolveTrust(gateway, ca) {
@@ -402,7 +420,7 @@ function readPin(given) {
 }
 async function readCa(path2) {
   try {
-    return await (0, import_promises2.readFile)(path2, "utf8");
+    return await (0, import_promises3.readFile)(path2, "utf8");
   } catch (cause) {
     const why = `\`ca\` names a file that cannot be read (${systemCode(cause) ?? "unknown error"}): ${path2}`;
     throw new ClientError("wrong_usage", why, "give PEM, a path to PEM, or the pin `sha256:…`", {
@@ -644,21 +662,21 @@ function isConnectionView(value) {
 }
 
 // client/home.ts
-var import_node_fs = require("node:fs");
-var import_promises5 = require("node:fs/promises");
+var import_node_fs2 = require("node:fs");
+var import_promises6 = require("node:fs/promises");
 var import_node_os = require("node:os");
 var import_node_path = require("node:path");
 
 // client/owner-only.ts
-var import_promises4 = require("node:fs/promises");
+var import_promises5 = require("node:fs/promises");
 
 // client/system.ts
 var import_node_child_process = require("node:child_process");
-var import_promises3 = require("node:fs/promises");
+var import_promises4 = require("node:fs/promises");
 var import_node_util = require("node:util");
 var here = {
   platform: process.platform,
-  read: (path2) => (0, import_promises3.readFile)(path2, "utf8"),
+  read: (path2) => (0, import_promises4.readFile)(path2, "utf8"),
   run: async (program2, args) => (await (0, import_node_util.promisify)(import_node_child_process.execFile)(program2, args, { timeout: 2e4 })).stdout
 };
 function windowsProgram(name2, root = process.env.SystemRoot ?? "C:\\Windows") {
@@ -667,7 +685,7 @@ function windowsProgram(name2, root = process.env.SystemRoot ?? "C:\\Windows") {
 
 // client/owner-only.ts
 async function makeOwnerOnly(path2, system = here) {
-  if (system.platform !== "win32") return (0, import_promises4.chmod)(path2, 448);
+  if (system.platform !== "win32") return (0, import_promises5.chmod)(path2, 448);
   try {
     const user = await system.run(windowsProgram("whoami.exe"), ["/user", "/fo", "csv", "/nh"]);
     const sid = /"(S-1-[0-9-]+)"\s*$/.exec(user)?.[1];
@@ -692,13 +710,13 @@ async function makeHome(environment = process.env) {
   const given = environment.RUNNER_TEMP;
   const base = given !== void 0 && given !== "" ? given : (0, import_node_os.tmpdir)();
   await sweep(base);
-  const path2 = await (0, import_promises5.mkdtemp)((0, import_node_path.join)(base, "hoop-"));
+  const path2 = await (0, import_promises6.mkdtemp)((0, import_node_path.join)(base, "hoop-"));
   await makeOwnerOnly(path2);
   return path2;
 }
 var STALE_MS = 36e5;
 async function sweep(base) {
-  const names = await (0, import_promises5.readdir)(base).catch(() => []);
+  const names = await (0, import_promises6.readdir)(base).catch(() => []);
   for (const name2 of names.filter((one) => /^hoop-[A-Za-z0-9]{6}$/.test(one)).slice(0, 100)) {
     const path2 = (0, import_node_path.join)(base, name2);
     const home = await readHome(path2).catch(() => null);
@@ -711,7 +729,7 @@ async function claimHome(environment) {
   const elsewhere = "unset HOOP_HOME, or name an absolute path at which nothing is yet";
   if (!(0, import_node_path.isAbsolute)(path2)) throw new ClientError("bad_home", "HOOP_HOME is not an absolute path", elsewhere);
   try {
-    await (0, import_promises5.mkdir)(path2, { mode: 448 });
+    await (0, import_promises6.mkdir)(path2, { mode: 448 });
     await makeOwnerOnly(path2);
     return path2;
   } catch (cause) {
@@ -720,7 +738,7 @@ async function claimHome(environment) {
       throw new ClientError("bad_home", `HOOP_HOME cannot be made (${code}): ${path2}`, elsewhere, { cause });
   }
   await checkFolder(path2, `chmod 700 it, ${elsewhere}`);
-  const found = await (0, import_promises5.readdir)(path2).catch((cause) => {
+  const found = await (0, import_promises6.readdir)(path2).catch((cause) => {
     throw new ClientError("bad_home", `HOOP_HOME is not a folder: ${path2}`, elsewhere, { cause });
   });
   if (found.length === 0) return path2;
@@ -736,18 +754,18 @@ async function claimHome(environment) {
 }
 async function writePrivate(home, name2, content) {
   const draft = (0, import_node_path.join)(home, `.${name2}.${process.pid}.new`);
-  await (0, import_promises5.rm)(draft, { force: true });
-  const flags = import_node_fs.constants.O_WRONLY | import_node_fs.constants.O_CREAT | import_node_fs.constants.O_EXCL | (import_node_fs.constants.O_NOFOLLOW ?? 0);
-  const file = await (0, import_promises5.open)(draft, flags, 384);
+  await (0, import_promises6.rm)(draft, { force: true });
+  const flags = import_node_fs2.constants.O_WRONLY | import_node_fs2.constants.O_CREAT | import_node_fs2.constants.O_EXCL | (import_node_fs2.constants.O_NOFOLLOW ?? 0);
+  const file = await (0, import_promises6.open)(draft, flags, 384);
   try {
     await file.writeFile(content);
   } finally {
     await file.close();
   }
-  await (0, import_promises5.rename)(draft, (0, import_node_path.join)(home, name2));
+  await (0, import_promises6.rename)(draft, (0, import_node_path.join)(home, name2));
 }
 async function removeHome(path2) {
-  await (0, import_promises5.rm)(path2, { recursive: true, force: true, maxRetries: 3 });
+  await (0, import_promises6.rm)(path2, { recursive: true, force: true, maxRetries: 3 });
 }
 var gone = "open an identity first (`hoop-access open`), and check HOOP_HOME";
 async function readHome(path2) {
@@ -773,7 +791,7 @@ async function readHome(path2) {
 }
 var exposed = "close it and open a new identity: its key may have been read";
 async function checkFolder(path2, next = exposed) {
-  const status = await (0, import_promises5.stat)(path2).catch((cause) => {
+  const status = await (0, import_promises6.stat)(path2).catch((cause) => {
     const why = `HOOP_HOME cannot be read (${systemCode(cause) ?? "unknown error"}): ${path2}`;
     throw new ClientError("no_identity", why, gone, { cause });
   });
@@ -785,7 +803,7 @@ async function checkFolder(path2, next = exposed) {
 }
 async function readText(path2) {
   try {
-    return await (0, import_promises5.readFile)(path2, { encoding: "utf8", flag: import_node_fs.constants.O_RDONLY | (import_node_fs.constants.O_NOFOLLOW ?? 0) });
+    return await (0, import_promises6.readFile)(path2, { encoding: "utf8", flag: import_node_fs2.constants.O_RDONLY | (import_node_fs2.constants.O_NOFOLLOW ?? 0) });
   } catch (cause) {
     throw new ClientError(
       "bad_home",
@@ -1009,8 +1027,8 @@ function tlv(tag, content) {
 }
 
 // client/ssh-settings.ts
-var import_node_fs2 = require("node:fs");
-var import_promises6 = require("node:fs/promises");
+var import_node_fs3 = require("node:fs");
+var import_promises7 = require("node:fs/promises");
 var import_node_os2 = require("node:os");
 var import_node_path2 = require("node:path");
 var alias2 = "hoop-access-gateway";
@@ -1045,7 +1063,7 @@ function block(home, { name: name2, host, port }) {
 }
 async function includeSshConfig(home, userHome = (0, import_node_os2.userInfo)().homedir) {
   if (await readOrNull((0, import_node_path2.join)(home, "ssh_config")) === null) return false;
-  await (0, import_promises6.mkdir)((0, import_node_path2.join)(userHome, ".ssh"), { recursive: true, mode: 448 });
+  await (0, import_promises7.mkdir)((0, import_node_path2.join)(userHome, ".ssh"), { recursive: true, mode: 448 });
   const stale = await findStale(await readOrNull(configOf(userHome)) ?? "");
   await edit(userHome, (config) => {
     const rest = config.split("\n").filter((line) => !stale.has(line));
@@ -1081,19 +1099,19 @@ async function edit(userHome, change) {
   const path2 = configOf(userHome);
   await refuseForeign(path2);
   const changed = change(await readOrNull(path2) ?? "");
-  if (changed === "") return (0, import_promises6.rm)(path2, { force: true });
+  if (changed === "") return (0, import_promises7.rm)(path2, { force: true });
   const draft = `${path2}.hoop-${process.pid}`;
-  const file = await (0, import_promises6.open)(draft, import_node_fs2.constants.O_WRONLY | import_node_fs2.constants.O_CREAT | import_node_fs2.constants.O_EXCL, 384);
+  const file = await (0, import_promises7.open)(draft, import_node_fs3.constants.O_WRONLY | import_node_fs3.constants.O_CREAT | import_node_fs3.constants.O_EXCL, 384);
   try {
     await file.writeFile(changed);
   } finally {
     await file.close();
   }
-  await (0, import_promises6.chmod)(draft, 384);
-  await (0, import_promises6.rename)(draft, path2);
+  await (0, import_promises7.chmod)(draft, 384);
+  await (0, import_promises7.rename)(draft, path2);
 }
 async function refuseForeign(path2) {
-  const found = await (0, import_promises6.lstat)(path2).catch(() => null);
+  const found = await (0, import_promises7.lstat)(path2).catch(() => null);
   if (found === null || found.isFile() && (process.getuid === void 0 || found.uid === process.getuid()))
     return;
   throw new ClientError(
@@ -1104,7 +1122,7 @@ async function refuseForeign(path2) {
 }
 async function readOrNull(path2) {
   try {
-    return await (0, import_promises6.readFile)(path2, "utf8");
+    return await (0, import_promises7.readFile)(path2, "utf8");
   } catch (cause) {
     if (systemCode(cause) === "ENOENT") return null;
     throw new ClientError(
@@ -1445,7 +1463,7 @@ async function attendHome(path2, options) {
   const tell2 = (line) => {
     const told = `${(/* @__PURE__ */ new Date()).toISOString()} ${line}
 `;
-    (0, import_promises7.appendFile)((0, import_node_path4.join)(home.path, "renewal.log"), told, { mode: 384 }).catch(() => void 0);
+    (0, import_promises8.appendFile)((0, import_node_path4.join)(home.path, "renewal.log"), told, { mode: 384 }).catch(() => void 0);
   };
   const { transport } = await connectGateway(home.card.gateway, home.ca);
   const renewal = keepAlive(transport, {
@@ -1501,8 +1519,8 @@ async function isRunning(job) {
   return await markOf(Number(pid)) === mark.join(":");
 }
 async function endRenewal(home) {
-  const notes = (await readOr((0, import_node_path4.join)(home, "renewal.log"))).split("\n").filter((line) => line !== "");
-  const { pid, mark } = readRegistration(await readOr((0, import_node_path4.join)(home, "renewal.json")));
+  const notes = (await readBeginning((0, import_node_path4.join)(home, "renewal.log"))).split("\n").filter((line) => line !== "");
+  const { pid, mark } = readRegistration(await readBeginning((0, import_node_path4.join)(home, "renewal.json")));
   if (pid > 1 && mark !== null && await markOf(pid) === mark) {
     try {
       process.kill(pid, "SIGTERM");
@@ -1520,21 +1538,6 @@ function readRegistration(text) {
     return typeof pid === "number" && typeof mark === "string" ? { pid, mark } : none;
   } catch {
     return none;
-  }
-}
-var READ_BYTES = 65536;
-async function readOr(path2) {
-  const flags = import_node_fs3.constants.O_RDONLY | (import_node_fs3.constants.O_NOFOLLOW ?? 0) | (import_node_fs3.constants.O_NONBLOCK ?? 0);
-  const file = await (0, import_promises7.open)(path2, flags).catch(() => null);
-  if (file === null) return "";
-  try {
-    if (!(await file.stat()).isFile()) return "";
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(READ_BYTES), 0, READ_BYTES, 0);
-    return buffer.toString("utf8", 0, bytesRead);
-  } catch {
-    return "";
-  } finally {
-    await file.close();
   }
 }
 
@@ -2109,7 +2112,7 @@ function isTokenFor(gateway, value) {
 }
 
 // client/lease.ts
-var import_promises8 = require("node:timers/promises");
+var import_promises9 = require("node:timers/promises");
 var over = /* @__PURE__ */ new Set(["identity_ended", "identity_expired", "unauthenticated", "not_found"]);
 var again = { first: 100, most: 2e3 };
 function holdLease({ gateway, trust }, options) {
@@ -2149,7 +2152,7 @@ function holdLease({ gateway, trust }, options) {
             `the gateway cannot be told that the command still runs, and will end its identity: ${reason}`
           );
         }
-        await (0, import_promises8.setTimeout)(wait2, void 0, { signal: stopped.signal, ref: false }).catch(() => void 0);
+        await (0, import_promises9.setTimeout)(wait2, void 0, { signal: stopped.signal, ref: false }).catch(() => void 0);
         wait2 = Math.min(wait2 * 2, again.most);
       }
     }
@@ -2423,7 +2426,7 @@ function readRewrites(text) {
 var reserved = /^(PATH|HOME|SHELL|NODE_OPTIONS|LD_.*|DYLD_.*|GITHUB_.*|RUNNER_.*|ACTIONS_.*|CI_.*|HOOP_.*|PGSSL.*|__proto__)$/i;
 
 // client/waits.ts
-var import_promises9 = require("node:timers/promises");
+var import_promises10 = require("node:timers/promises");
 function followApprovals(transport, options) {
   const stopped = new AbortController();
   const told = /* @__PURE__ */ new Map();
@@ -2449,7 +2452,7 @@ function followApprovals(transport, options) {
   const run2 = async () => {
     while (!stopped.signal.aborted) {
       try {
-        await (0, import_promises9.setTimeout)(options.every ?? 2e3, void 0, { signal: stopped.signal, ref: false });
+        await (0, import_promises10.setTimeout)(options.every ?? 2e3, void 0, { signal: stopped.signal, ref: false });
         await poll(stopped.signal);
       } catch (error) {
         if (stopped.signal.aborted) return;

@@ -19143,6 +19143,9 @@ var require_undici = __commonJS({
   }
 });
 
+// actions/access/post.ts
+var import_node_path4 = require("node:path");
+
 // node_modules/@actions/core/lib/command.js
 var os = __toESM(require("os"), 1);
 
@@ -19630,12 +19633,29 @@ function getState(name) {
 }
 
 // client/background.ts
-var import_node_fs2 = require("node:fs");
-var import_promises6 = require("node:fs/promises");
 var import_node_path3 = require("node:path");
 
+// client/beginning.ts
+var import_node_fs = require("node:fs");
+var import_promises = require("node:fs/promises");
+var READ_BYTES = 65536;
+async function readBeginning(path) {
+  const flags = import_node_fs.constants.O_RDONLY | (import_node_fs.constants.O_NOFOLLOW ?? 0) | (import_node_fs.constants.O_NONBLOCK ?? 0);
+  const file = await (0, import_promises.open)(path, flags).catch(() => null);
+  if (file === null) return "";
+  try {
+    if (!(await file.stat()).isFile()) return "";
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(READ_BYTES), 0, READ_BYTES, 0);
+    return buffer.toString("utf8", 0, bytesRead);
+  } catch {
+    return "";
+  } finally {
+    await file.close();
+  }
+}
+
 // client/retry.ts
-var import_promises = require("node:timers/promises");
+var import_promises2 = require("node:timers/promises");
 
 // client/error.ts
 var ClientError = class extends Error {
@@ -19683,7 +19703,7 @@ async function retrying(work, limits = patience, signal) {
       const backoff = limits.first * 2 ** (attempt2 - 1);
       const wait2 = Math.max(backoff / 2 + Math.random() * backoff / 2, error.retryAfter ?? 0);
       if (performance.now() + wait2 > end2) throw error;
-      await (0, import_promises.setTimeout)(wait2, void 0, signal === void 0 ? {} : { signal }).catch(
+      await (0, import_promises2.setTimeout)(wait2, void 0, signal === void 0 ? {} : { signal }).catch(
         () => signal?.throwIfAborted()
       );
     }
@@ -19855,7 +19875,7 @@ function readRetryAfter(value) {
 
 // client/trust.ts
 var import_node_crypto = require("node:crypto");
-var import_promises2 = require("node:fs/promises");
+var import_promises3 = require("node:fs/promises");
 var import_node_net2 = require("node:net");
 var import_node_tls = require("node:tls");
 async function resolveTrust(gateway, ca) {
@@ -19881,7 +19901,7 @@ function readPin(given) {
 }
 async function readCa(path) {
   try {
-    return await (0, import_promises2.readFile)(path, "utf8");
+    return await (0, import_promises3.readFile)(path, "utf8");
   } catch (cause) {
     const why = `\`ca\` names a file that cannot be read (${systemCode(cause) ?? "unknown error"}): ${path}`;
     throw new ClientError("wrong_usage", why, "give PEM, a path to PEM, or the pin `sha256:…`", {
@@ -20043,15 +20063,15 @@ function isConnectionView(value) {
 }
 
 // client/home.ts
-var import_promises4 = require("node:fs/promises");
+var import_promises5 = require("node:fs/promises");
 
 // client/system.ts
 var import_node_child_process = require("node:child_process");
-var import_promises3 = require("node:fs/promises");
+var import_promises4 = require("node:fs/promises");
 var import_node_util = require("node:util");
 var here = {
   platform: process.platform,
-  read: (path) => (0, import_promises3.readFile)(path, "utf8"),
+  read: (path) => (0, import_promises4.readFile)(path, "utf8"),
   run: async (program, args) => (await (0, import_node_util.promisify)(import_node_child_process.execFile)(program, args, { timeout: 2e4 })).stdout
 };
 function windowsProgram(name, root = process.env.SystemRoot ?? "C:\\Windows") {
@@ -20060,7 +20080,7 @@ function windowsProgram(name, root = process.env.SystemRoot ?? "C:\\Windows") {
 
 // client/home.ts
 async function removeHome(path) {
-  await (0, import_promises4.rm)(path, { recursive: true, force: true, maxRetries: 3 });
+  await (0, import_promises5.rm)(path, { recursive: true, force: true, maxRetries: 3 });
 }
 function readCard(json) {
   const value = parse(json);
@@ -20131,8 +20151,8 @@ function clustersOf(connections) {
 }
 
 // client/ssh-settings.ts
-var import_node_fs = require("node:fs");
-var import_promises5 = require("node:fs/promises");
+var import_node_fs2 = require("node:fs");
+var import_promises6 = require("node:fs/promises");
 var import_node_os = require("node:os");
 var import_node_path = require("node:path");
 async function excludeSshConfig(home, userHome = (0, import_node_os.userInfo)().homedir) {
@@ -20154,19 +20174,19 @@ async function edit(userHome, change) {
   const path = configOf(userHome);
   await refuseForeign(path);
   const changed = change(await readOrNull(path) ?? "");
-  if (changed === "") return (0, import_promises5.rm)(path, { force: true });
+  if (changed === "") return (0, import_promises6.rm)(path, { force: true });
   const draft = `${path}.hoop-${process.pid}`;
-  const file = await (0, import_promises5.open)(draft, import_node_fs.constants.O_WRONLY | import_node_fs.constants.O_CREAT | import_node_fs.constants.O_EXCL, 384);
+  const file = await (0, import_promises6.open)(draft, import_node_fs2.constants.O_WRONLY | import_node_fs2.constants.O_CREAT | import_node_fs2.constants.O_EXCL, 384);
   try {
     await file.writeFile(changed);
   } finally {
     await file.close();
   }
-  await (0, import_promises5.chmod)(draft, 384);
-  await (0, import_promises5.rename)(draft, path);
+  await (0, import_promises6.chmod)(draft, 384);
+  await (0, import_promises6.rename)(draft, path);
 }
 async function refuseForeign(path) {
-  const found = await (0, import_promises5.lstat)(path).catch(() => null);
+  const found = await (0, import_promises6.lstat)(path).catch(() => null);
   if (found === null || found.isFile() && (process.getuid === void 0 || found.uid === process.getuid()))
     return;
   throw new ClientError(
@@ -20177,7 +20197,7 @@ async function refuseForeign(path) {
 }
 async function readOrNull(path) {
   try {
-    return await (0, import_promises5.readFile)(path, "utf8");
+    return await (0, import_promises6.readFile)(path, "utf8");
   } catch (cause) {
     if (systemCode(cause) === "ENOENT") return null;
     throw new ClientError(
@@ -20371,8 +20391,8 @@ function rewritten(card, files, current) {
 
 // client/background.ts
 async function endRenewal(home) {
-  const notes = (await readOr((0, import_node_path3.join)(home, "renewal.log"))).split("\n").filter((line) => line !== "");
-  const { pid, mark } = readRegistration(await readOr((0, import_node_path3.join)(home, "renewal.json")));
+  const notes = (await readBeginning((0, import_node_path3.join)(home, "renewal.log"))).split("\n").filter((line) => line !== "");
+  const { pid, mark } = readRegistration(await readBeginning((0, import_node_path3.join)(home, "renewal.json")));
   if (pid > 1 && mark !== null && await markOf(pid) === mark) {
     try {
       process.kill(pid, "SIGTERM");
@@ -20390,21 +20410,6 @@ function readRegistration(text) {
     return typeof pid === "number" && typeof mark === "string" ? { pid, mark } : none;
   } catch {
     return none;
-  }
-}
-var READ_BYTES = 65536;
-async function readOr(path) {
-  const flags = import_node_fs2.constants.O_RDONLY | (import_node_fs2.constants.O_NOFOLLOW ?? 0) | (import_node_fs2.constants.O_NONBLOCK ?? 0);
-  const file = await (0, import_promises6.open)(path, flags).catch(() => null);
-  if (file === null) return "";
-  try {
-    if (!(await file.stat()).isFile()) return "";
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(READ_BYTES), 0, READ_BYTES, 0);
-    return buffer.toString("utf8", 0, bytesRead);
-  } catch {
-    return "";
-  } finally {
-    await file.close();
   }
 }
 
@@ -20548,9 +20553,10 @@ async function end({ gateway, ca, held }, notes) {
   );
   if (connected === void 0) return;
   const { transport } = connected;
+  const asking = { ...held, token: await renewedToken() ?? held.token };
   const activity = await attempt(
     "What the job did could not be read",
-    () => retrying(() => viewActivity(transport, held, AbortSignal.timeout(5e3)), brief2)
+    () => retrying(() => viewActivity(transport, asking, AbortSignal.timeout(5e3)), brief2)
   );
   const revoked = await attempt("The identity could not be revoked, and ends by itself", async () => {
     await revoke(transport, held, brief2);
@@ -20564,6 +20570,11 @@ async function end({ gateway, ca, held }, notes) {
 }
 async function summarise(activity, notes) {
   await summary.addRaw(renderSummary(activity, notes)).write();
+}
+async function renewedToken() {
+  const home = savedHome();
+  const token = home === "" ? "" : (await readBeginning((0, import_node_path4.join)(home, "token"))).trim();
+  return /^[\w.~+/=-]{1,16384}$/.test(token) ? token : null;
 }
 async function attempt(what, work) {
   try {
