@@ -2,7 +2,7 @@ import { findCards, unfinishedCard } from './cards.ts'
 import { formats } from './formats.ts'
 import { Keywords, type Keyword } from './keywords.ts'
 import { literalKeywords } from './literals.ts'
-import { Scan } from './scan.ts'
+import { Scan, longestControl } from './scan.ts'
 
 /** Finds secrets in answers; made once from the configuration, used for every value of every session. */
 export interface Detectors {
@@ -23,7 +23,7 @@ export interface DetectorStream {
 }
 
 /** What stays of the released bytes, because what stands before a word matters. */
-const context = 4
+const context = longestControl + 4
 /** More than any candidate's length, so that whatever is held longer is decided. */
 const longestHeld = 65_536
 

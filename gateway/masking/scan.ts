@@ -28,6 +28,9 @@ put(set.upper, digits + upper)
 put(set.digit | set.card, digits)
 put(set.card, ' -')
 
+/** The longest parameters of a terminal's control sequence that are looked through: a colour of 24 bits has 16. */
+export const longestControl = 20
+
 /**
  * One pass over some bytes: what verifiers read through and report to.
  * Reading at or past the end is noted, because more bytes could then change the outcome: streams hold those back.
@@ -86,12 +89,25 @@ export class Scan {
     return end
   }
 
-  /** True when a word may start here: nothing of a word before it, or only an escape (`\n`, `%3D`) that ends in a letter. */
+  /** True when a word may start here: nothing of a word before it, or only an escape (`\n`, `%3D`, a terminal's `ESC [31m`) that ends in a letter. */
   starts(index: number): boolean {
     if (!this.is(index - 1, set.alnum)) return true
     const before = this.bytes[index - 2]
-    if (before === 0x5c) return true
-    return before !== undefined && this.bytes[index - 3] === 0x25
+    if (before === 0x5c || before === 0x1b) return true
+    if (before !== undefined && this.bytes[index - 3] === 0x25) return true
+    return this.#isControl(index - 2)
+  }
+
+  /** True when a terminal's control sequence (ECMA-48 §5.4: `ESC [ parameters letter`, or `ESC ( letter`) has its last letter behind `last`. */
+  #isControl(last: number): boolean {
+    const bytes = this.bytes
+    if (bytes[last] === 0x28 || bytes[last] === 0x29) return bytes[last - 1] === 0x1b
+    let at = last
+    // Parameters: 0 to 9 : ; < = > ?
+    while (at > last - longestControl && (bytes[at] ?? 0) >= 0x30 && (bytes[at] ?? 0) <= 0x3f) at--
+    if (bytes[at] !== 0x5b) return false
+    // As it is, or as JSON has it: `\u001b[`.
+    return bytes[at - 1] === 0x1b || (bytes[at - 1] === 0x62 && bytes[at - 2] === 0x31)
   }
 
   /** True when these bytes come next. */
