@@ -54,13 +54,21 @@ export class Refused extends GatewayError {
   readonly next: string
   /** The rule that decided, as `STAGE/CONNECTION EFFECT[INDEX]`, where a rule did. */
   readonly rule: string | undefined
+  /** The character of the request's text, from 1, where reading it failed, where that is known. */
+  readonly at: number | undefined
 
-  constructor(code: Code, why: string, next: string, options?: ErrorOptions & { rule?: string | undefined }) {
+  constructor(
+    code: Code,
+    why: string,
+    next: string,
+    options?: ErrorOptions & { rule?: string | undefined; at?: number | undefined },
+  ) {
     super(code, why, options)
     this.name = 'Refused'
     this.why = why
     this.next = next
     this.rule = options?.rule
+    this.at = options?.at
   }
 }
 

@@ -92,7 +92,7 @@ export interface Analysis {
 export interface Analyzer {
   /**
    * Synchronous when the text is known under the same context, so the hot path stays free of promises.
-   * Throws or rejects with `Refused`: `unparseable` (with the parser's message and position), `too_large`
+   * Throws or rejects with `Refused`: `unparseable` (with the parser's message, and where), `too_large`
    * (over 1 MiB of text, or too deep), `timed_out` (over 2 s), `overloaded`.
    */
   analyze(text: string, context: SqlContext): Analysis | Promise<Analysis>

@@ -42,6 +42,8 @@ export type FromWorker =
       readonly code: Code
       readonly why: string
       readonly next: string
+      /** Of the text, from 1. */
+      readonly at?: number | undefined
       readonly broken: boolean
     }
 

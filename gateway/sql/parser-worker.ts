@@ -136,12 +136,12 @@ function refusalOf(error: unknown): Extract<FromWorker, { kind: 'refused' }> {
     const message = error.message
     if (/stack depth|memory exhausted|out of memory/i.test(message)) return tooLarge(false)
     const at = error.sqlDetails?.cursorPosition
-    const where = at === undefined ? '' : ` at character ${at + 1}`
     return {
       kind: 'refused',
       code: 'unparseable',
-      why: `PostgreSQL's parser says: ${message}${where}`,
-      next: 'correct the statement',
+      why: message,
+      next: 'correct the statement: PostgreSQL 18 could not parse it, whose grammar the gateway reads by',
+      at: at === undefined ? undefined : at + 1,
       broken: false,
     }
   }

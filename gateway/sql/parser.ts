@@ -165,7 +165,7 @@ export class Parser {
     }
     this.#release(seat)
     if (message.kind === 'done') job.resolve(message)
-    else job.reject(new Refused(message.code, message.why, message.next))
+    else job.reject(new Refused(message.code, message.why, message.next, { at: message.at }))
     if ((message.kind === 'refused' && message.broken) || job.text.length > this.#limits.heavy)
       this.#replace(seat, null)
     this.#serve()

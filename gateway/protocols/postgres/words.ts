@@ -51,6 +51,7 @@ export function refusalMessage(refused: Refused, severity: 'ERROR' | 'FATAL', st
   if (refused.rule !== undefined) fields.push(['D', `Rule: ${refused.rule}`])
   else if (refused.code === 'denied') fields.push(['D', 'No rule allows it.'])
   fields.push(['H', refused.next])
+  if (refused.at !== undefined) fields.push(['P', String(refused.at)])
   return fieldsMessage(Back.errorResponse, fields)
 }
 

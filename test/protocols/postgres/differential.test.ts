@@ -12,6 +12,7 @@ import {
   copyFail,
   describe,
   execute,
+  fields,
   flush,
   parse,
   query,
@@ -239,11 +240,12 @@ async function answers(on: Raw, frames: readonly Buffer[], ready: number): Promi
   return seen
     .map(({ type, body }) => {
       const text = body.toString('latin1')
-      // What cannot be read, or names what nobody saw being made, never gets to the server: the gateway says so in
-      // words of its own, under the server's code.
-      const own = type === 'E' ? /\0C(42601|26000|34000|25P02)\0/.exec(text)?.[1] : undefined
-      // In a failed transaction the server does not look names up.
-      return `${type} ${own === '25P02' || own === '34000' ? '26000' : (own ?? text)}`
+      // What cannot be read, or names what nobody saw being made, never gets to the server: the gateway says so, with the
+      // server's code, message and place. In a failed transaction the server does not look names up.
+      if (type !== 'E') return `${type} ${text}`
+      const { C: code, M: words, P: at } = fields(body)
+      if (code === '42601') return `${type} ${code} ${words} ${at}`
+      return `${type} ${code === '26000' || code === '34000' || code === '25P02' ? 'no such name' : text}`
     })
     .join('\n')
 }
