@@ -61,6 +61,7 @@ export class Waiter {
     return (
       this.#claim === null &&
       this.row.linger > 0 &&
+      (question.linger ?? 0) > 0 &&
       identity === question.identity.id &&
       connection === question.connection &&
       rule === question.rule &&
