@@ -7,6 +7,7 @@ import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { connectOperator } from './operator.ts'
 import { type ClientOptions, orVariable, withClientOptions, withOperatorOptions } from './options.ts'
 import { print, printFields, printJson, printTable, tell } from './terminal.ts'
+import { addWaiting } from './waiting.ts'
 
 type Options = ClientOptions & { config?: string; state?: string; reason?: string; breakGlass?: boolean }
 
@@ -21,6 +22,7 @@ export function addApprovals(program: Command): void {
     .description('one held request: what is asked, by whom, and who answered')
     .argument('<id>')
     .action(show)
+  addWaiting(approvals)
   withClientOptions(approvals.command('confirm'))
     .description('in a job that people let go on: report what they let go on')
     .argument('[id]', 'the only request that its pipeline waits for, when left out')

@@ -49,6 +49,14 @@ interface Task extends Place {
   nudged: boolean
   /** Ends the wait between two attempts. */
   wake: () => void
+  /** What went wrong last: told once, however often it goes wrong again. */
+  failure: string | null
+}
+
+/** An attempt that failed: when the gate may be asked again, and whether it is down or only said no. */
+interface Failed {
+  readonly afterMs: number
+  readonly down: boolean
 }
 
 /** Puts questions up at the gates that their groups list and takes them down again; each place by itself, so that one that fails keeps nobody from the others. */
@@ -130,7 +138,16 @@ export class Postings {
         )
         continue
       }
-      tasks.push({ ...place, approval, gate, handle, over, nudged: false, wake: () => undefined })
+      tasks.push({
+        ...place,
+        approval,
+        gate,
+        handle,
+        over,
+        nudged: false,
+        failure: null,
+        wake: () => undefined,
+      })
     }
     this.#tasks.set(approval, tasks)
     void Promise.all(tasks.map((task) => this.#run(task))).then(() => this.#tasks.delete(approval))
@@ -144,18 +161,19 @@ export class Postings {
       task.handle = handle.slice(0, 4096)
       await this.#keep(task, { url })
     }
+    const { lookEvery = FOREVER } = gate
     let failures = 0
     while (!task.over && !this.#closed) {
-      const after = await this.#try(
+      const failed = await this.#try(
         task,
         task.handle === null ? asks : async (posting) => gate.look?.(posting),
       )
-      failures = after === null ? 0 : failures + 1
       if (task.over) break
-      await this.#pause(
-        task,
-        after === null ? (gate.lookEvery ?? FOREVER) : Math.max(after, this.#backoff(failures)),
-      )
+      failures = failed === null ? 0 : failures + 1
+      // An answer that does not count is no reason to look for the next one less often.
+      const refused = failed !== null && !failed.down && task.handle !== null
+      const pause = failed === null ? lookEvery : Math.max(failed.afterMs, this.#backoff(failures))
+      await this.#pause(task, refused ? Math.min(pause, lookEvery) : pause)
     }
     if (task.handle === null) return
     for (let tries = 1; !this.#closed && tries <= CONCLUDE_TRIES; tries++) {
@@ -165,23 +183,26 @@ export class Postings {
     }
   }
 
-  /** Null when it worked, else the least milliseconds until the next attempt. */
-  async #try(task: Task, work: (posting: Posting) => Promise<void>): Promise<number | null> {
+  /** Null when it worked. */
+  async #try(task: Task, work: (posting: Posting) => Promise<void>): Promise<Failed | null> {
     const { failed } = this.#options
     try {
       task.nudged = false
       await this.#queue.run(() => this.#attempt(task, work))
       await this.#keep(task, { failure: null })
+      task.failure = null
       return null
     } catch (error) {
-      if (this.#closed) return 0
-      failed(task.approval, task.name, error)
+      if (this.#closed) return { afterMs: 0, down: true }
       const failure = (error instanceof Refused ? `${error.why}; ${error.next}` : UNSAID).slice(
         0,
         FAILURE_CAP,
       )
+      if (failure !== task.failure) failed(task.approval, task.name, error)
+      task.failure = failure
       await this.#keep(task, { failure }).catch((lost: unknown) => failed(task.approval, task.name, lost))
-      return error instanceof TryLater ? error.afterMs : 0
+      const later = error instanceof TryLater
+      return { afterMs: later ? error.afterMs : 0, down: later || !(error instanceof Refused) }
     }
   }
 

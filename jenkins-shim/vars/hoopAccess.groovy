@@ -33,7 +33,11 @@ def call(Map given, Closure body) {
             variables.add('HOOP_APPROVAL_TIMEOUT=' + settings.approvalTimeout)
         }
         withEnv(variables) {
-            body()
+            if (settings.ask) {
+                hoopAsk(body)
+            } else {
+                body()
+            }
         }
     } finally {
         if (home != '') {

@@ -41,6 +41,11 @@ class HoopSettings implements Serializable {
             String name = String.valueOf(key)
             if (name == 'connections') {
                 read.connections = readConnections(given.get(key))
+            } else if (name == 'ask') {
+                if (given.get(key) != true) {
+                    throw new Exception('hoopAccess: ask is true, or left out')
+                }
+                read.ask = 'true'
             } else if (name == 'env') {
                 read.flags = readVariables(given.get(key))
             } else if (PATTERNS.containsKey(name)) {
@@ -69,6 +74,26 @@ class HoopSettings implements Serializable {
             if (line.matches('[A-Za-z_][A-Za-z0-9_]*=.*')) found.add(line)
         }
         return found
+    }
+
+    /** Lines of an approval's id, a tab and the question, as `hoop-access approvals waiting` prints them. */
+    @NonCPS
+    static List<String> questions(String printed) {
+        List<String> found = []
+        for (String line : printed.split('\r?\n')) {
+            if (line.matches('apr_[a-z2-7]{26}\t.+')) found.add(line)
+        }
+        return found
+    }
+
+    @NonCPS
+    static String idOf(String question) {
+        return question.substring(0, question.indexOf('\t'))
+    }
+
+    @NonCPS
+    static String messageOf(String question) {
+        return question.substring(question.indexOf('\t') + 1)
     }
 
     @NonCPS
