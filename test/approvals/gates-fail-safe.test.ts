@@ -75,7 +75,8 @@ describe('a gate that fails', () => {
         url: 'https://chat.test/m1',
         failure: null,
       })
-    expect(events.filter(({ kind }) => kind === 'gate-failed').length).toBeGreaterThanOrEqual(3)
+    // Said once, however often it is tried.
+    expect(events.filter(({ kind }) => kind === 'gate-failed').length).toBe(1)
   })
 
   it('that hangs is given up, and its failure says nothing of the inside', async () => {

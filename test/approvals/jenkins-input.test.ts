@@ -47,18 +47,12 @@ const gateOf = async (id: string) =>
   (await desk.approvals.show(id))?.gates.find(({ gate }) => gate === 'jenkins-input')
 const stateOf = async (id: string) => (await desk.approvals.show(id))?.state
 
-/** What the library's `input` step does when somebody proceeds. */
-function proceed(user: string): void {
-  api.inputs.length = 0
-  api.build.approvers.push(user)
-}
-
 describe('an input of the build', () => {
   it('that was answered as the controller says approves', async () => {
     const { view, outcome, look } = await ask()
     api.inputs.push({ id: view.id, message: inputMessage(view) })
     await look()
-    proceed('alice')
+    api.proceed('alice')
     await look()
     expect(await outcome).toMatchObject({ answers: [{ person: 'alice', gate: 'jenkins-input' }] })
   })
@@ -69,7 +63,7 @@ describe('an input of the build', () => {
     await look()
     api.inputs.push({ id: view.id, message: 'Deploy to staging?' })
     await look()
-    proceed('alice')
+    api.proceed('alice')
     await look()
     api.inputs.push({ id: view.id, message: inputMessage(view) })
     await look()
@@ -91,7 +85,7 @@ describe('an input of the build', () => {
     api.build.approvers.push('alice')
     await look()
     expect(await stateOf(view.id)).toBe('pending')
-    proceed('alice')
+    api.proceed('alice')
     await look()
     await expect.poll(() => stateOf(view.id)).toBe('used')
   })
@@ -101,7 +95,7 @@ describe('an input of the build', () => {
     for (const user of ['dev', 'mallory']) {
       api.inputs.push({ id: view.id, message: inputMessage(view) })
       await look()
-      proceed(user)
+      api.proceed(user)
       await look()
       await expect.poll(() => gateOf(view.id).then((gate) => gate?.failure ?? '')).toMatch(/set off|nobody/)
     }
@@ -116,7 +110,7 @@ describe('an input of the build', () => {
     await look()
     expect((await gateOf(view.id))?.failure).toContain('Jenkins answers 503')
     api.fail(null)
-    proceed('alice')
+    api.proceed('alice')
     await expect.poll(() => stateOf(view.id)).toBe('used')
   })
 })

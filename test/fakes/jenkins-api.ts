@@ -1,5 +1,6 @@
-import { createServer } from 'node:http'
+import { type IncomingMessage, type ServerResponse, createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
 
 // A Jenkins controller as its remote API shows one build of job shop: ApproverActions of the run (exported by Pipeline: Input
 // Step) and the inputs that wait (Pipeline: REST API). Basic authentication with an API token, GET only.
@@ -14,17 +15,33 @@ export interface JenkinsApi {
   readonly build: { building: boolean; starter: string | null; readonly approvers: string[] }
   readonly inputs: { id: string; message: string }[]
   readonly violations: string[]
+  /** How often somebody saw an input wait. */
+  seen(): number
+  /** Somebody answers the input that waits. */
+  proceed(who: string): void
+  abort(): void
   fail(status: number | null): void
   close(): Promise<void>
 }
 
-/** Starts it on 127.0.0.1. */
-export async function startJenkinsApi(): Promise<JenkinsApi> {
+/** Starts it on 127.0.0.1; `issuer` is asked for what lies below /oidc, as if it were the controller's own. */
+export async function startJenkinsApi(issuer?: string): Promise<JenkinsApi> {
   const [user, token] = ['hoop', '11aabbccddeeff00112233445566778899']
   const violations: string[] = []
   const build: JenkinsApi['build'] = { building: true, starter: 'dev', approvers: [] }
   const inputs: JenkinsApi['inputs'] = []
   let failing: number | null = null
+  /** What the double of the `input` step asks: it shows one input, and ends with what people do. */
+  let seen = 0
+  let answered: 'proceed' | 'abort' | null = null
+  const double = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    if (request.method === 'POST') {
+      answered = null
+      inputs.push(JSON.parse(await text(request)) as { id: string; message: string })
+    }
+    if (request.method === 'DELETE') inputs.length = 0
+    response.end(answered ?? 'waiting')
+  }
   const server = createServer((request, response) => {
     const url = new URL(request.url ?? '', 'http://ci')
     const send = (status: number, body: unknown): void => {
@@ -34,18 +51,29 @@ export async function startJenkinsApi(): Promise<JenkinsApi> {
         .writeHead(status, { 'content-type': 'application/json;charset=utf-8' })
         .end(JSON.stringify(body))
     }
+    if (url.pathname === '/double/input') return void double(request, response)
+    if (issuer !== undefined && url.pathname.startsWith('/oidc/')) {
+      const origin = new URL(issuer).origin
+      fetch(`${origin}${url.pathname}`)
+        .then(async (answer) =>
+          response.writeHead(answer.status).end((await answer.text()).replaceAll(origin, api.url)),
+        )
+        .catch(() => send(502, {}))
+      return
+    }
     if (failing !== null) return send(failing, {})
     const expected = `Basic ${Buffer.from(`${user}:${token}`).toString('base64')}`
     if (request.headers.authorization !== expected) return send(401, {})
     if (request.method !== 'GET') return send(405, {})
-    switch (url.pathname) {
-      case '/job/shop/7/api/json': {
+    const [, number = '', what = ''] = /^\/job\/shop\/(\d+)\/(.+)$/.exec(url.pathname) ?? []
+    switch (what) {
+      case 'api/json': {
         if (url.searchParams.get('tree') === null) violations.push('the whole of a build was asked for')
         const input = 'org.jenkinsci.plugins.workflow.support.steps.input.ApproverAction'
         return send(200, {
           _class: 'org.jenkinsci.plugins.workflow.job.WorkflowRun',
-          number: 7,
-          url: `${api.url}/job/shop/7/`,
+          number: Number(number),
+          url: `${api.url}/job/shop/${number}/`,
           building: build.building,
           actions: [
             {
@@ -57,7 +85,8 @@ export async function startJenkinsApi(): Promise<JenkinsApi> {
           ],
         })
       }
-      case '/job/shop/7/wfapi/pendingInputActions':
+      case 'wfapi/pendingInputActions':
+        if (inputs.length > 0) seen++
         return send(
           200,
           inputs.map(({ id, message }) => ({
@@ -65,9 +94,9 @@ export async function startJenkinsApi(): Promise<JenkinsApi> {
             proceedText: 'Approve',
             message,
             inputs: [],
-            proceedUrl: `/job/shop/7/wfapi/inputSubmit?inputId=${id}`,
-            abortUrl: `/job/shop/7/input/${id}/abort`,
-            redirectApprovalUrl: '/job/shop/7/input/',
+            proceedUrl: `/job/shop/${number}/wfapi/inputSubmit?inputId=${id}`,
+            abortUrl: `/job/shop/${number}/input/${id}/abort`,
+            redirectApprovalUrl: `/job/shop/${number}/input/`,
           })),
         )
       default:
@@ -84,6 +113,16 @@ export async function startJenkinsApi(): Promise<JenkinsApi> {
     build,
     inputs,
     violations,
+    seen: () => seen,
+    proceed(who) {
+      inputs.length = 0
+      build.approvers.push(who)
+      answered = 'proceed'
+    },
+    abort() {
+      inputs.length = 0
+      answered = 'abort'
+    },
     fail(status) {
       failing = status
     },

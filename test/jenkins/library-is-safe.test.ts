@@ -24,7 +24,7 @@ describe.skipIf(!hasGroovy)('the shared library (needs groovy)', () => {
   let found: Record<string, string[]>
 
   beforeAll(async () => {
-    const files = ['vars/hoopAccess.groovy', 'src/access/hoop/HoopSettings.groovy']
+    const files = ['vars/hoopAccess.groovy', 'vars/hoopAsk.groovy', 'src/access/hoop/HoopSettings.groovy']
     const texts = await Promise.all(files.map((file) => readFile(join(root, 'jenkins-shim', file), 'utf8')))
     const own = files.map((file, index) => [file, texts[index]] as const)
     const wrong = Object.entries(unsafe).map(([name, [text]]) => [name, text] as const)
@@ -33,6 +33,7 @@ describe.skipIf(!hasGroovy)('the shared library (needs groovy)', () => {
 
   test('holds nothing that continuations or the sandbox do not take', () => {
     expect(found['vars/hoopAccess.groovy']).toEqual([])
+    expect(found['vars/hoopAsk.groovy']).toEqual([])
     expect(found['src/access/hoop/HoopSettings.groovy']).toEqual([])
   })
 

@@ -5,14 +5,21 @@ import org.codehaus.groovy.control.CompilerConfiguration
 // Runs a Jenkinsfile's steps with the shared library, on strict doubles of Jenkins's steps: what Jenkins would refuse, they
 // refuse, and whatever crosses a step must be serialisable, as after a restart of the controller. `sh` runs for real.
 //
-// args: the repository's root, a script, the library's folder, and, on standard input, JSON { env, credentials: { id: [token, …] }, windows }. Prints JSON.
+// args: the repository's root, a script, the library's folder, and, on standard input, JSON { env, credentials: { id: [token, …] }, windows,
+// controller: the URL of the double that `input` asks }. Prints JSON.
 
 abstract class Steps extends Script {
-    static final List<String> calls = []
-    static final StringBuilder log = new StringBuilder()
+    static final List<String> calls = Collections.synchronizedList([])
+    static final StringBuffer log = new StringBuffer()
     static Map<String, String> machine = [:]
     static Map<String, List<String>> credentials = [:]
-    static List<Map<String, String>> layers = []
+    // Each branch of `parallel` goes on with the variables of the block that it is in.
+    static final InheritableThreadLocal<List<Map<String, String>>> branch = new InheritableThreadLocal<List<Map<String, String>>>() {
+        protected List<Map<String, String>> childValue(List<Map<String, String>> parent) { return new ArrayList(parent) }
+        protected List<Map<String, String>> initialValue() { return [] }
+    }
+    static List<Map<String, String>> getLayers() { return branch.get() }
+    static String controller
     static boolean windows = false
     static File resources
     static Closure<String> answerBat = { String script -> '' }
@@ -113,11 +120,82 @@ abstract class Steps extends Script {
             builder.environment().clear()
             builder.environment().putAll(variables())
             Process process = builder.start()
-            StringBuilder out = new StringBuilder()
-            StringBuilder err = new StringBuilder()
-            process.waitForProcessOutput(out, err)
+            StringBuffer out = new StringBuffer()
+            StringBuffer err = new StringBuffer()
+            List<Thread> readers = [process.consumeProcessOutputStream(out), process.consumeProcessErrorStream(err)]
+            try {
+                process.waitFor()
+            } catch (InterruptedException interrupted) {
+                process.destroy()
+                throw interrupted
+            }
+            for (Thread reader : readers) reader.join()
             log.append(err)
             return [code: process.exitValue(), out: out.toString()]
+        }
+    }
+
+    void sleep(Map given) {
+        if (given.keySet() != ['time', 'unit'] as Set || given.unit != 'SECONDS') throw new Exception('sleep: ' + given)
+        note('sleep')
+        // Ten times as fast: what counts is the order.
+        Thread.sleep(((int) given.time) * 100L)
+    }
+
+    /** Branches as threads: they take turns in Jenkins, and may here only because nothing of theirs is shared but lists. */
+    def parallel(Map given) {
+        note('parallel')
+        boolean failFast = given.get('failFast') == true
+        Map<Thread, Throwable> failures = Collections.synchronizedMap(new LinkedHashMap<Thread, Throwable>())
+        List<Thread> threads = Collections.synchronizedList([])
+        for (Object key : new ArrayList(given.keySet())) {
+            if (key == 'failFast') continue
+            Closure body = (Closure) given.get(key)
+            threads.add(new Thread({
+                try {
+                    body()
+                } catch (Throwable problem) {
+                    failures.put(Thread.currentThread(), problem)
+                    if (failFast) for (Thread other : threads) if (other != Thread.currentThread()) other.interrupt()
+                }
+            }))
+        }
+        for (Thread thread : threads) thread.start()
+        try {
+            for (Thread thread : threads) thread.join()
+        } catch (InterruptedException interrupted) {
+            for (Thread thread : threads) thread.interrupt()
+            for (Thread thread : threads) thread.join()
+            throw interrupted
+        }
+        // As Jenkins does: the first that failed speaks for all.
+        if (!failures.isEmpty()) throw failures.values().iterator().next()
+    }
+
+    def input(Map given) {
+        if (given.keySet() != ['id', 'message', 'ok'] as Set) throw new Exception('input: ' + given.keySet())
+        note('input ' + plain(given.id))
+        Closure<String> tell = { String method, String body ->
+            HttpURLConnection connection = (HttpURLConnection) new URL(controller).openConnection()
+            connection.requestMethod = method
+            if (body != null) {
+                connection.doOutput = true
+                connection.outputStream.write(body.getBytes('UTF-8'))
+            }
+            return connection.inputStream.getText('UTF-8')
+        }
+        tell('POST', JsonOutput.toJson([id: plain(given.id), message: plain(given.message)]))
+        try {
+            while (true) {
+                String state = tell('GET', null)
+                if (state == 'proceed') return null
+                if (state == 'abort') throw new Exception('Rejected by somebody')
+                Thread.sleep(50)
+            }
+        } finally {
+            boolean interrupted = Thread.interrupted()
+            tell('DELETE', null)
+            if (interrupted) Thread.currentThread().interrupt()
         }
     }
 
@@ -161,10 +239,12 @@ abstract class Steps extends Script {
             Object[] given = (Object[]) arguments
             return library.call(given[0], (Closure) given[1])
         }
+        if (name == 'hoopAsk') return asking.call((Closure) ((Object[]) arguments)[0])
         throw new Exception('No such DSL method ' + name)
     }
 
     static Script library
+    static Script asking
 }
 
 File root = new File(args[0])
@@ -174,6 +254,7 @@ Map input = (Map) new JsonSlurper().parse(System.in)
 Steps.machine = (Map) input.env
 Steps.credentials = (Map) input.credentials
 Steps.windows = input.windows == true
+Steps.controller = input.controller
 Steps.answerBat = { String script ->
     script.contains(' open ') ? 'C:\\agent\\tmp\\hoop-1\r\n' : 'HOOP_HOME=C:\\agent\\tmp\\hoop-1\r\nPGHOST=gateway\r\n'
 }
@@ -184,6 +265,7 @@ loader.addClasspath(new File(shim, 'src').path)
 loader.addClasspath(new File(root, 'test/jenkins/stubs').path)
 GroovyShell shell = new GroovyShell(loader, new Binding(), configuration)
 Steps.library = shell.parse(new File(shim, 'vars/hoopAccess.groovy'))
+Steps.asking = shell.parse(new File(shim, 'vars/hoopAsk.groovy'))
 String failure = null
 try {
     shell.parse(args[1], 'Jenkinsfile.groovy').run()
