@@ -60,7 +60,9 @@ export class LiveLane implements Lane {
     checkPermit(permit, this.#parts.session)
     gather(this.#parts.upstreamLine)
     const shown = this.#plan.content === 'text' ? (this.#plan.hide?.(bytes) ?? bytes) : bytes
-    this.#sent.add(this.#seen?.push(shown) ?? shown)
+    if (this.#seen === null) this.#sent.add(shown)
+    else if (this.#plan.messages === true) this.#sent.add(this.#parts.detectors.redact(shown) ?? shown)
+    else this.#sent.add(this.#seen.push(shown))
     return this.#upstream.write(bytes)
   }
 
@@ -174,6 +176,10 @@ class Mouth {
 
   say(bytes: Uint8Array): void {
     if (!this.#masked) return this.#release(bytes)
+    if (this.#plan.messages === true) {
+      const { detectors, masked } = this.#parts
+      return this.#release(detectors.redact(bytes, () => masked(1)) ?? bytes)
+    }
     // Most lanes have nothing to say on one of their two streams.
     this.#masks ??= this.#parts.detectors.createStream(() => this.#parts.masked(1))
     const masks = this.#masks

@@ -119,6 +119,8 @@ export interface LanePlan {
   readonly kept?: number
   /** False where its bytes are hashed otherwise: file by file. */
   readonly hashed?: boolean
+  /** True when what is given to the lane is whole messages: each is searched by itself, and passes in one piece. */
+  readonly messages?: boolean
   /** True when what is recorded of input goes through the detectors, too. */
   readonly maskInput?: boolean
   /** What is recorded of input, where some of it was typed unseen (a password). */

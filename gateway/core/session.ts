@@ -17,7 +17,7 @@ const SETTLE_MS = 10_000
 /** Finds secrets in what is shown. */
 export interface Detectors {
   /** The same bytes with every secret replaced, or null when there is none. */
-  redact(bytes: Uint8Array): Uint8Array | null
+  redact(bytes: Uint8Array, onFound?: (kind: string) => void): Uint8Array | null
   redactText(text: string): string
   /** For bytes that come in pieces: what may begin a secret is held back. */
   createStream(onFound?: (kind: string) => void): {

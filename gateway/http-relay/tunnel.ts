@@ -12,8 +12,8 @@ import { acceptOf, newKey, readHandshake } from './websocket.ts'
 
 /** What becomes of a connection that is upgraded to WebSocket. */
 export interface Tunnel {
-  /** The subprotocols that can be carried; empty where none is agreed on. */
-  readonly protocols: readonly string[]
+  /** The subprotocols that can be carried; empty where none is agreed on, `any` where the two ends may agree on one or none. */
+  readonly protocols: readonly string[] | 'any'
   /** Carries what passes until either side is over. Opens its lanes by `connect`, and rejects with what that rejects with. */
   carry(parts: {
     readonly session: Session
@@ -51,12 +51,13 @@ export function upgrade(parts: {
 }): Promise<Wires> {
   const { request, response, target, ready, tunnel, signal } = parts
   const handshake = readHandshake(request)
-  const protocols = handshake.protocols.filter((name) => tunnel.protocols.includes(name))
-  if (protocols.length === 0 && tunnel.protocols.length > 0)
+  const carried = tunnel.protocols
+  const protocols = handshake.protocols.filter((name) => carried === 'any' || carried.includes(name))
+  if (carried !== 'any' && protocols.length === 0 && carried.length > 0)
     throw new Refused(
       'unsupported',
       'none of the subprotocols that it offers can be carried',
-      `offer one of ${tunnel.protocols.join(', ')}`,
+      `offer one of ${carried.join(', ')}`,
     )
   const key = newKey()
   const headers = headersUpstream(
@@ -93,7 +94,7 @@ export function upgrade(parts: {
         said('upgrade').toLowerCase() !== 'websocket' ||
         said('sec-websocket-accept') !== acceptOf(key) ||
         said('sec-websocket-extensions') !== '' ||
-        (protocol === '' ? tunnel.protocols.length > 0 : !protocols.includes(protocol))
+        (protocol === '' ? carried !== 'any' && carried.length > 0 : !protocols.includes(protocol))
       ) {
         upstream.destroy()
         return done.reject(

@@ -56,7 +56,21 @@ export const knownOperations: Readonly<Record<ConnectionType, readonly string[]>
     'put',
   ],
   ssh: ['read', 'exec', 'shell', 'sftp-read', 'sftp-write', 'forward', 'remote-forward'],
-  http: ['read', 'GET', 'HEAD', 'OPTIONS', 'POST', 'PUT', 'PATCH', 'DELETE', 'CONNECT', 'TRACE', 'QUERY'],
+  http: [
+    'read',
+    'GET',
+    'HEAD',
+    'OPTIONS',
+    'POST',
+    'PUT',
+    'PATCH',
+    'DELETE',
+    'CONNECT',
+    'TRACE',
+    'QUERY',
+    'WEBSOCKET',
+    'WEBSOCKET-BINARY',
+  ],
 }
 
 /** PostgreSQL's groups and commands, those of kinds of object by the names of the manual and of the grammar. */

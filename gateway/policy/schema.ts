@@ -123,7 +123,7 @@ const rule = z.strictObject({
     .array(text)
     .min(1)
     .describe(
-      'PostgreSQL: read, write, ddl, admin, call, probe or a command by its name; Kubernetes: verbs; SSH: exec, shell, sftp-read, sftp-write, forward, remote-forward; HTTP: methods. `*` is all but probe',
+      'PostgreSQL: read, write, ddl, admin, call, probe or a command by its name; Kubernetes: verbs; SSH: exec, shell, sftp-read, sftp-write, forward, remote-forward; HTTP: methods, WEBSOCKET, WEBSOCKET-BINARY. `*` is all but probe',
     ),
   resources: z
     .array(pattern)

@@ -1,7 +1,8 @@
 import { readFile, writeFile } from 'node:fs/promises'
-import type { IncomingHttpHeaders, RequestListener } from 'node:http'
+import type { IncomingHttpHeaders, IncomingMessage, RequestListener } from 'node:http'
 import { type Server, createServer, request as httpsRequest } from 'node:https'
 import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
 import { type TLSSocket, connect } from 'node:tls'
 import { makeAuthority } from '../servers/certificates.ts'
 import {
@@ -50,6 +51,8 @@ export async function startHttpStack(options: {
   /** Further connections, as YAML below `connections:`. */
   connections?: (upstreamUrl: string) => string
   upstream: RequestListener
+  /** Takes requests for an upgrade. */
+  upgrade?: (request: IncomingMessage, socket: Duplex) => void
 }): Promise<HttpStack> {
   const authority = makeAuthority('upstream')
   const { certPem, keyPem } = authority.issue('api', ['localhost'])
@@ -58,6 +61,7 @@ export async function startHttpStack(options: {
     seen.push({ line: `${request.method} ${request.url}`, headers: request.headers, raw: request.rawHeaders })
     options.upstream(request, response)
   })
+  if (options.upgrade !== undefined) upstream.on('upgrade', options.upgrade)
   const upstreamPort = await new Promise<number>((resolve) =>
     upstream.listen(0, '127.0.0.1', () => {
       const address = upstream.address()

@@ -5,7 +5,8 @@ import { type Relay, createRelay } from '../../http-relay/relay.ts'
 import { Pools, type ReadSecret } from '../../http-relay/upstream.ts'
 import { CONDITIONS_CAP, withBodyRead } from './body.ts'
 import { type MaskText, maskFields } from './masked-answers.ts'
-import { Requests, checkForm } from './operations.ts'
+import { websocketTunnel } from './messages.ts'
+import { Requests, checkForm, isWebSocket } from './operations.ts'
 import { upstreamOf } from './upstream.ts'
 
 export interface HttpOptions {
@@ -30,6 +31,10 @@ export function createHttp({ house, readSecret, maskText, problemOf, patience }:
       upstreamOf: (grant) => upstreamOf(grant, pools, readSecret),
       read(message, target, session) {
         checkForm(message)
+        if (isWebSocket(message)) {
+          const binary = requests.read('WEBSOCKET-BINARY', target)
+          return { request: requests.read('WEBSOCKET', target), tunnel: websocketTunnel(binary, maskText) }
+        }
         const request = requests.read(message.method ?? '', target)
         const filter: Reading['filter'] = ({ fields }, { status, type }, onMasked) =>
           message.method === 'HEAD' || status === 204 || status === 304

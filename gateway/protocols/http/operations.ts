@@ -11,11 +11,16 @@ const methods: ReadonlyMap<string, { readonly reads: boolean }> = new Map(
   ]),
 )
 
+/** True for a request to become a WebSocket. */
+export function isWebSocket({ method, headers }: IncomingMessage): boolean {
+  return method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket'
+}
+
 /** Refuses what is not carried, whatever rules say. */
 export function checkForm(request: IncomingMessage): void {
-  if (request.headers.upgrade !== undefined) {
+  if (request.headers.upgrade !== undefined && !isWebSocket(request)) {
     const to = request.headers.upgrade.slice(0, 32).replaceAll(/[^\w./-]/g, '?')
-    throw new Refused('unsupported', `an upgrade to ${to} is not carried`, 'use plain HTTP/1.1')
+    throw new Refused('unsupported', `an upgrade to ${to} is not carried`, 'use plain HTTP, or a WebSocket')
   }
   if (methods.has(request.method ?? '')) return
   throw new Refused(
@@ -57,6 +62,7 @@ function readRequest(method: string, { path, query }: Target): Request {
     return { start: end - value.length, end, columns: [], secret: true }
   })
   const reads = methods.get(method)?.reads === true
+  // What passes over a WebSocket may change anything, so neither GET nor `read` allows it.
   const actions: readonly [string, ...string[]] =
     method === 'GET' || method === 'HEAD' ? [method, 'read'] : [method]
   return {

@@ -2,7 +2,7 @@ import { asRefused } from '../../core/errors.ts'
 import type { Permit } from '../../core/gate.ts'
 import type { Tunnel } from '../../http-relay/tunnel.ts'
 import { memberOf } from './bodies.ts'
-import { type WiredLane, broken, openWired, untilAborted } from './wire.ts'
+import { type WiredLane, broken, openWired, untilAborted } from '../../http-relay/wire.ts'
 import { failure } from './words.ts'
 
 // exec and attach (k8s.io/apimachinery/pkg/util/remotecommand): every message is a byte that names the channel, then

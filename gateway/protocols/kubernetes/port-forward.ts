@@ -1,5 +1,5 @@
 import type { Tunnel } from '../../http-relay/tunnel.ts'
-import { openWired, untilAborted } from './wire.ts'
+import { openWired, untilAborted } from '../../http-relay/wire.ts'
 
 const nothing = new Uint8Array(0)
 

@@ -1,8 +1,8 @@
 import { Duplex } from 'node:stream'
-import { Refused } from '../../core/errors.ts'
-import type { Lane, LanePlan } from '../../core/protocol.ts'
-import type { Tunnel } from '../../http-relay/tunnel.ts'
-import { FrameReader, closing, frameOf, opcodes } from '../../http-relay/websocket.ts'
+import { Refused } from '../core/errors.ts'
+import type { Lane, LanePlan } from '../core/protocol.ts'
+import type { Tunnel } from './tunnel.ts'
+import { FrameReader, closing, frameOf, opcodes } from './websocket.ts'
 
 /** Of a message in several frames, in bytes. */
 const MESSAGE_CAP = 1_048_576
@@ -18,6 +18,9 @@ export class Wire {
   #parts: Buffer[] = []
   #size = 0
   #closed = false
+  #goodbye: number | null = null
+  /** Of the message that comes. */
+  #opcode: number = opcodes.binary
 
   constructor(stream: Duplex, ofClient: boolean) {
     this.stream = stream
@@ -29,7 +32,7 @@ export class Wire {
    * Gives every message to `take`, which says whether more may come at once; `ready` tells when again.
    * Resolves at the other side's closing frame, or when the stream is over; rejects with what `take` throws.
    */
-  read(take: (message: Buffer) => boolean, ready: () => Promise<void>): Promise<void> {
+  read(take: (message: Buffer, opcode: number) => boolean, ready: () => Promise<void>): Promise<void> {
     const { stream } = this
     return new Promise((resolve, reject) => {
       const fail = (error: unknown): void => {
@@ -41,7 +44,7 @@ export class Wire {
           let more = true
           for (const message of this.#messages(chunk)) {
             if (message === null) return resolve()
-            more = take(message) && more
+            more = take(message, this.#opcode) && more
           }
           if (more) return
           stream.pause()
@@ -54,10 +57,20 @@ export class Wire {
     })
   }
 
-  /** Sends one message; false when no more is taken for now. */
+  /** Sends one binary message; false when no more is taken for now. */
   send(...parts: readonly Uint8Array[]): boolean {
+    return this.sendAs(opcodes.binary, Buffer.concat(parts))
+  }
+
+  /** Sends one message of a kind, text or binary. */
+  sendAs(opcode: number, message: Uint8Array): boolean {
     if (this.#closed || !this.stream.writable) return true
-    return this.stream.write(frameOf(opcodes.binary, Buffer.concat(parts), !this.#ofClient))
+    return this.stream.write(frameOf(opcode, message, !this.#ofClient))
+  }
+
+  /** The code in the other side's closing frame; null before it, or where it says none. */
+  get goodbye(): number | null {
+    return this.#goodbye
   }
 
   /** Says goodbye, once. */
@@ -82,7 +95,10 @@ export class Wire {
   /** The messages that a chunk completes; null for a closing frame, after which nothing counts. */
   *#messages(chunk: Buffer): Generator<Buffer | null> {
     for (const { opcode, fin, payload } of this.#reader.push(chunk)) {
-      if (opcode === opcodes.close) return void (yield null)
+      if (opcode === opcodes.close) {
+        this.#goodbye = codeIn(payload)
+        return void (yield null)
+      }
       if (opcode === opcodes.pong) continue
       if (opcode === opcodes.ping) {
         if (this.stream.writableLength > PONG_ROOM) continue
@@ -91,6 +107,7 @@ export class Wire {
       }
       if ((opcode === opcodes.continuation) !== this.#parts.length > 0)
         throw broken('its frames are mixed up')
+      if (opcode !== opcodes.continuation) this.#opcode = opcode
       this.#size += payload.byteLength
       if (this.#size > MESSAGE_CAP) throw broken(`a message is longer than ${MESSAGE_CAP} bytes`)
       this.#parts.push(payload)
@@ -102,6 +119,14 @@ export class Wire {
       yield message
     }
   }
+}
+
+/** The code of a closing frame, where it is one that may be sent (RFC 6455 §7.4). */
+function codeIn(payload: Buffer): number | null {
+  const code = payload.byteLength < 2 ? 0 : payload.readUInt16BE(0)
+  const known =
+    (code >= 1000 && code <= 1014 && ![1004, 1005, 1006].includes(code)) || (code >= 3000 && code < 5000)
+  return known ? code : null
 }
 
 /** A lane between two sides of an upgraded connection. */
