@@ -177,8 +177,8 @@ class Mouth {
   say(bytes: Uint8Array): void {
     if (!this.#masked) return this.#release(bytes)
     if (this.#plan.messages === true) {
-      const { detectors, masked } = this.#parts
-      return this.#release(detectors.redact(bytes, () => masked(1)) ?? bytes)
+      const clean = this.#parts.detectors.redact(bytes, () => this.#parts.masked(1))
+      return this.#release(clean ?? bytes)
     }
     // Most lanes have nothing to say on one of their two streams.
     this.#masks ??= this.#parts.detectors.createStream(() => this.#parts.masked(1))
