@@ -6,8 +6,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { attendHome, endRenewal } from '../../client/background.ts'
 import { readHome } from '../../client/home.ts'
 import { markOf } from '../../client/process-mark.ts'
+import { environmentOf } from '../../client/settings.ts'
 import { executable } from '../servers/gateway.ts'
-import { eventually, hasPsql, type Ran, run, type Stack, startStack } from './stack.ts'
+import { connect, eventually, hasPsql, type Ran, run, type Stack, startStack } from './stack.ts'
 
 let stack: Stack
 beforeAll(async () => {
@@ -82,6 +83,18 @@ test.skipIf(!hasPsql)(
     expect(existsSync(home)).toBe(false)
   },
 )
+
+test('a connection that was open at a renewal goes on', async () => {
+  const { home, env } = await open('test')
+  const { held, card } = await readHome(home)
+  const settings = environmentOf(home, card, { current: {} })
+  const client = await connect({ env: settings, home, held, revoke: () => Promise.resolve() })
+  expect((await client.query("SELECT 'before' AS told")).rows).toEqual([{ told: 'before' }])
+  while (Date.now() < held.expiresAt + 1000) await renewed(home)
+  expect((await client.query("SELECT 'after' AS told")).rows).toEqual([{ told: 'after' }])
+  await client.end()
+  await close(env)
+})
 
 test('it ends with its folder', async () => {
   const { home } = await open('test')
