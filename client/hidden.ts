@@ -1,4 +1,4 @@
-import { readFileSync, readdirSync, realpathSync, statSync } from 'node:fs'
+import { accessSync, constants, readFileSync, readdirSync, realpathSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 
@@ -6,6 +6,8 @@ import { dirname, join } from 'node:path'
 export interface Hidden {
   readonly folders: readonly string[]
   readonly files: readonly string[]
+  /** Folders on the way there that the command could put others in place of, top down: they are to stay where they are. */
+  readonly ways: readonly string[]
 }
 
 /** Variables that lead to what is hidden. */
@@ -48,8 +50,29 @@ export function findHidden(options: {
   ]).filter(isFolder)
   const within = (path: string): boolean => folders.some((folder) => path.startsWith(`${folder}/`))
   const written = [environment.GITHUB_ENV, environment.GITHUB_PATH, environment.GITHUB_STATE]
-  const files = unique([...socketsOfUser(), ...written.flatMap(real)]).filter((path) => !within(path))
-  return { folders: folders.filter((path) => !within(path)), files }
+  const changes = written.flatMap(real)
+  const files = unique([...socketsOfUser(), ...changes]).filter((path) => !within(path))
+  return {
+    folders: folders.filter((path) => !within(path)),
+    files,
+    ways: unique([...views, ...changes].flatMap(waysTo)).toSorted((a, b) => a.length - b.length),
+  }
+}
+
+/** The folders above a path that this user may rename. */
+function waysTo(path: string): string[] {
+  const above = dirname(path)
+  if (above === path || dirname(above) === above) return []
+  return [...(mayChange(dirname(above)) ? [above] : []), ...waysTo(above)]
+}
+
+function mayChange(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK)
+    return true
+  } catch {
+    return false
+  }
 }
 
 function homesIn(base: string | undefined): string[] {
@@ -58,7 +81,7 @@ function homesIn(base: string | undefined): string[] {
     return readdirSync(base)
       .filter((name) => name.startsWith('hoop-'))
       .map((name) => join(base, name))
-      .filter((path) => statSync(join(path, 'identity.json'), { throwIfNoEntry: false }) !== undefined)
+      .filter((path) => statOf(join(path, 'identity.json')) !== null)
   } catch {
     return [] // what cannot be listed by this user cannot be read by the command either
   }

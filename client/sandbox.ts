@@ -47,11 +47,17 @@ export function findSandbox(hidden: Hidden, environment: Readonly<Record<string,
 }
 
 /** bubblewrap: its own first process passes nothing on, and is not the command. */
-function bubblewrap(command: readonly string[], { folders, files }: Hidden, ownSession: boolean): string[] {
+function bubblewrap(
+  command: readonly string[],
+  { folders, files, ways }: Hidden,
+  ownSession: boolean,
+): string[] {
   const apart = 'bwrap --unshare-user --unshare-pid --unshare-ipc --die-with-parent --cap-drop ALL'.split(' ')
   return [
     ...(ownSession ? [...apart, '--new-session'] : apart),
     ...'--bind / / --dev /dev --proc /proc'.split(' '),
+    // What something is mounted on can be neither renamed nor removed.
+    ...ways.flatMap((folder) => ['--bind', folder, folder]),
     ...folders.flatMap((folder) => ['--tmpfs', folder, '--remount-ro', folder]),
     ...files.flatMap((file) => ['--ro-bind', '/dev/null', file]),
     '--',
@@ -59,11 +65,14 @@ function bubblewrap(command: readonly string[], { folders, files }: Hidden, ownS
   ]
 }
 
-// `$1` and `$2`: user and group; `$3` and `$4`: how many folders and files follow; then the command.
+// `$1` and `$2`: user and group; `$3` to `$5`: how many ways, folders and files follow; then the command.
 const cover = `set -e
-user=$1 group=$2 folders=$3 files=$4; shift 4
+user=$1 group=$2 ways=$3 folders=$4 files=$5; shift 5
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts /dev/pts
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+while [ "$ways" -gt 0 ]; do
+  mount --rbind "$1" "$1"; shift; ways=$((ways - 1))
+done
 while [ "$folders" -gt 0 ]; do
   mount -t tmpfs -o ro,mode=0,size=4k tmpfs "$1"; shift; folders=$((folders - 1))
 done
@@ -76,14 +85,20 @@ exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"`
  * Two namespaces, one in the other: the outer makes the mounts, and in the inner, which has fewer rights over them, they
  * are locked (mount_namespaces(7)): not even its own root can take one away, or look under it.
  */
-function utilLinux(command: readonly string[], { folders, files }: Hidden, ownSession: boolean): string[] {
-  const numbers = [process.getuid?.(), process.getgid?.(), folders.length, files.length].map(String)
+function utilLinux(
+  command: readonly string[],
+  { folders, files, ways }: Hidden,
+  ownSession: boolean,
+): string[] {
+  const numbers = [process.getuid?.(), process.getgid?.(), ways.length, folders.length, files.length].map(
+    String,
+  )
   return [
     // With us goes unshare, and with unshare all that is in the namespaces.
     ...'setpriv --pdeathsig=KILL unshare --user --map-root-user --mount --ipc --pid'.split(' '),
     ...'--fork --kill-child --mount-proc --'.split(' '),
     ...(ownSession ? ['setsid', '--wait'] : []),
-    ...shell(cover, [...numbers, ...folders, ...files]),
+    ...shell(cover, [...numbers, ...ways, ...folders, ...files]),
     ...'setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all --no-new-privs'.split(' '),
     // The first process of a namespace ignores signals that it does not handle: it must not be the command.
     ...shell('"$@"; exit $?', command),

@@ -113,6 +113,10 @@ const tricks: readonly (readonly [name: string, script: string])[] = [
     'unshare --user --map-root-user --mount sh -c \'mkdir "$HOOP_HOME/m"; mount --bind "$RUNNER_TEMP" "$HOOP_HOME/m"; cat "$HOOP_HOME"/m/*/client.key | grep -v "$(sed -n 2p "$HOOP_HOME/client.key")"; mount --rbind / "$HOOP_HOME/m"; cat "$HOOP_HOME/m$PARENT/client.key"\'',
   ],
   [
+    'putting another folder in its place, for its parent to trust',
+    'mv "$RUNNER_TEMP" "$TEMP/moved" && echo STOLEN; mv "$TEMP" "$TEMP-moved" && echo STOLEN; rmdir "$PARENT" && echo STOLEN; mv "$PARENT" "$PARENT-moved" && echo STOLEN',
+  ],
+  [
     'entering the namespaces of another process',
     'for p in /proc/[0-9]*; do nsenter -t "${p#/proc/}" -U -m cat "$PARENT/client.key"; nsenter --mount="$p/ns/mnt" cat "$PARENT/client.key"; done',
   ],
