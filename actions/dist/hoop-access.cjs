@@ -2003,13 +2003,31 @@ function findHidden(options) {
   ]).filter(isFolder);
   const within = (path2) => folders.some((folder) => path2.startsWith(`${folder}/`));
   const written = [environment.GITHUB_ENV, environment.GITHUB_PATH, environment.GITHUB_STATE];
-  const files = unique([...socketsOfUser(), ...written.flatMap(real)]).filter((path2) => !within(path2));
-  return { folders: folders.filter((path2) => !within(path2)), files };
+  const changes = written.flatMap(real);
+  const files = unique([...socketsOfUser(), ...changes]).filter((path2) => !within(path2));
+  return {
+    folders: folders.filter((path2) => !within(path2)),
+    files,
+    ways: unique([...views, ...changes].flatMap(waysTo)).toSorted((a, b) => a.length - b.length)
+  };
+}
+function waysTo(path2) {
+  const above = (0, import_node_path6.dirname)(path2);
+  if (above === path2 || (0, import_node_path6.dirname)(above) === above) return [];
+  return [...mayChange((0, import_node_path6.dirname)(above)) ? [above] : [], ...waysTo(above)];
+}
+function mayChange(folder) {
+  try {
+    (0, import_node_fs4.accessSync)(folder, import_node_fs4.constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 function homesIn(base) {
   if (base === void 0 || base === "") return [];
   try {
-    return (0, import_node_fs4.readdirSync)(base).filter((name2) => name2.startsWith("hoop-")).map((name2) => (0, import_node_path6.join)(base, name2)).filter((path2) => (0, import_node_fs4.statSync)((0, import_node_path6.join)(path2, "identity.json"), { throwIfNoEntry: false }) !== void 0);
+    return (0, import_node_fs4.readdirSync)(base).filter((name2) => name2.startsWith("hoop-")).map((name2) => (0, import_node_path6.join)(base, name2)).filter((path2) => statOf((0, import_node_path6.join)(path2, "identity.json")) !== null);
   } catch {
     return [];
   }
@@ -2225,11 +2243,13 @@ function findSandbox(hidden, environment) {
   }
   throw noSandbox(failures.join("; "), remedy(failures));
 }
-function bubblewrap(command, { folders, files }, ownSession) {
+function bubblewrap(command, { folders, files, ways }, ownSession) {
   const apart = "bwrap --unshare-user --unshare-pid --unshare-ipc --die-with-parent --cap-drop ALL".split(" ");
   return [
     ...ownSession ? [...apart, "--new-session"] : apart,
     ..."--bind / / --dev /dev --proc /proc".split(" "),
+    // What something is mounted on can be neither renamed nor removed.
+    ...ways.flatMap((folder) => ["--bind", folder, folder]),
     ...folders.flatMap((folder) => ["--tmpfs", folder, "--remount-ro", folder]),
     ...files.flatMap((file) => ["--ro-bind", "/dev/null", file]),
     "--",
@@ -2237,9 +2257,12 @@ function bubblewrap(command, { folders, files }, ownSession) {
   ];
 }
 var cover = `set -e
-user=$1 group=$2 folders=$3 files=$4; shift 4
+user=$1 group=$2 ways=$3 folders=$4 files=$5; shift 5
 mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts /dev/pts
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+while [ "$ways" -gt 0 ]; do
+  mount --rbind "$1" "$1"; shift; ways=$((ways - 1))
+done
 while [ "$folders" -gt 0 ]; do
   mount -t tmpfs -o ro,mode=0,size=4k tmpfs "$1"; shift; folders=$((folders - 1))
 done
@@ -2247,14 +2270,16 @@ while [ "$files" -gt 0 ]; do
   mount --bind -o nodev /dev/null "$1"; mount -o remount,bind,ro,nodev "$1"; shift; files=$((files - 1))
 done
 exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"`;
-function utilLinux(command, { folders, files }, ownSession) {
-  const numbers = [process.getuid?.(), process.getgid?.(), folders.length, files.length].map(String);
+function utilLinux(command, { folders, files, ways }, ownSession) {
+  const numbers = [process.getuid?.(), process.getgid?.(), ways.length, folders.length, files.length].map(
+    String
+  );
   return [
     // With us goes unshare, and with unshare all that is in the namespaces.
     ..."setpriv --pdeathsig=KILL unshare --user --map-root-user --mount --ipc --pid".split(" "),
     ..."--fork --kill-child --mount-proc --".split(" "),
     ...ownSession ? ["setsid", "--wait"] : [],
-    ...shell(cover, [...numbers, ...folders, ...files]),
+    ...shell(cover, [...numbers, ...ways, ...folders, ...files]),
     ..."setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all --no-new-privs".split(" "),
     // The first process of a namespace ignores signals that it does not handle: it must not be the command.
     ...shell('"$@"; exit $?', command)
