@@ -6,6 +6,7 @@ import { addDoctor } from './commands/doctor.ts'
 import { addEnv } from './commands/env.ts'
 import { addExec } from './commands/exec.ts'
 import { addGateway } from './commands/gateway.ts'
+import { addLogin } from './commands/login.ts'
 import { addOpen } from './commands/open.ts'
 import { addPolicy } from './commands/policy.ts'
 import { addRenew } from './commands/renew.ts'
@@ -23,6 +24,7 @@ await runProgram(
     addExec,
     addRenew,
     addClose,
+    addLogin,
     addApprovals,
     addSessions,
     addAudit,

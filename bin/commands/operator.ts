@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path'
 import { parse } from 'yaml'
 import { connectGateway } from '../../client/connect.ts'
 import { ClientError, systemCode, wrongUsage } from '../../client/error.ts'
+import { type Login, readLogin } from '../../client/login.ts'
 import { retrying } from '../../client/retry.ts'
 import { badAnswer, type Incoming, openTransport } from '../../client/transport.ts'
 import type { ClientOptions } from './options.ts'
@@ -22,18 +23,18 @@ export interface Operator {
 interface Access {
   readonly gateway: string | undefined
   readonly ca: string | undefined
-  readonly token: string
+  /** What proves the caller, for one request. */
+  headers(method: 'GET' | 'POST', path: string): Record<string, string>
 }
 
-/** Connects as the operator: with the token in the data folder of hoop.yaml, or the one in HOOP_OPERATOR_TOKEN. */
+/** Connects as the operator, with the token in the data folder of hoop.yaml or the one in HOOP_OPERATOR_TOKEN; else as the person who is logged in. */
 export async function connectOperator(options: ClientOptions & { config?: string }): Promise<Operator> {
   const access = await findAccess(options)
   const { transport } = await connectGateway(access.gateway, access.ca)
   // Recordings are large; everything else is not.
   const wide = openTransport(transport.gateway, transport.trust, { bytes: 1024 ** 3, timeout: 600_000 })
-  const headers = { authorization: `Bearer ${access.token}` }
   const get = (path: string): Promise<unknown> =>
-    retrying(() => transport.json({ method: 'GET', path, headers }))
+    retrying(() => transport.json({ method: 'GET', path, headers: access.headers('GET', path) }))
   return {
     get,
     list: async <Row>(path: string) => {
@@ -41,7 +42,7 @@ export async function connectOperator(options: ClientOptions & { config?: string
       if (!Array.isArray(rows)) throw badAnswer(transport.gateway, 'it does not list anything')
       return rows as Row[]
     },
-    fetch: (path) => retrying(() => wide.send({ method: 'GET', path, headers })),
+    fetch: (path) => retrying(() => wide.send({ method: 'GET', path, headers: access.headers('GET', path) })),
     close: () => {
       transport.close()
       wide.close()
@@ -50,7 +51,7 @@ export async function connectOperator(options: ClientOptions & { config?: string
       transport.json({
         method: 'POST',
         path,
-        headers: { ...headers, 'content-type': 'application/json' },
+        headers: { ...access.headers('POST', path), 'content-type': 'application/json' },
         body: JSON.stringify(body),
       }),
   }
@@ -58,6 +59,10 @@ export async function connectOperator(options: ClientOptions & { config?: string
 
 async function findAccess(options: ClientOptions & { config?: string }): Promise<Access> {
   const { HOOP_OPERATOR_TOKEN: token, HOOP_GATEWAY, HOOP_CA } = process.env
+  const login = options.config === undefined && !token ? await readLogin() : null
+  const named = options.gateway ?? (HOOP_GATEWAY || undefined)
+  if (login !== null && (named === undefined || URL.parse(named)?.origin === login.gateway))
+    return byLogin(login)
   const config = options.config ?? (existsSync('hoop.yaml') && !token ? 'hoop.yaml' : undefined)
   if (config !== undefined) {
     const { url, data } = await readGatewaySection(config)
@@ -65,16 +70,32 @@ async function findAccess(options: ClientOptions & { config?: string }): Promise
     return {
       gateway: options.gateway ?? url,
       ca: options.ca ?? (existsSync(own) ? own : undefined),
-      token: (await readSecretFile(join(data, 'operator.token'))).trim(),
+      headers: bearing((await readSecretFile(join(data, 'operator.token'))).trim()),
     }
   }
   if (token === undefined || token === '') {
     throw wrongUsage(
-      'the operator’s token was not found',
-      'give --config hoop.yaml on the gateway’s own machine, or set HOOP_GATEWAY, HOOP_CA and HOOP_OPERATOR_TOKEN',
+      'nobody is logged in, and the operator’s token was not found',
+      'run hoop-access login, give --config hoop.yaml on the gateway’s own machine, or set HOOP_GATEWAY, HOOP_CA and HOOP_OPERATOR_TOKEN',
     )
   }
-  return { gateway: options.gateway ?? HOOP_GATEWAY, ca: options.ca ?? HOOP_CA, token }
+  return { gateway: options.gateway ?? HOOP_GATEWAY, ca: options.ca ?? HOOP_CA, headers: bearing(token) }
+}
+
+function bearing(token: string): Access['headers'] {
+  return () => ({ authorization: `Bearer ${token}` })
+}
+
+/** As the person of `hoop-access login`, at the gateway that they logged in at and by the CA that it was verified by. */
+function byLogin({ gateway, ca, token, key }: Login): Access {
+  return {
+    gateway,
+    ca: ca ?? undefined,
+    headers: (method, path) => ({
+      authorization: `DPoP ${token}`,
+      dpop: key.prove(method, new URL(path, gateway), token),
+    }),
+  }
 }
 
 /** Where the gateway of a hoop.yaml is and keeps its data. The rest is not read: it may need secrets that are not here. */

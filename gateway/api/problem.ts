@@ -108,7 +108,13 @@ export function oauthErrorOf(error: unknown): Answered<OAuthError> {
       'content-type': 'application/json; charset=utf-8',
       ...((status === 503 || status === 429) && { 'retry-after': String(retryAfter) }),
     },
-    body: { error: name, error_description: describe(refused.why), code: refused.code, next: refused.next },
+    body: {
+      error: name,
+      error_description: describe(refused.why),
+      // RFC 8628 §3.5 says it all.
+      ...(!(refused instanceof DeviceRefused) && { code: refused.code }),
+      next: refused.next,
+    },
   }
 }
 

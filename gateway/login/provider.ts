@@ -134,6 +134,8 @@ export function createProvider(
         await oauth.validateApplicationLevelSignature(server, response, transport)
         const claims = oauth.getValidatedIdTokenClaims(tokens)
         if (claims === undefined) throw unusable('it gave no ID token')
+        // OpenID Connect Core §2: 1 to 255 ASCII characters.
+        if (!/^[\x20-\x7e]{1,255}$/.test(claims.sub)) throw unusable('its ID token names nobody')
         const more =
           claims['email'] === undefined && server.userinfo_endpoint !== undefined
             ? await oauth.processUserInfoResponse(

@@ -5,6 +5,7 @@ import { parseDuration } from './duration.ts'
 import { type Fault, type Findings, type Path, suggest } from './fault.ts'
 import { compilePath } from './json-path.ts'
 import { kubernetesSecrets } from './masks.ts'
+import { findGateFaults } from './gate-faults.ts'
 import { findRuleFaults } from './rule-faults.ts'
 import type { Config, ConnectionConfig, GrantConfig, IssuerConfig } from './schema.ts'
 
@@ -26,9 +27,30 @@ export function findContradictions(config: Config, source: Source): { faults: Fa
   checkPeople(config, findings)
   checkApprovers(config, findings)
   if (config.console?.login !== undefined) {
-    checkUrl(config.console.login.issuer, ['console', 'login', 'issuer'], findings)
+    const path = ['console', 'login', 'issuer']
+    checkUrl(config.console.login.issuer, path, findings)
+    checkPublic(config.console.login.issuer, config.console.login, path, findings)
   }
+  for (const [name, webhook] of Object.entries(config.webhooks)) {
+    checkUrl(webhook.url, ['webhooks', name, 'url'], findings)
+    checkPublic(webhook.url, webhook, ['webhooks', name, 'url'], findings)
+  }
+  if (config.slack !== undefined) checkUrl(config.slack.api, ['slack', 'api'], findings)
   return { faults, warnings }
+}
+
+/** An address that is not of the public internet has to be meant. */
+function checkPublic(
+  text: string,
+  { allow_private: allowed }: { readonly allow_private?: boolean | undefined },
+  path: Path,
+  findings: Findings,
+): void {
+  if (allowed === true || !isPrivateHost(new URL(text).hostname)) return
+  findings.fault(
+    path,
+    `\`${String(path.at(-1))}\` is on a private or loopback address: that needs \`allow_private: true\``,
+  )
 }
 
 function checkGateway({ gateway }: Config, findings: Findings): void {
@@ -81,12 +103,7 @@ function checkIssuers(config: Config, findings: Findings): void {
       if (text === undefined) continue
       const path = ['issuers', name, key]
       checkUrl(text, path, findings)
-      if (issuer.allow_private !== true && isPrivateHost(new URL(text).hostname)) {
-        findings.fault(
-          path,
-          `\`${key}\` is on a private or loopback address: that needs \`allow_private: true\``,
-        )
-      }
+      checkPublic(text, issuer, path, findings)
     }
   }
 }
@@ -358,9 +375,7 @@ function checkApprovers(config: Config, findings: Findings): void {
     }
     for (const [index, gate] of group.gates.entries()) {
       const at = [...path, 'gates', index]
-      if ('slack' in gate && config.slack === undefined) {
-        findings.fault([...at, 'slack'], 'this gate needs the `slack` settings of the Slack app')
-      }
+      findGateFaults(config, { gate, members: group.members }, at, findings)
       if ('gitlab-manual-job' in gate && !Object.values(config.issuers).some(isGitlab))
         findings.fault([...at, 'gitlab-manual-job'], 'this gate needs a GitLab issuer')
       if ('jenkins-input' in gate && !Object.values(config.issuers).some(canAskJenkins))

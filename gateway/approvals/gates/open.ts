@@ -15,6 +15,8 @@ import { JenkinsInputGate } from './jenkins-input.ts'
 import type { Hook } from './hook.ts'
 import { ReportHook } from './report-hook.ts'
 import { openSlack } from './slack-open.ts'
+import { WebhookGate } from './webhook.ts'
+import { WebhookHook } from './webhook-hook.ts'
 
 /** What gates may use. */
 export interface GateTools {
@@ -52,9 +54,22 @@ export function openGates(tools: GateTools): OpenGates {
     gitlab: manualJob.report.bind(manualJob),
   }
   const slack = openSlack(tools)
-  const hooks: Hook[] = [...github.hooks, slack.hook, new ReportHook({ verify, store, desk, reports })]
+  const hooks: Hook[] = [
+    ...github.hooks,
+    slack.hook,
+    new WebhookHook(tools),
+    new ReportHook({ verify, store, desk, reports }),
+  ]
   return {
-    gates: [consoleGate, ...github.gates, manualJob, jenkinsInput, slack.gate, new EmailGate(tools)],
+    gates: [
+      consoleGate,
+      ...github.gates,
+      manualJob,
+      jenkinsInput,
+      slack.gate,
+      new EmailGate(tools),
+      new WebhookGate(tools),
+    ],
     hooks,
     close: () => slack.close(),
     startersOf: async (origin) => [

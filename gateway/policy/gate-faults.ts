@@ -1,0 +1,43 @@
+import type { Findings, Path } from './fault.ts'
+import type { Config, GroupConfig } from './schema.ts'
+
+/** What keeps an entry of `gates:` from working: settings that it needs, and members whom it cannot know. */
+export function findGateFaults(
+  config: Config,
+  { gate, members }: { readonly gate: GroupConfig['gates'][number]; readonly members: readonly string[] },
+  path: Path,
+  findings: Findings,
+): void {
+  const unknownTo = (account: 'slack' | 'email'): readonly string[] =>
+    members.filter(
+      (member) => Object.hasOwn(config.people, member) && config.people[member]?.[account] === undefined,
+    )
+  if ('slack' in gate) {
+    const at = [...path, 'slack']
+    if (config.slack === undefined) {
+      findings.fault(at, 'this gate needs the `slack` settings of the Slack app')
+    } else if (config.slack.token === undefined) {
+      findings.fault(at, 'this gate needs `slack.token`, the bot token of the Slack app')
+    } else if (config.slack.signing_secret === undefined && config.slack.app_token === undefined) {
+      findings.fault(
+        at,
+        'this gate needs `slack.signing_secret`, or `slack.app_token` where Slack cannot reach the gateway',
+      )
+    }
+    for (const member of unknownTo('slack'))
+      findings.warn(at, `${member} has no \`slack\` in \`people\`: what they press does not count`)
+  }
+  if ('email' in gate) {
+    const at = [...path, 'email']
+    if (config.smtp === undefined) findings.fault(at, 'this gate needs the mail server: `smtp`')
+    for (const member of unknownTo('email'))
+      findings.warn(at, `${member} has no \`email\` in \`people\`: no letter reaches them`)
+  }
+  if ('webhook' in gate && !Object.hasOwn(config.webhooks, gate.webhook.to)) {
+    findings.fault([...path, 'webhook', 'to'], `there is no webhook named \`${gate.webhook.to}\``)
+  }
+  const webhookAnswers = 'webhook' in gate && config.webhooks[gate.webhook.to]?.answers !== undefined
+  if (('email' in gate || ('webhook' in gate && !webhookAnswers)) && config.console?.login === undefined) {
+    findings.fault(path, 'people answer this gate on the page, and cannot log in there: add `console.login`')
+  }
+}
