@@ -127,7 +127,9 @@ test('a code that was refused, guessed, or is asked about with another key lets 
   // No link confirms it: the page has to be sent by a form of the login's own page.
   const third = await begin()
   const bare = { code: third.user_code, word: 'confirmed' }
-  expect((await browser.visit(`/device?${new URLSearchParams(bare)}`)).body).not.toContain(third.user_code)
+  expect((await browser.visit(`/device?${new URLSearchParams(bare).toString()}`)).body).not.toContain(
+    third.user_code,
+  )
   expect((await browser.post('/device', bare)).status).toBe(403)
   expect(await redeem(third.device_code)).toBe('authorization_pending')
 
