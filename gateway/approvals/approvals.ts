@@ -13,7 +13,7 @@ import type {
   Outcome,
   Question,
 } from './approval.ts'
-import { changeState, decideRow, findReusable, insertRow } from './decisions.ts'
+import { changeState, cleanReason, decideRow, findReusable, insertRow } from './decisions.ts'
 import { consoleGate } from './gates/console.ts'
 import type { AnswerDesk, ApprovalGate } from './gates/gate.ts'
 import { githubStarters } from '../platforms/github-apps.ts'
@@ -180,13 +180,13 @@ class StoredApprovals implements LiveApprovals {
     const { store, config } = this.#options
     if (given.answer === 'approve') await this.#refuseRequester(id, given.person)
     const decided = await decideRow(store, id, given, { config: config(), now: this.#now() })
+    if (given.breakGlass === true && (decided.kind === 'decided' || decided.kind === 'counted'))
+      await this.#tellAll(id, given)
     switch (decided.kind) {
       case 'expired':
         await this.#conclude(id, 'expired', decided.answers)
         return { kind: 'late', state: 'expired' }
       case 'decided':
-        if (given.breakGlass === true && decided.state === 'approved')
-          await this.#tellAll(id, decided.answers)
         this.#over(id, decided.state, decided.answers)
         return { kind: 'decided', state: decided.state }
       case 'counted':
@@ -326,15 +326,16 @@ class StoredApprovals implements LiveApprovals {
   }
 
   /** Breaking the glass is for everybody to see: the ledger, through the event, and every gate. */
-  async #tellAll(id: string, answers: readonly Answer[]): Promise<void> {
+  async #tellAll(id: string, { person, gate, reason: said, answer }: GivenAnswer): Promise<void> {
+    if (answer === 'deny') return
     const row = await this.#options.store.db
       .selectFrom('approvals')
       .select(['identity', 'connection', 'rule'])
       .where('id', '=', id)
       .executeTakeFirst()
     if (row === undefined) return
-    for (const { person, gate, reason, breakGlass } of answers)
-      if (breakGlass === true) this.#emit({ kind: 'glass-broken', id, ...row, person, gate, reason })
+    const reason = cleanReason(said)
+    this.#emit({ kind: 'glass-broken', id, ...row, person, gate, reason })
     this.#postings.alarm(id)
   }
 

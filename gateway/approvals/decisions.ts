@@ -138,6 +138,11 @@ function requireReason(given: GivenAnswer, groups: readonly string[], config: Co
   if (strict !== undefined) throw unexplained(`group ${strict}`)
 }
 
+/** A reason as it is kept and shown: a line, bounded. */
+export function cleanReason(reason: string): string {
+  return reason.replaceAll(/\p{Cc}/gu, ' ').slice(0, REASON_CAP)
+}
+
 /** A person's new answer takes the place of their older one. */
 function mergeAnswers(
   answers: readonly Answer[],
@@ -146,7 +151,7 @@ function mergeAnswers(
   at: number,
 ): readonly Answer[] {
   const kept = answers.filter((old) => old.person !== person || !groups.includes(old.group))
-  const clean = reason.replaceAll(/\p{Cc}/gu, ' ').slice(0, REASON_CAP)
+  const clean = cleanReason(reason)
   const glass = breakGlass === true && answer === 'approve' ? { breakGlass: true as const } : {}
   return [...kept, ...groups.map((group) => ({ person, group, gate, answer, reason: clean, at, ...glass }))]
 }

@@ -131,7 +131,11 @@ export class GithubEnvironmentGate implements ApprovalGate {
   }
 
   /** The run's job reports that it was let through, by its ID token, verified: the people who did it answer. */
-  async report(approval: string, token: PlatformToken): Promise<Outcome> {
+  async report(
+    approval: string,
+    token: PlatformToken,
+    spend: (approval: string) => Promise<void>,
+  ): Promise<Outcome> {
     const postings = [...(this.#postings.get(approval)?.values() ?? [])]
     const same = (posting: Posting): boolean => {
       const { repository, environment } = optionsOf(posting)
@@ -143,7 +147,7 @@ export class GithubEnvironmentGate implements ApprovalGate {
     if (posting === undefined)
       throw stranger('nothing of this id waits in this environment of this repository')
     try {
-      return await this.#accept(posting, token)
+      return await this.#accept(posting, token, spend)
     } catch (error) {
       if (error instanceof Refused) this.#refused.set(approval, error)
       this.#desk.look(approval, NAME)
@@ -151,19 +155,23 @@ export class GithubEnvironmentGate implements ApprovalGate {
     }
   }
 
-  async #accept(posting: Posting, { issuer, claims }: PlatformToken): Promise<Outcome> {
+  async #accept(
+    posting: Posting,
+    { issuer, claims }: PlatformToken,
+    spend: (approval: string) => Promise<void>,
+  ): Promise<Outcome> {
     const { repository, branch, workflow } = optionsOf(posting)
-    const path = `${repository}/.github/workflows/${workflow}@refs/heads/${branch}`
-    const wanted: Readonly<Record<string, string>> = {
-      event_name: 'workflow_dispatch',
-      ref: `refs/heads/${branch}`,
-      workflow_ref: path,
-      job_workflow_ref: path,
-      run_attempt: '1',
-    }
+    // Branches and files whose names differ in case are different ones; repositories are not.
+    const file = `/.github/workflows/${workflow}@refs/heads/${branch}`
+    const wanted = { event_name: 'workflow_dispatch', ref: `refs/heads/${branch}`, run_attempt: '1' }
     if (issuer !== this.#issuer) throw stranger('its issuer is not the one whose App asks')
     for (const [name, value] of Object.entries(wanted))
-      if (!sameName(claims[name], value)) throw stranger(`its ${name} is not ${value}`)
+      if (claims[name] !== value) throw stranger(`its ${name} is not ${value}`)
+    for (const name of ['workflow_ref', 'job_workflow_ref']) {
+      const value = String(claims[name])
+      if (!value.endsWith(file) || !sameName(value.slice(0, -file.length), repository))
+        throw stranger(`its ${name} is not ${repository}${file}`)
+    }
     const signal = AbortSignal.timeout(30_000)
     const { environment, run } = await this.#find({ ...posting, signal })
     if (String(claims['run_id']) !== String(run.id)) throw stranger(`it is of another run than ${run.id}`)
@@ -171,9 +179,12 @@ export class GithubEnvironmentGate implements ApprovalGate {
       throw stranger('it is of another repository')
     const reviews = await readReviews(this.#github, { repository, run: run.id, environment, signal })
     if (!reviews.some(({ state }) => state === 'approved')) throw stranger(`nobody approved run ${run.id}`)
+    await spend(posting.approval.id)
     let outcome: Outcome | null = null
     let refused: unknown = null
-    for (const { state, user, comment } of reviews) {
+    // Who said no is heard first.
+    for (const { state, user, comment } of reviews.toSorted((a, b) => b.state.localeCompare(a.state))) {
+      if (outcome?.kind === 'decided') break
       const answer = state === 'approved' ? 'approve' : 'deny'
       try {
         outcome = await this.#answer(posting, { id: user.id, answer, reason: comment })

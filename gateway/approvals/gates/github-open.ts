@@ -45,8 +45,7 @@ export function openGithub(
           'give actions/approve its `approval`',
         )
       }
-      await spend(approval)
-      return { ...(await environment.report(approval, token)), id: approval }
+      return { ...(await environment.report(approval, token, spend)), id: approval }
     },
   }
 }

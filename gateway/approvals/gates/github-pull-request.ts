@@ -123,8 +123,13 @@ export class GithubPullRequestGate implements ApprovalGate {
     for (const pull of await pullsOf(github, { repository, sha, signal })) {
       if (pull.base.repo.id !== repositoryId) throw lying('the pull request is of another repository')
       const since = Date.parse(approval.requested_at)
-      for (const review of await reviewsOf(github, { repository, pull: pull.number, signal })) {
-        if (!speaksOf(review, { id: approval.id, sha, since, author: pull.user?.id })) continue
+      const asked = { id: approval.id, sha, since, author: pull.user?.id }
+      const reviews = await reviewsOf(github, { repository, pull: pull.number, signal })
+      // What somebody said last is what they say, and who wants changes is heard first.
+      const last = new Map(
+        reviews.filter((review) => speaksOf(review, asked)).map((review) => [review.user?.id, review]),
+      )
+      for (const review of [...last.values()].toSorted((a, b) => b.state.localeCompare(a.state))) {
         const account = { kind: 'github', id: await confirm(github, repository, review, signal) } as const
         const answer = review.state === 'APPROVED' ? 'approve' : 'deny'
         const reason = review.body.replaceAll(approval.id, '').trim()

@@ -112,6 +112,10 @@ export class GitlabManualJobGate implements ApprovalGate {
    */
   async #onlyOne(token: PlatformToken, pipeline: string): Promise<string> {
     if (!/^\d{1,20}$/.test(pipeline)) throw stranger('it names no pipeline')
+    // Any project of the same GitLab can make a token for this gateway: the store is asked only for those that wait.
+    const known = [...this.#waiting.values()].flatMap((postings) => [...postings.values()])
+    if (!known.some(({ origin }) => samePipeline(origin, token)))
+      throw stranger('nothing of this pipeline waits for it')
     const rows = await this.#store.db
       .selectFrom('approvals')
       .innerJoin('identities', 'identities.id', 'approvals.identity')
