@@ -226,6 +226,16 @@ describe('breaking the glass', () => {
     )
   })
 
+  it('is told of at once, also while other groups still have to agree', async () => {
+    const { approvals, events, slack } = await glass()
+    const asked = await approvals.ask(question({ by: ['dba', 'elsewhere'] }), never())
+    expect(await approvals.answer(asked.id, broken('carol', 'prod is down'))).toMatchObject({
+      kind: 'counted',
+    })
+    expect(events).toContainEqual(expect.objectContaining({ kind: 'glass-broken', id: asked.id }))
+    await expect.poll(() => slack.told.some((what) => what.startsWith('alarm pending'))).toBe(true)
+  })
+
   it('is still not for who set off the job, and not for who has left the group', async () => {
     const { approvals, asked, configure } = await glass()
     configure({ approvers: { dba: { ...baseConfig.approvers.dba, break_glass: 'oncall' } } })

@@ -179,6 +179,13 @@ describe('it does not pass', () => {
       'of a reusable workflow',
       { job_workflow_ref: 'evil/x/.github/workflows/hoop-approval.yml@refs/heads/main' },
     ],
+    [
+      'of a branch whose name differs in case',
+      {
+        ref: 'refs/heads/Main',
+        workflow_ref: 'acme/shop/.github/workflows/hoop-approval.yml@refs/heads/Main',
+      },
+    ],
     ['of another event', { event_name: 'push' }],
     ['of a later attempt', { run_attempt: '2' }],
     ['of another run', { run_id: '1' }],
@@ -218,19 +225,18 @@ describe('it does not pass', () => {
     expect(await desk.approvals.show(id)).toMatchObject({ state: 'pending' })
   })
 
-  it('by the review of another approval, whose token is then spent', async () => {
+  it('by the review of another approval', async () => {
     const one = await ask()
     const two = await ask({ digest: 'e'.repeat(64) })
     api.review(one.run, alice)
     const token = await jobToken(one.run)
     await expect(report(two.id, token)).rejects.toMatchObject({ code: 'denied' })
-    await expect(report(one.id, token)).rejects.toMatchObject({ code: 'token_reused' })
-    await report(one.id, await jobToken(one.run))
+    expect(await report(one.id, token)).toMatchObject({ body: { kind: 'decided', id: one.id } })
     await one.outcome
-    expect(await desk.approvals.show(two.id)).toMatchObject({ state: 'pending' })
-    expect(await report(one.id, await jobToken(one.run)).catch((error: unknown) => error)).toMatchObject({
-      code: 'denied',
-    })
+    // A lost answer may be asked for again; nothing else is to be had for the token.
+    expect(await report(one.id, token)).toMatchObject({ body: { kind: 'decided', id: one.id } })
+    await expect(report(two.id, token)).rejects.toMatchObject({ code: 'denied' })
+    expect(await desk.approvals.show(two.id)).toMatchObject({ state: 'pending', answers: [] })
   })
 
   it('when the run was run again', async () => {

@@ -115,6 +115,14 @@ describe('an approval on a pull request', () => {
     await expect.poll(() => api.repository.checks.values().next().value?.['conclusion']).toBe('failure')
   })
 
+  it('takes what somebody said last', async () => {
+    const { id, outcome } = await ask()
+    review({ body: id })
+    review({ state: 'CHANGES_REQUESTED', body: `${id}: on second thoughts, no` })
+    await notify()
+    await expect(outcome).rejects.toMatchObject({ code: 'approval_denied' })
+  })
+
   it('is not to be had where no pull request has the commit', async () => {
     api.repository.pulls.length = 0
     const identity = await jobIdentity(desk, { platform: 'github', claims })
