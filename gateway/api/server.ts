@@ -112,6 +112,11 @@ async function build(
   server.on('upgrade', (request, _, head) =>
     dataPath(request)?.upgrade(request, head, () => identify(request)),
   )
+  // Whoever asks first whether its body is wanted is told by what takes the request.
+  server.on('checkContinue', (request, response) => {
+    if (dataPath(request) === undefined) response.writeContinue()
+    server.emit('request', request, response)
+  })
   // Node starts the watch over slow clients when a server listens; this one is given its sockets.
   server.emit('listening')
   const app = fastify({

@@ -71,14 +71,18 @@ export async function sendBody(parts: {
 
 /** A body's pieces; a client that stops in the middle is cut. */
 async function* inTime(request: IncomingMessage): AsyncGenerator<Buffer> {
-  const timer = setTimeout(
-    () => request.destroy(new Refused('timed_out', 'the body stopped coming', 'send it again')),
-    STILL_MS,
-  )
+  // While the target takes what came, the client is not the one who stands still.
+  let taking = false
+  const timer = setTimeout(() => {
+    if (taking) timer.refresh()
+    else request.destroy(new Refused('timed_out', 'the body stopped coming', 'send it again'))
+  }, STILL_MS)
   try {
     for await (const chunk of request) {
-      timer.refresh()
+      taking = true
       if (Buffer.isBuffer(chunk)) yield chunk
+      taking = false
+      timer.refresh()
     }
   } finally {
     clearTimeout(timer)

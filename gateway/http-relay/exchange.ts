@@ -96,6 +96,7 @@ export async function exchange(parts: {
     answer.lane = lane
     signal.addEventListener('abort', cut, { once: true })
     if (signal.aborted) cut()
+    if (whole === null && length !== 0) invite(parts)
     const sending = length === 0 ? null : sendBody({ request, whole, lane, permit, body })
     sending?.catch((error: unknown) => answer.cut(error))
     await answer.done
@@ -157,6 +158,7 @@ function closeSoon(stream: Duplex): void {
 async function understand(parts: {
   readonly dialect: Dialect
   readonly request: IncomingMessage
+  readonly response: ServerResponse
   /** Whether the connection is one that can be upgraded to WebSocket. */
   readonly upgrades: boolean
   readonly target: Target
@@ -177,6 +179,7 @@ async function understand(parts: {
       )
     if (length === 0) return { reading: reading.body?.read(Buffer.alloc(0)) ?? reading, length, whole: null }
     if (reading.body !== undefined) {
+      invite(parts)
       const whole = await readWhole(request, reading.body.cap, 'what it asks for stands in its body')
       const read = reading.body.read(whole)
       return session.holds(read.request.meaning)
@@ -184,6 +187,7 @@ async function understand(parts: {
         : { reading: read, length, whole }
     }
     if (!session.holds(reading.request.meaning)) return { reading, length, whole: null }
+    invite(parts)
     const whole = await readWhole(request, HELD_CAP, 'this needs an approval')
     return { reading: askable(reading, whole), length, whole }
   } catch (error) {
@@ -191,6 +195,12 @@ async function understand(parts: {
     session.refuse(`${request.method} ${target.path}`, error instanceof Refused ? error.why : 'unreadable')
     throw error
   }
+}
+
+/** Tells a client that waits for it (RFC 9110 §10.1.1) that its body is wanted: not before it is known that it is. */
+function invite({ request, response }: { request: IncomingMessage; response: ServerResponse }): void {
+  if (request.headers.expect !== undefined && request.httpVersion === '1.1' && !response.headersSent)
+    response.writeContinue()
 }
 
 /** The reading with all that people are asked about in its request. */
