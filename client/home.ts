@@ -149,9 +149,12 @@ async function checkFolder(path: string, next = exposed): Promise<void> {
   }
 }
 
+// Neither a link nor, for good, a pipe that nobody writes to: other steps of the job may put either there.
+const plainFile = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0)
+
 async function readText(path: string): Promise<string> {
   try {
-    return await readFile(path, { encoding: 'utf8', flag: constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) })
+    return await readFile(path, { encoding: 'utf8', flag: plainFile })
   } catch (cause) {
     throw new ClientError(
       'bad_home',

@@ -9,7 +9,9 @@ export function addRenew(program: Command): void {
     .description('renew the identity in force (HOOP_HOME) until it is closed or over')
     .option('--job <pid:start>', 'end the identity when this process is gone')
     .option('--ttl <duration>', 'a shorter life than the stage’s, each time')
-    .action(({ job, ttl }: { job?: string; ttl?: string }) =>
-      attendHome(process.env.HOOP_HOME, { job, ttl: readDuration(ttl) }),
-    )
+    .action(async ({ job, ttl }: { job?: string; ttl?: string }) => {
+      await attendHome(process.env.HOOP_HOME, { job, ttl: readDuration(ttl) })
+      // Nobody waits for this process: a write to what is a pipe by now must not keep it for ever.
+      process.exit()
+    })
 }

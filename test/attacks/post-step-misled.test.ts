@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -7,6 +7,7 @@ import { markOf } from '../../client/process-mark.ts'
 import { type GatewayApi, startGatewayApi } from '../fakes/gateway-api.ts'
 import { type GithubOidc, startGithubOidc } from '../fakes/github-oidc.ts'
 import { type Job, startJob } from '../fakes/runner.ts'
+import { eventually } from '../flows/stack.ts'
 import { root } from '../servers/gateway.ts'
 
 // A step that was taken over can write whatever the job's user can, the private folder included. The post step ends the
@@ -34,6 +35,13 @@ afterEach(async () => {
 async function endAfter(evil: string): Promise<string> {
   const main = await job.use({ gateway: api.url, ca: api.pin, stage: 'test', env: 'DATABASE_URL=orders-db' })
   expect(main.code, main.log).toBe(0)
+  const renewal = await eventually(
+    async () =>
+      JSON.parse(await readFile(join(main.outputs.home ?? '', 'renewal.json'), 'utf8')) as {
+        pid: number
+        mark: string
+      },
+  )
   const step = await job.run(['sh', '-ec', evil], undefined, { VICTIM: join(folder, 'victim') })
   expect(step.code, step.log).toBe(0)
   const [post] = await job.finish()
@@ -41,6 +49,8 @@ async function endAfter(evil: string): Promise<string> {
   expect(api.identities.map(({ revoked }) => revoked)).toEqual([true])
   expect(existsSync(join(folder, 'victim/file'))).toBe(true)
   expect(existsSync(main.outputs.home ?? '')).toBe(false)
+  // What renewed ends, too, whatever it finds where its folder was.
+  await eventually(async () => expect(await markOf(renewal.pid)).not.toBe(renewal.mark))
   return post?.log ?? ''
 }
 
