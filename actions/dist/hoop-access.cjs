@@ -801,9 +801,10 @@ async function checkFolder(path2, next = exposed) {
     throw new ClientError("bad_home", `others can read HOOP_HOME: ${path2}`, next);
   }
 }
+var plainFile = import_node_fs2.constants.O_RDONLY | (import_node_fs2.constants.O_NOFOLLOW ?? 0) | (import_node_fs2.constants.O_NONBLOCK ?? 0);
 async function readText(path2) {
   try {
-    return await (0, import_promises6.readFile)(path2, { encoding: "utf8", flag: import_node_fs2.constants.O_RDONLY | (import_node_fs2.constants.O_NOFOLLOW ?? 0) });
+    return await (0, import_promises6.readFile)(path2, { encoding: "utf8", flag: plainFile });
   } catch (cause) {
     throw new ClientError(
       "bad_home",
@@ -2840,9 +2841,10 @@ function readJob(text) {
 
 // bin/commands/renew.ts
 function addRenew(program2) {
-  program2.command("renew", { hidden: true }).description("renew the identity in force (HOOP_HOME) until it is closed or over").option("--job <pid:start>", "end the identity when this process is gone").option("--ttl <duration>", "a shorter life than the stage’s, each time").action(
-    ({ job, ttl }) => attendHome(process.env.HOOP_HOME, { job, ttl: readDuration(ttl) })
-  );
+  program2.command("renew", { hidden: true }).description("renew the identity in force (HOOP_HOME) until it is closed or over").option("--job <pid:start>", "end the identity when this process is gone").option("--ttl <duration>", "a shorter life than the stage’s, each time").action(async ({ job, ttl }) => {
+    await attendHome(process.env.HOOP_HOME, { job, ttl: readDuration(ttl) });
+    process.exit();
+  });
 }
 
 // node_modules/commander/lib/error.js

@@ -20257,9 +20257,10 @@ async function checkFolder(path2, next = exposed) {
     throw new ClientError("bad_home", `others can read HOOP_HOME: ${path2}`, next);
   }
 }
+var plainFile = import_node_fs.constants.O_RDONLY | (import_node_fs.constants.O_NOFOLLOW ?? 0) | (import_node_fs.constants.O_NONBLOCK ?? 0);
 async function readText(path2) {
   try {
-    return await (0, import_promises5.readFile)(path2, { encoding: "utf8", flag: import_node_fs.constants.O_RDONLY | (import_node_fs.constants.O_NOFOLLOW ?? 0) });
+    return await (0, import_promises5.readFile)(path2, { encoding: "utf8", flag: plainFile });
   } catch (cause) {
     throw new ClientError(
       "bad_home",
