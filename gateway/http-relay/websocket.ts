@@ -16,6 +16,9 @@ export interface Frame {
 /** Of one frame, in bytes. */
 const FRAME_CAP = 1_048_576
 
+/** Pieces that wait unjoined: each is an object, however small it is. */
+const PIECES = 256
+
 /** What a client's handshake says. */
 export interface Handshake {
   readonly key: string
@@ -64,6 +67,11 @@ export function acceptOf(key: string): string {
 export class FrameReader {
   readonly #masked: boolean
   #seen: Buffer = Buffer.alloc(0)
+  /** What came since, joined once the next frame can be whole: a frame in many small pieces is copied once. */
+  #more: Buffer[] = []
+  #size = 0
+  /** Bytes that the next frame needs, as far as is known. */
+  #needed = 2
 
   /** `masked`: whether the sender is a client, whose frames have to be masked, or a server, whose may not. */
   constructor({ masked }: { masked: boolean }) {
@@ -71,14 +79,24 @@ export class FrameReader {
   }
 
   push(chunk: Buffer): Frame[] {
-    this.#seen = this.#seen.byteLength === 0 ? chunk : Buffer.concat([this.#seen, chunk])
+    this.#more.push(chunk)
+    this.#size += chunk.byteLength
+    if (this.#size < this.#needed && this.#more.length < PIECES) return []
+    this.#seen = this.#seen.byteLength === 0 && this.#more.length === 1 ? chunk : this.#joined()
+    this.#more = []
     const frames: Frame[] = []
     for (let frame = this.#next(); frame !== null; frame = this.#next()) frames.push(frame)
+    this.#size = this.#seen.byteLength
     return frames
+  }
+
+  #joined(): Buffer {
+    return Buffer.concat([this.#seen, ...this.#more])
   }
 
   #next(): Frame | null {
     const seen = this.#seen
+    this.#needed = 2
     if (seen.byteLength < 2) return null
     const [first = 0, second = 0] = seen
     const opcode = first & 0x0f
@@ -91,10 +109,12 @@ export class FrameReader {
     if (opcode >= 8 && (short > 125 || !fin)) throw broken('a control frame is too long or in pieces')
     const extended = short === 126 ? 2 : short === 127 ? 8 : 0
     const head = 2 + extended + (this.#masked ? 4 : 0)
+    this.#needed = head
     if (seen.byteLength < head) return null
     const length =
       extended === 0 ? short : extended === 2 ? seen.readUInt16BE(2) : Number(seen.readBigUInt64BE(2))
     if (length > FRAME_CAP) throw broken(`a frame is longer than ${FRAME_CAP} bytes`)
+    this.#needed = head + length
     if (seen.byteLength < head + length) return null
     this.#seen = seen.subarray(head + length)
     let payload = seen.subarray(head, head + length)

@@ -6,6 +6,8 @@ import { FrameReader, closing, frameOf, opcodes } from './websocket.ts'
 
 /** Of a message in several frames, in bytes. */
 const MESSAGE_CAP = 1_048_576
+/** Frames of one message: empty ones would be many and weigh nothing. */
+const FRAMES_CAP = 1024
 /** What may wait for a client that reads nothing but its pongs. */
 const PONG_ROOM = 65_536
 
@@ -109,7 +111,8 @@ export class Wire {
         throw broken('its frames are mixed up')
       if (opcode !== opcodes.continuation) this.#opcode = opcode
       this.#size += payload.byteLength
-      if (this.#size > MESSAGE_CAP) throw broken(`a message is longer than ${MESSAGE_CAP} bytes`)
+      if (this.#size > MESSAGE_CAP || this.#parts.length >= FRAMES_CAP)
+        throw broken(`a message is longer than ${MESSAGE_CAP} bytes or ${FRAMES_CAP} frames`)
       this.#parts.push(payload)
       if (!fin) continue
       const [only = payload] = this.#parts

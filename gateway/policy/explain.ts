@@ -69,17 +69,25 @@ export function explain(policy: Policy, question: Question): Explanation {
       narrowedTo: level.narrowed === null ? null : compileOperations(level.narrowed),
     }),
   )
+  const asked = config?.type === 'kubernetes' ? operations.map(asOfCluster) : operations
   return {
     connection,
     stages,
     known: config !== null,
-    operations: operations.map((operation) => ({
+    operations: asked.map((operation) => ({
       operation,
       levels: compiled.map((level) => explainLevel(level, operation)),
       decision: policy.decide(levels, [operation]),
     })),
-    decision: policy.decide(levels, operations),
+    decision: policy.decide(levels, asked),
   }
+}
+
+/** What leads through a cluster to something behind it says so, as requests for it do. */
+function asOfCluster(operation: Operation): Operation {
+  return /\/(?:exec|attach|portforward|proxy)$/.test(operation.resource)
+    ? { ...operation, through: true }
+    : operation
 }
 
 function explainLevel(level: CompiledLevel, operation: Operation): LevelExplanation {

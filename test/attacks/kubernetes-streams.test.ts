@@ -280,6 +280,13 @@ test.each<[string, Uint8Array]>([
   ['a size that is none', frameOf(opcodes.binary, Buffer.from('\u0004{"Width":-1}'), true)],
   ['a frame without a mask', frameOf(opcodes.binary, Buffer.from('\0in'), false)],
   ['a frame beyond the cap', Buffer.of(0x82, 0xff, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 0)],
+  [
+    'a message in endless empty frames',
+    Buffer.concat([
+      Buffer.of(0x02, 0x80, 0, 0, 0, 0),
+      ...Array<Buffer>(2000).fill(Buffer.of(0x00, 0x80, 0, 0, 0, 0)),
+    ]),
+  ],
   ['bytes that are no frames', Buffer.from('GET / HTTP/1.1\r\n\r\n')],
 ])('%s from the client ends the stream', async (_, bytes) => {
   const socket = await openSocket(stack, job, exec)

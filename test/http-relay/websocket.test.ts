@@ -27,6 +27,16 @@ test('frames are the same wherever they are split', () => {
   }
 })
 
+test('frames that come byte by byte are the same', () => {
+  const bytes = Buffer.concat([
+    frameOf(opcodes.binary, Buffer.alloc(70_000, 'x'), true),
+    frameOf(opcodes.binary, Buffer.from('y'), true),
+  ])
+  const reader = new FrameReader({ masked: true })
+  const frames = Array.from(bytes, (byte) => reader.push(Buffer.of(byte))).flat()
+  expect(frames.map(({ payload }) => payload.byteLength)).toEqual([70_000, 1])
+})
+
 test.each([
   ['a reserved bit', [0xc1, 0x80, 0, 0, 0, 0]],
   ['an unknown opcode', [0x83, 0x80, 0, 0, 0, 0]],
