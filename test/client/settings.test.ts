@@ -181,6 +181,35 @@ describe('the variables', () => {
     await two.close()
   })
 
+  test('kubectl is led to each cluster by a context, and to the only one at once', async () => {
+    const cluster = (name: string) => ({
+      name,
+      type: 'kubernetes' as const,
+      host: 'h',
+      port: 443,
+      url: `https://h/k8s/${name}`,
+    })
+    for (const names of [['prod'], ['prod', 'test']]) {
+      const api = await startGatewayApi({ connections: [ordersDb, ...names.map(cluster)] })
+      const home = await makeHome({ RUNNER_TEMP: folder })
+      const { card } = await open(api, home)
+      expect(environmentOf('/h', card, { current: {} }).KUBECONFIG).toBe('/h/kubeconfig')
+      expect((await stat(join(home, 'kubeconfig'))).mode & 0o777).toBe(0o600)
+      const config: unknown = JSON.parse(await readFile(join(home, 'kubeconfig'), 'utf8'))
+      expect(config).toMatchObject({
+        contexts: names.map((name) => ({ name, context: { cluster: name, user: 'hoop-access' } })),
+        clusters: names.map((name) => ({ name, cluster: { server: `https://h/k8s/${name}` } })),
+        users: [
+          {
+            user: { 'client-certificate': join(home, 'client.crt'), 'client-key': join(home, 'client.key') },
+          },
+        ],
+      })
+      expect(Reflect.get(Object(config), 'current-context')).toBe(names.length === 1 ? 'prod' : undefined)
+      await api.close()
+    }
+  })
+
   test('hold no secret unless asked for, and a PGHOSTADDR around the gateway is blanked', async () => {
     const api = await startGatewayApi()
     const { card, held } = await open(api, await makeHome({ RUNNER_TEMP: folder }))

@@ -245,6 +245,20 @@ describe('what contradicts itself', () => {
       'grants[0] is for db already',
     ],
     [
+      grant('      - { connection: db, allow: [{ operations: [read] }], unmask: [→kubernetes-secrets] }'),
+      'there is no mask named `kubernetes-secrets`',
+    ],
+    [
+      grant('      - { connection: k8s, allow: [{ operations: [get], resources: [→pods/exec] }] }'),
+      '`pods/exec` is `create`, whichever way it is asked for',
+    ],
+    [
+      grant(
+        '      - { connection: box, as: { user: u, impersonate: →{ user: a } }, allow: [{ operations: [exec] }] }',
+      ),
+      '`impersonate` is not how a ssh account is given',
+    ],
+    [
       grant('      - { connection: db, allow: [{ operations: [read] }], unmask: [→pi] }'),
       'there is no mask named `pi`, did you mean `pii`?',
     ],
