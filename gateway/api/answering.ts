@@ -1,5 +1,5 @@
 import type { GivenAnswer, Outcome } from '../approvals/approval.ts'
-import type { LiveApprovals } from '../approvals/approvals.ts'
+import type { LiveApprovals } from '../approvals/live-approvals.ts'
 import type { Answering } from '../console/approval-page.ts'
 import type { ApprovalView } from '../core/contract.ts'
 import type { Config, GroupConfig } from '../policy/schema.ts'

@@ -1,5 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
-import type { ApprovalEvent } from '../approvals/approvals.ts'
+import type { ApprovalEvent } from '../approvals/live-approvals.ts'
 import type { LiveEntry, SessionLog } from '../core/live-sessions.ts'
 
 /** What the gateway counts. No label comes from a client, a stage or a connection: only from short lists in the code. */

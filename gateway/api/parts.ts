@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { LiveApprovals } from '../approvals/approvals.ts'
+import type { LiveApprovals } from '../approvals/live-approvals.ts'
 import type { Hook } from '../approvals/gates/hook.ts'
 import type { TokenAnswer } from '../core/contract.ts'
 import type { Identity } from '../core/identity.ts'

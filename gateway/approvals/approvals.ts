@@ -1,25 +1,14 @@
 import type { ApprovalState, ApprovalView } from '../core/contract.ts'
 import { Refused } from '../core/errors.ts'
 import type { Origin } from '../core/identity.ts'
-import type { Config } from '../policy/schema.ts'
-import type { Store } from '../store/open.ts'
-import type {
-  Account,
-  AccountAnswer,
-  Answer,
-  Approvals,
-  Asked,
-  GivenAnswer,
-  Outcome,
-  Question,
-} from './approval.ts'
+import type { AccountAnswer, Answer, Asked, GivenAnswer, Outcome, Question } from './approval.ts'
 import { changeState, cleanReason, decideRow, findReusable, insertRow } from './decisions.ts'
 import { consoleGate } from './gates/console.ts'
-import type { AnswerDesk, ApprovalGate } from './gates/gate.ts'
+import type { ApprovalEvent, ApprovalsOptions, LiveApprovals } from './live-approvals.ts'
 import { githubStarters } from '../platforms/github-apps.ts'
 import { isRequester, nobodys, personOf } from './people.ts'
-import { type PlaceLimits, Places } from './places.ts'
-import { type PostingTimes, Postings } from './postings.ts'
+import { Places } from './places.ts'
+import { Postings } from './postings.ts'
 import { standing } from './quorum.ts'
 import { reachOf } from './reach.ts'
 import { noLongerApproved, withdrawn } from './refusals.ts'
@@ -35,55 +24,6 @@ import {
   viewsOf,
 } from './rows.ts'
 import { Waiter } from './waiter.ts'
-
-export type ApprovalEvent =
-  | {
-      readonly kind: 'asked' | 'concluded'
-      readonly id: string
-      readonly state: ApprovalState
-      readonly waitedMs: number
-    }
-  | { readonly kind: 'gate-failed'; readonly id: string; readonly gate: string; readonly error: unknown }
-  | {
-      readonly kind: 'glass-broken'
-      readonly id: string
-      readonly identity: string
-      readonly connection: string
-      readonly rule: string
-      readonly person: string
-      readonly gate: string
-      readonly reason: string
-    }
-
-export interface ApprovalsOptions {
-  readonly store: Store
-  /** The configuration in force at the moment of the call. */
-  readonly config: () => Config
-  /** `gateway.url`. */
-  readonly url: string
-  /** Where people are asked; the console alone, when absent. */
-  readonly gates?: readonly ApprovalGate[]
-  /** The accounts that set off a job, beyond those its claims name; rejects with `Refused` when that cannot be told now. */
-  readonly startersOf?: (origin: Origin) => Promise<readonly Account[]>
-  /** Milliseconds since the epoch. */
-  readonly clock?: () => number
-  readonly onEvent?: (event: ApprovalEvent) => void
-  readonly limits?: PlaceLimits
-  readonly times?: PostingTimes
-}
-
-/** The approvals of this gateway. */
-export interface LiveApprovals extends Approvals, Pick<AnswerDesk, 'look'> {
-  list(filter: ApprovalFilter): Promise<readonly ApprovalView[]>
-  /** Null when there is none of this id, or none within the identity `within`. */
-  show(id: string, within?: string): Promise<ApprovalView | null>
-  /** Rejects with `Refused`: `not_found`, `invalid_request` when a reason is missing, or `denied` when this person's answer does not count. */
-  answer(id: string, given: GivenAnswer): Promise<Outcome>
-  /** The same for an account; `denied` when it is nobody's. */
-  answerAs(id: string, given: AccountAnswer): Promise<Outcome>
-  /** Withdraws what is pending, but for what lingers and can be joined at the next start. */
-  close(): Promise<void>
-}
 
 const defaults = { pending: 10_000, pendingPerJob: 100, askedPerMinute: 120 }
 /** How soon a session learns of an answer that another gateway on the same store took. */

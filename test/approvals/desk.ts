@@ -1,9 +1,6 @@
 import type { Question } from '../../gateway/approvals/approval.ts'
-import {
-  type ApprovalsOptions,
-  type LiveApprovals,
-  createApprovals,
-} from '../../gateway/approvals/approvals.ts'
+import { createApprovals } from '../../gateway/approvals/approvals.ts'
+import type { ApprovalsOptions, LiveApprovals } from '../../gateway/approvals/live-approvals.ts'
 import type { Identity } from '../../gateway/core/identity.ts'
 import { type Config, configSchema } from '../../gateway/policy/schema.ts'
 import { type Store, openStore } from '../../gateway/store/open.ts'

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { ApprovalEvent } from '../../gateway/approvals/approvals.ts'
+import type { ApprovalEvent } from '../../gateway/approvals/live-approvals.ts'
 import type { ApprovalGate, Posting } from '../../gateway/approvals/gates/gate.ts'
 import { Seen } from '../../gateway/approvals/gates/hook.ts'
 import { TryLater } from '../../gateway/platforms/call.ts'

@@ -1,6 +1,6 @@
 import { describe, expect, it, vi } from 'vitest'
 import { Places } from '../../gateway/approvals/places.ts'
-import type { ApprovalEvent } from '../../gateway/approvals/approvals.ts'
+import type { ApprovalEvent } from '../../gateway/approvals/live-approvals.ts'
 import { identity } from '../core/doubles.ts'
 import { approve, baseConfig, deny, keep, makeDesk, never, question } from './desk.ts'
 

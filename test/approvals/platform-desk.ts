@@ -1,5 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto'
-import type { LiveApprovals } from '../../gateway/approvals/approvals.ts'
+import type { LiveApprovals } from '../../gateway/approvals/live-approvals.ts'
 import { createApprovals } from '../../gateway/approvals/approvals.ts'
 import { type OpenGates, openGates } from '../../gateway/approvals/gates/open.ts'
 import type { Identity } from '../../gateway/core/identity.ts'
