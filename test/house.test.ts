@@ -10,6 +10,8 @@ const violations = {
   'gateway/core/violation.ts': '../protocols/postgres/index.ts',
   'gateway/policy/violation.ts': '../protocols/postgres/index.ts',
   'gateway/sql/violation.ts': '../api/server.ts',
+  'gateway/login/violation.ts': '../api/server.ts',
+  'gateway/console/violation.ts': '../api/server.ts',
   'gateway/protocols/postgres/violation.ts': '../ssh/index.ts',
   'gateway/protocols/http/violation.ts': '../../policy/load.ts',
   'gateway/protocols/kubernetes/violation.ts': '../http/index.ts',

@@ -16,15 +16,16 @@ export interface Visitor {
   readonly login: Login | null
 }
 
-/** Reads the session cookie, or else what an API caller shows. Rejects with `Refused` when a proof does not hold. */
+/** Reads the session cookie, or else what an API caller shows; `use` is false for what a page's script asks by itself. Rejects with `Refused` when a proof does not hold. */
 export async function visitorOf(
   request: FastifyRequest,
   reply: FastifyReply,
   parts: ApiParts,
+  use = true,
 ): Promise<Visitor> {
   const secret = request.headers.authorization === undefined ? cookieOf(request, sessionCookie) : null
   const login =
-    secret === null || parts.people === null ? null : await parts.people.logins.find('browser', secret)
+    secret === null || parts.people === null ? null : await parts.people.logins.find('browser', secret, use)
   if (login === null || secret === null)
     return { caller: await parts.caller(request, reply), reader: null, login: null }
   parts.settled?.(request.socket)

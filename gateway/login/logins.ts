@@ -107,8 +107,8 @@ export class Logins {
     return { secret, expiresAt }
   }
 
-  /** The login of a secret, or null: unknown, over, left alone too long, or of somebody who is nobody any more. */
-  async find(kind: Login['kind'], secret: string): Promise<Login | null> {
+  /** The login of a secret, or null (`use`: somebody did something, so that it is not left alone): unknown, over, left alone too long, or of somebody who is nobody any more. */
+  async find(kind: Login['kind'], secret: string, use = true): Promise<Login | null> {
     const now = this.#now()
     const row = await this.#store.db
       .selectFrom('logins')
@@ -121,7 +121,7 @@ export class Logins {
     const claims = claimsSchema.parse(JSON.parse(row.claims))
     const person = personBy(claims, this.#config())
     if (person === null) return null
-    if (now - row.seen_at >= TOUCH_MS) {
+    if (use && now - row.seen_at >= TOUCH_MS) {
       await this.#store.db
         .updateTable('logins')
         .set({ seen_at: now })

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { type Claims, type Idp, startIdp } from '../fakes/idp.ts'
-import { type Job, type Stack, connect, startStack } from '../flows/stack.ts'
+import { type Job, type Stack, connect, hasPsql, run, startStack } from '../flows/stack.ts'
 import { type Answer, Browser, ask } from './browser.ts'
 
 /** A gateway whose people log in at an issuer of their own, all real but that issuer. */
@@ -96,15 +96,7 @@ ${more}
     async hold(statement, job) {
       const own =
         job ?? (await stack.open('deploy', { claims: { environment: 'production', actor_id: '583231' } }))
-      const client = await connect(own)
-      client.on('error', () => undefined)
-      const outcome = client
-        .query(statement)
-        .then(
-          ({ rowCount }) => `done: ${rowCount}`,
-          (error: unknown) => `refused: ${error instanceof Error ? error.message : String(error)}`,
-        )
-        .finally(() => void client.end().catch(() => undefined))
+      const outcome = hasPsql ? byPsql(own, statement) : byPg(own, statement)
       return { approval: await people.held(), outcome }
     },
     async close() {
@@ -113,4 +105,23 @@ ${more}
     },
   }
   return people
+}
+
+/** What becomes of a statement in psql: `done: ROWS`, or its error. */
+async function byPsql(job: Job, statement: string): Promise<string> {
+  const { code, out, err } = await run('psql', ['-XAt', '-c', statement], job.env)
+  return code === 0 ? `done: ${out.trim().split(' ').at(-1)}` : `refused: ${err}`
+}
+
+/** The same where there is no psql. */
+async function byPg(job: Job, statement: string): Promise<string> {
+  const client = await connect(job)
+  client.on('error', () => undefined)
+  try {
+    return `done: ${(await client.query(statement)).rowCount}`
+  } catch (error) {
+    return `refused: ${error instanceof Error ? error.message : String(error)}`
+  } finally {
+    await client.end().catch(() => undefined)
+  }
 }

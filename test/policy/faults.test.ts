@@ -36,6 +36,7 @@ people:
 approvers:
   dba: { members: [alice], gates: [{ console: {} }] }
 `
+const people = 'console: { login: { issuer: "https://idp.test", client_id: c } }\n'
 /** A stage `a` with one grant. */
 const grant = (text: string): string =>
   `${base}stages:\n  a:\n    subjects: [{ issuer: other, claims: { x: y } }]\n    grants:\n${text}\n`
@@ -207,6 +208,35 @@ describe('what contradicts itself', () => {
     ],
     [base.replace('{ console: {} }', '{ slack: →{ channel: c } }'), 'this gate needs the `slack` settings'],
     [
+      `${base.replace('{ console: {} }', '{ slack: →{ channel: c } }')}slack: { signing_secret: s }\n`,
+      'this gate needs `slack.token`',
+    ],
+    [
+      `${base.replace('{ console: {} }', '{ slack: →{ channel: c } }')}slack: { token: t }\n`,
+      'this gate needs `slack.signing_secret`, or `slack.app_token`',
+    ],
+    [
+      `${base.replace('{ console: {} }', '{ email: →{} }')}${people}`,
+      'this gate needs the mail server: `smtp`',
+    ],
+    [
+      `${base.replace('{ console: {} }', '→{ email: {} }')}smtp: { url: u, from: f }\n`,
+      'people answer this gate on the page, and cannot log in there',
+    ],
+    [
+      `${base.replace('{ console: {} }', '{ webhook: { to: →tickets } }')}${people}`,
+      'there is no webhook named `tickets`',
+    ],
+    [`${base}webhooks: { t: { url: →"http://t.test", secret: s } }\n`, '`url` must be https:'],
+    [
+      `${base}webhooks: { t: { url: →"https://10.0.0.1", secret: s } }\n`,
+      '`url` is on a private or loopback address',
+    ],
+    [
+      `${base}console: { login: { issuer: →"https://127.0.0.1", client_id: c } }\n`,
+      '`issuer` is on a private or loopback address',
+    ],
+    [
       base.replace(
         '{ console: {} }',
         '{ github-environment: →{ environment: e, repository: a/r, workflow: w.yml } }',
@@ -369,6 +399,14 @@ describe('what is odd, and only a warning', () => {
     [
       `${base.replace('database: d,', 'database: d, tls: →disable,')}`,
       '`tls: disable` lets others on the way',
+    ],
+    [
+      `${base.replace('{ console: {} }', '{ slack: →{ channel: c } }')}slack: { token: t, signing_secret: s }\n`,
+      'alice has no `slack` in `people`',
+    ],
+    [
+      `${base.replace('{ console: {} }', '{ email: →{} }')}${people}smtp: { url: u, from: f }\n`,
+      'alice has no `email` in `people`',
     ],
   ]
   for (const [text, message] of cases) test(message, () => check(text, message, 'warnings'))

@@ -42,7 +42,7 @@ export function approvalPages(app: FastifyInstance, parts: ApiParts): void {
   })
 
   app.get('/approvals/state', { schema: { hide: true } }, async (request, reply) => {
-    const { caller } = await visitorOf(request, reply, parts)
+    const { caller } = await visitorOf(request, reply, parts, false)
     if (caller.kind === 'nobody') scopeOf(caller)
     const sight = sightOf(caller, config())
     const pending = await approvals.list({ ...sight, states: ['pending'], limit: PENDING_SHOWN })
@@ -72,7 +72,7 @@ export function approvalPages(app: FastifyInstance, parts: ApiParts): void {
 
   app.get('/approvals/:id/state', { schema: { hide: true } }, async (request, reply) => {
     const { id } = byId.parse(request.params)
-    const { caller } = await visitorOf(request, reply, parts)
+    const { caller } = await visitorOf(request, reply, parts, false)
     if (caller.kind === 'nobody') scopeOf(caller)
     const { state, answers } = await findApproval(parts, id, caller)
     return { state, answers: answers.length }
