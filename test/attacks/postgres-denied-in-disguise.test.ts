@@ -9,6 +9,7 @@ import {
   query,
   sync,
 } from '../protocols/postgres/messages.ts'
+import { Front, int32, message } from '../../gateway/protocols/postgres/codec.ts'
 import type { Job, Stack } from '../flows/stack.ts'
 import { startRange, vaulted } from './postgres-range.ts'
 import { openWire } from './postgres-wire.ts'
@@ -220,7 +221,7 @@ describe('refused, and the database never sees it', () => {
     try {
       await wire.run(...statements.slice(0, -1))
       const answer = await wire.run(`${statements.at(-1)} /* ${mark} */`)
-      expect(answer).toMatch(/\0C(42501|42601|0A000|54000)\0/)
+      expect(answer).toMatch(/\0C(42501|42601|0A000|54000|26000|34000)\0/)
       expect(answer).not.toMatch(vaulted)
     } finally {
       wire.close()
@@ -371,6 +372,12 @@ const framed: readonly (readonly [what: string, frames: Buffer[], readies: numbe
     [Buffer.concat([Buffer.from('F'), Buffer.from([0, 0, 0, 14]), Buffer.alloc(10)]), sync],
     2,
   ],
+  // lo_import (764) reads files of the server, lo_create (715) stores; 2621 is pg_reload_conf.
+  ...[764, 715, 2621].map((oid): [string, Buffer[], number] => [
+    `a FunctionCall of number ${oid}`,
+    [message(Front.functionCall, int32(oid), Buffer.of(0, 0, 0, 1), int32(1), Buffer.of(0x31, 0, 0)), sync],
+    2,
+  ]),
   [
     'Execute of a cursor of SQL',
     [query('BEGIN'), query('DECLARE c CURSOR FOR SELECT * FROM vault.keys'), execute('c'), sync],

@@ -45,13 +45,14 @@ const SCRAM = 'host all all 127.0.0.1/32 scram-sha-256\nlocal all all scram-sha-
 
 /**
  * Starts PostgreSQL 18 from the npm package for this platform, with SCRAM-SHA-256, `log_statement=all` and no fsync.
- * As root it runs as `nobody`, since PostgreSQL refuses root. Ends with this process at the latest.
+ * As root it runs as `nobody`, since PostgreSQL refuses root. Ends with this process at the latest. `binaries` is the
+ * folder of another release's initdb and postgres.
  */
 export async function startPostgres(
-  options: { tls?: boolean; port?: number; dataDir?: string } = {},
+  options: { tls?: boolean; port?: number; dataDir?: string; binaries?: string } = {},
 ): Promise<PostgresServer> {
   const owner = userInfo().uid === 0 ? nobody() : null
-  const binaries = findBinaries(owner !== null)
+  const binaries = options.binaries ?? findBinaries(owner !== null)
   const home = options.dataDir ?? mkdtempSync(join(tmpdir(), 'pg-'))
   mkdirSync(home, { recursive: true })
   const data = join(home, 'data')

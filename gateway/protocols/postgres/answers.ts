@@ -7,6 +7,7 @@ import {
   Back,
   type ColumnDescription,
   fieldsMessage,
+  int32,
   message,
   readFields,
   readParameterStatus,
@@ -245,6 +246,10 @@ export class AnswerWalker {
         this.#copy?.end()
         this.#copy = null
         return true
+      case Back.functionCallResponse:
+        if (first?.call !== true || first.refusal !== null) throw unexpected(type)
+        ledger.succeeded()
+        return this.#functionResult(source, start, end)
       case Back.readyForQuery: {
         if (!is('query', 'sync')) throw unexpected(type)
         this.#planned = null
@@ -328,6 +333,16 @@ export class AnswerWalker {
     if (hits === 0) return true
     this.#parts.tools.masked(hits)
     return fieldsMessage(type, shown)
+  }
+
+  /**
+   * FunctionCallResponse: int32 length (-1 is NULL), value. libpq copies it into a buffer of the length that it asked for:
+   * what must not be shown becomes NULL, for anything else might be longer.
+   */
+  #functionResult(source: Buffer, start: number, end: number): Buffer | true {
+    if (this.#parts.tools.redact(source.subarray(start + 9, end)) === null) return true
+    this.#parts.tools.masked(1)
+    return message(Back.functionCallResponse, int32(-1))
   }
 
   /** NotificationResponse: int32 process, string channel, string payload. */

@@ -33,6 +33,11 @@ export class Catalogs {
     if (this.#entries.size > KEPT && oldest !== undefined) this.#entries.delete(oldest)
     return made
   }
+
+  /** A session has changed the database: what any account knows of it is read again before it is used. */
+  outdate(target: Target): void {
+    for (const known of this.#entries.values()) if (known.isOf(target)) known.outdate()
+  }
 }
 
 /** The catalog of one database as one account sees it. */
@@ -40,41 +45,69 @@ export class DatabaseCatalog {
   readonly #target: Target
   readonly #nextVersion: () => number
   #known: Known | null = null
+  #outdated = false
+  /** The reading under way, and the one that follows it. */
   #reading: Promise<Known> | null = null
+  #next: Promise<Known> | null = null
 
   constructor(target: Target, nextVersion: () => number) {
     this.#target = target
     this.#nextVersion = nextVersion
   }
 
+  /** Whether it is of the same database, whatever the account. */
+  isOf({ host, port, database }: Target): boolean {
+    return this.#target.host === host && this.#target.port === port && this.#target.database === database
+  }
+
+  /** What is known is known to be of before a change: nothing is read with it any more. */
+  get outdated(): boolean {
+    return this.#outdated
+  }
+
+  outdate(): void {
+    this.#outdated = true
+  }
+
   /** The catalog, at most a minute old. Rejects with `Refused` when the database cannot be reached. */
   async fresh(): Promise<Known> {
     const known = this.#known
-    return known !== null && Date.now() - known.readAt < TTL_MS ? known : await this.refresh()
+    return known !== null && this.#isFresh(known) ? known : await this.refresh()
   }
 
   /** What is known now, however old; when it is older than a minute it is read again meanwhile. */
   latest(): Known | null {
     const known = this.#known
-    if (known !== null && this.#reading === null && Date.now() - known.readAt >= TTL_MS) {
+    if (known !== null && this.#reading === null && this.#next === null && !this.#isFresh(known)) {
       // A failure shows when the next session asks for a fresh one.
       this.refresh().catch(() => known)
     }
     return known
   }
 
-  /** Reads it again, after what was read when this was called. */
-  async refresh(): Promise<Known> {
-    // A reading that is under way may have begun before the change that matters: another follows it.
-    const before = this.#reading
-    const reading = (async () => {
-      if (before !== null) await before.catch(() => null)
-      return await load(this.#target, this.#nextVersion())
-    })()
+  #isFresh(known: Known): boolean {
+    return !this.#outdated && Date.now() - known.readAt < TTL_MS
+  }
+
+  /** Reads it again. A reading under way may have begun before the change that matters: one more follows it, for all who ask meanwhile. */
+  refresh(): Promise<Known> {
+    this.#next ??= this.#follow()
+    return this.#next
+  }
+
+  async #follow(): Promise<Known> {
+    await this.#reading?.catch(() => null)
+    const outdated = this.#outdated
+    const reading = load(this.#target, this.#nextVersion())
     this.#reading = reading
+    this.#next = null
+    this.#outdated = false
     try {
       this.#known = await reading
       return this.#known
+    } catch (error) {
+      this.#outdated ||= outdated
+      throw error
     } finally {
       if (this.#reading === reading) this.#reading = null
     }

@@ -36,6 +36,7 @@ export const Back = {
   dataRow: 0x44,
   emptyQueryResponse: 0x49,
   errorResponse: 0x45,
+  functionCallResponse: 0x56,
   negotiateProtocolVersion: 0x76,
   noData: 0x6e,
   noticeResponse: 0x4e,

@@ -37,7 +37,12 @@ export class PostgresConversation implements Conversation {
   readonly #parts: ConversationParts
   readonly #settings: ReadonlyMap<string, string>
   readonly #names = new Names()
-  readonly #ledger = new Ledger(() => this.#names.transactionEnded())
+  readonly #ledger = new Ledger({
+    transactionEnded: () => this.#names.transactionEnded(),
+    databaseChanged: () => {
+      if (this.#dialled !== null) this.#parts.catalogs.outdate(this.#dialled.target)
+    },
+  })
   #walker: AnswerWalker | null = null
   #state: SessionState | null = null
   #dialled: { target: Target; upstream: Upstream; known: Known } | null = null

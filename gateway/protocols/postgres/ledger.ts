@@ -29,6 +29,8 @@ export interface Expected {
   readonly refusal: Buffer | null
   /** True for the gateway's own: its answers go no further. */
   readonly hidden: boolean
+  /** True for a FunctionCall, which is answered like a Query, with one value. */
+  readonly call: boolean
 }
 
 const nothing: Omit<Expected, 'kind'> = {
@@ -39,6 +41,7 @@ const nothing: Omit<Expected, 'kind'> = {
   formats: [],
   refusal: null,
   hidden: false,
+  call: false,
 }
 
 /** An entry of the ledger, with what is not given left empty. */
@@ -73,9 +76,11 @@ export class Ledger {
   readonly parameters = new Map<string, string>()
   readonly #waiting: { readonly until: () => boolean; readonly resolve: () => void }[] = []
   readonly #transactionEnded: () => void
+  readonly #databaseChanged: () => void
 
-  constructor(transactionEnded: () => void) {
-    this.#transactionEnded = transactionEnded
+  constructor(told: { transactionEnded: () => void; databaseChanged: () => void }) {
+    this.#transactionEnded = told.transactionEnded
+    this.#databaseChanged = told.databaseChanged
   }
 
   get size(): number {
@@ -152,6 +157,7 @@ export class Ledger {
     if (this.catalogChanged) {
       this.catalogChanged = false
       this.catalogStale = true
+      this.#databaseChanged()
     }
   }
 

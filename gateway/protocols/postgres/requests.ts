@@ -5,6 +5,7 @@ import type { Session } from '../../core/protocol.ts'
 import type { Analysis, Statement } from '../../sql/analyzer.ts'
 import { quote } from '../../sql/identifiers.ts'
 import { Front, message, readBind, readExecute, readParse, readQuery, readTarget, textOf } from './codec.ts'
+import { readFunctionCall } from './function-call.ts'
 import { type Expected, type Ledger, expect } from './ledger.ts'
 import type { Cursor, Names, Portal, Prepared } from './names.ts'
 import type { SessionState } from './session-state.ts'
@@ -95,9 +96,7 @@ export class Requests {
         // Too late or too early: the server ignores them, too (§54.2.6).
         return undefined
       case Front.functionCall:
-        return this.#guard('query', () => {
-          throw new Refused('unsupported', 'function calls of this kind are not carried', 'call it by SELECT')
-        })
+        return this.#guard('query', () => this.#functionCall(bytes))
       default:
         throw violation(`a message of type ${JSON.stringify(String.fromCharCode(type))} is not expected here`)
     }
@@ -144,6 +143,18 @@ export class Requests {
         for (const [index, statement] of statements.entries())
           this.#refuseUnmaskable(permit, statement, index)
         return this.#run(expect('query', { permit, statements }), meaning, text, bytes)
+      })
+    })
+  }
+
+  #functionCall(bytes: Buffer): Done {
+    const { state, session } = this.#parts
+    const { text, values } = readFunctionCall(bytes, 0, bytes.length)
+    return then(state.analyze(text, this.#open, this.flush), ({ meaning }) => {
+      const request = { meaning, text, parameters: values }
+      return then(session.decide(request, this.#parts.holding()), (permit) => {
+        const expected = expect('query', { permit, statements: [noStatement], call: true })
+        return this.#run(expected, meaning, text, bytes)
       })
     })
   }

@@ -69,7 +69,7 @@ export class SessionState {
     }
     this.#unsettled = false
     this.#takeReportedPath()
-    if (ledger.catalogStale) {
+    if (ledger.catalogStale || catalog.outdated) {
       ledger.catalogStale = false
       return catalog.refresh().then((known) => {
         this.#known = known

@@ -289,7 +289,7 @@ test('what another asks of a session that fails goes on: unknown portals, statem
     '34000',
     '26000',
   ])
-  raw.write(Buffer.from([0x46, 0, 0, 0, 8, 0, 0, 0, 0]))
+  raw.write(Buffer.concat([Buffer.from([0x46, 0, 0, 0, 14]), Buffer.alloc(10)]))
   const call = await raw.until('Z')
   expect(fields(call[0]?.body ?? Buffer.alloc(0))['C']).toBe('0A000')
   raw.write(query('SELECT 1'))
