@@ -8,9 +8,14 @@ export type Json =
   | { readonly kind: 'map'; readonly entries: ReadonlyMap<string, Json> }
 
 const DEEPEST = 64
+/** All that a text may hold as it is: no quote, backslash or control. */
+const unescaped = /^[ !#-[\]-\u{10ffff}]*$/u
+
+const folded = /^[a-z0-9_-]*$/
 
 /** What servers that are lax about case or width (Go's encoding/json, say) take for the same name. */
 export function foldName(name: string): string {
+  if (folded.test(name)) return name
   return name.normalize('NFKC').toLowerCase()
 }
 
@@ -94,6 +99,13 @@ class Reader {
   }
 
   #string(): string | null {
+    if (this.#text[this.#at] !== '"') return null
+    const end = this.#text.indexOf('"', this.#at + 1)
+    const plain = this.#text.slice(this.#at + 1, Math.max(end, this.#at + 1))
+    if (end > 0 && unescaped.test(plain)) {
+      this.#at = end + 1
+      return plain.isWellFormed() ? plain : null
+    }
     const written = this.#match(/"(?:[^"\\]|\\.)*"/y)
     if (written === null) return null
     try {
@@ -119,6 +131,10 @@ class Reader {
   }
 
   #skipSpace(): void {
-    this.#match(/[ \t\r\n]*/y)
+    for (;;) {
+      const code = this.#text.charCodeAt(this.#at)
+      if (code !== 0x20 && code !== 0x0a && code !== 0x0d && code !== 0x09) return
+      this.#at++
+    }
   }
 }

@@ -1,7 +1,7 @@
 import { foldName } from '../core/json.ts'
 import type { Refused } from '../core/errors.ts'
+import { type Place, rootPlace } from './json-places.ts'
 import { Token, unreadable } from './json-token.ts'
-import { type JsonPath, type Progress, advance, arrived, start } from '../policy/json-path.ts'
 import type { FieldMask, Mask } from '../policy/policy.ts'
 
 /** Masks the values of JSON texts that paths lead to, as they pass. */
@@ -43,8 +43,8 @@ for (const byte of Buffer.from('0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKL
 /** One list or map that is open. */
 interface Level {
   readonly map: boolean
-  /** How far each path has come; null where none leads into it. */
-  readonly progress: readonly Progress[] | null
+  /** Null where no path leads into it. */
+  readonly place: Place | null
   index: number
 }
 
@@ -63,8 +63,7 @@ export function createJsonStream(
 }
 
 class Walker implements JsonStream {
-  readonly #masks: readonly Mask[]
-  readonly #paths: readonly JsonPath[]
+  readonly #root: Place
   readonly #maskText: (mask: Mask, text: Uint8Array | null) => Uint8Array | null
   readonly #onMasked: () => void
   readonly #levels: Level[] = []
@@ -77,8 +76,8 @@ class Walker implements JsonStream {
   #kept: Token | null = null
   /** The mask of the token. */
   #mask: Mask | null = null
-  /** The progress at the value that comes next. */
-  #next: readonly Progress[] | null
+  /** Where the value is that comes next; null where no path leads. */
+  #next: Place | null
   /** The depth of the list or map that is left out. */
   #skipping: number | null = null
   /** How much of a byte order mark, which some servers write, has come; null once something else has. */
@@ -93,11 +92,10 @@ class Walker implements JsonStream {
     maskText: (mask: Mask, text: Uint8Array | null) => Uint8Array | null,
     onMasked: () => void,
   ) {
-    this.#masks = fields.map(({ mask }) => mask)
-    this.#paths = fields.map(({ path }) => path.map(foldStep))
+    this.#root = rootPlace(fields)
     this.#maskText = maskText
     this.#onMasked = onMasked
-    this.#next = this.#root()
+    this.#next = this.#root
   }
 
   push(chunk: Uint8Array): Uint8Array {
@@ -129,10 +127,6 @@ class Walker implements JsonStream {
 
   #passes(): boolean {
     return this.#skipping === null && this.#mask === null
-  }
-
-  #root(): readonly Progress[] {
-    return this.#paths.map(() => start)
   }
 
   /** Runs to the end of a text, or of the chunk. */
@@ -219,7 +213,7 @@ class Walker implements JsonStream {
 
   #beginName(level: Level | undefined): void {
     this.#named = true
-    this.#kept = level?.progress === null || level === undefined ? null : new Token(LONGEST_KEY)
+    this.#kept = level === undefined || level.place === null ? null : new Token(LONGEST_KEY)
   }
 
   /** A text or literal begins; where it is masked, what came before it is let go and it is kept. */
@@ -244,8 +238,8 @@ class Walker implements JsonStream {
       this.#onMasked()
       this.#skipping = this.#levels.length
     }
-    const progress = this.#skipping === null && this.#next?.some((one) => one.length > 0) ? this.#next : null
-    const level: Level = { map, progress, index: 0 }
+    const place = this.#skipping === null ? this.#next : null
+    const level: Level = { map, place, index: 0 }
     this.#levels.push(level)
     if (!map) this.#next = this.#child(level, 0)
     this.#expected = map ? 'first key' : 'first value'
@@ -308,32 +302,17 @@ class Walker implements JsonStream {
     }
     // Another text may follow.
     this.#expected = 'value'
-    this.#next = this.#root()
+    this.#next = this.#root
   }
 
   #maskHere(): Mask | null {
-    const next = this.#next
-    if (next === null) return null
-    for (const [index, mask] of this.#masks.entries()) {
-      const path = this.#paths[index]
-      if (path !== undefined && arrived(path, next[index] ?? [])) return mask
-    }
-    return null
+    return this.#next?.mask ?? null
   }
 
-  #child({ progress }: Level, child: string | number | null): readonly Progress[] | null {
-    if (progress === null) return null
-    return this.#paths.map((path, index) => {
-      const here = progress[index] ?? []
-      return here.length === 0 ? here : advance(path, here, child, isSame)
-    })
+  #child({ place }: Level, child: string | number | null): Place | null {
+    const next = place?.child(child) ?? null
+    return next?.live === true ? next : null
   }
-}
-
-const isSame = (wanted: string, name: string): boolean => wanted === name
-
-function foldStep(step: JsonPath[number]): JsonPath[number] {
-  return step.kind === 'name' ? { kind: 'name', name: foldName(step.name) } : step
 }
 
 function joined(parts: readonly Uint8Array[]): Uint8Array {
