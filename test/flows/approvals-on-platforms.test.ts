@@ -217,6 +217,29 @@ people:
       expect(postgres.log()).not.toContain('DROP TABLE keep')
     })
 
+    test('psql: two gates race, answers come twice: one decision wins, and the others are told', async () => {
+      const job = await stack.open('deploy', { claims: actorId })
+      const waiting = psql(job, 'CREATE TABLE raced (id int)')
+      const approval = await stack.pending()
+      const runId = await dispatched(approval)
+      github.review(runId, alice)
+      const [first, second, denied] = await Promise.all([
+        release(approval, runId),
+        release(approval, runId),
+        stack.operator('approvals', 'deny', approval.id, '--reason', 'no'),
+      ])
+      const { state } = await finished(approval.id)
+      const { code } = await waiting
+      expect({ state, code, denied: denied.code }).toEqual(
+        state === 'denied' ? { state, code, denied: 0 } : { state: 'used', code: 0, denied: 1 },
+      )
+      if (state === 'denied') expect(code).not.toBe(0)
+      else expect(denied.err).toContain('too late')
+      const said = [first, second].map(({ log }) => log).join('\n')
+      expect(said).toMatch(/is approved|too late|nothing of this id waits/)
+      expect(postgres.log().includes('CREATE TABLE raced')).toBe(state === 'used')
+    })
+
     test('ssh: whoever plays the manual job of the pipeline releases the command', async () => {
       const held = await gitlab.issue('push', { job_id: '1000' }, { aud: stack.url })
       const home = await openFor(held)
