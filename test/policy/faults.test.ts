@@ -244,6 +244,26 @@ describe('what contradicts itself', () => {
       'this gate needs a GitHub issuer with an `app`',
     ],
     [
+      base.replace('{ console: {} }', '{ github-pull-request: →{} }'),
+      'this gate needs a GitHub issuer with an `app`',
+    ],
+    [
+      base.replace('{ console: {} }', '{ gitlab-manual-job: →{ ci_config_ref_uri: u } }'),
+      'this gate needs a GitLab issuer',
+    ],
+    [
+      base.replace('{ console: {} }', '{ jenkins-input: →{} }'),
+      'this gate needs a Jenkins issuer with `user` and `token`',
+    ],
+    [
+      base.replace('members: [alice]', 'members: [alice], break_glass: →oncall'),
+      'there is no approver group named `oncall`',
+    ],
+    [
+      base.replace('members: [alice]', 'members: [alice], break_glass: →dba'),
+      'a group cannot break its own glass',
+    ],
+    [
       base.replace('  alice: { github: 1 }', '  alice: { github: 1 }\n  bob: { github: →1 }'),
       "this github account is alice's already",
     ],
