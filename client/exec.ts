@@ -4,8 +4,8 @@ import type { Connected } from './connect.ts'
 import { ClientError, printable } from './error.ts'
 import { type Held, revoke, viewActivity } from './exchange.ts'
 import { type Home, makeHome, removeHome } from './home.ts'
-import { type Key, makeKey } from './key.ts'
-import { holdLease } from './lease.ts'
+import { makeKey } from './key.ts'
+import { type Lease, holdLease } from './lease.ts'
 import { inherited, openIdentity, type Opened, type Source } from './open.ts'
 import { findHidden } from './hidden.ts'
 import { type Sandbox, findSandbox } from './sandbox.ts'
@@ -44,9 +44,9 @@ export async function exec(connected: Connected, options: ExecOptions): Promise<
   const { source, environment } = options
   const parent = source.kind === 'home' ? source.home : null
   // Everything that can be wrong with the call is found before anything is asked for.
-  const lease = makeKey()
+  const leaseKey = makeKey()
   const wish = {
-    lease: lease.jwk,
+    lease: leaseKey.jwk,
     ...(options.auditOnly && { auditOnly: true }),
     scope: scopeOf(options.stage, readConnections(options.connections)),
     ttl: readDuration(options.ttl),
@@ -59,6 +59,7 @@ export async function exec(connected: Connected, options: ExecOptions): Promise<
   // The last resort, for ways out that pass no `finally`: the key must not stay behind.
   const sweep = (): void => rmSync(path, { recursive: true, force: true })
   process.once('exit', sweep)
+  const holding: { lease?: Lease } = {}
   try {
     const clean = (settings: Readonly<Record<string, string>>): Record<string, string> =>
       childEnvironment(environment, {
@@ -78,6 +79,10 @@ export async function exec(connected: Connected, options: ExecOptions): Promise<
       wish,
       environment,
       signal: interruption.signal,
+      // At once: the gateway does not wait until the settings are written.
+      exchanged: ({ token }) => {
+        holding.lease = holdLease(connected.transport, { token, key: leaseKey, tell: options.tell })
+      },
       // The child keeps those of the parent's variables whose connection it was given, and has those named for it.
       rewrites: ({ connections }) => ({
         ...inherited(parent?.card.rewrites, connections),
@@ -90,11 +95,12 @@ export async function exec(connected: Connected, options: ExecOptions): Promise<
       environment: clean(opened.settings),
       sandbox,
       timeout,
-      lease,
+      letGo: () => holding.lease?.stop(),
       parent,
       ttl: wish.ttl,
     })
   } finally {
+    holding.lease?.stop()
     await removeHome(path)
     process.off('exit', sweep)
   }
@@ -121,7 +127,7 @@ function watchSignals(): Disposable & { readonly signal: AbortSignal } {
 interface Attendance extends Pick<ExecOptions, 'command' | 'tell' | 'starter' | 'auditOnly'> {
   readonly path: string
   readonly parent: Home | null
-  readonly lease: Key
+  readonly letGo: () => void
   /** Seconds that each renewal asks for. */
   readonly ttl: number | undefined
   readonly environment: Readonly<Record<string, string>>
@@ -144,7 +150,6 @@ async function attend(transport: Transport, { card, held }: Opened, attendance: 
       return writeRenewed(path, { ...card, identity }, next)
     },
   })
-  const lease = holdLease(transport, { held: () => renewal.held, key: attendance.lease, tell })
   try {
     const { sandbox, command } = attendance
     const running =
@@ -180,7 +185,7 @@ async function attend(transport: Transport, { card, held }: Opened, attendance: 
   } finally {
     renewal.stop()
     if (attendance.auditOnly) await tellObserved(transport, renewal.held, tell)
-    lease.stop()
+    attendance.letGo()
     await end(transport, renewal.held, tell)
   }
 }

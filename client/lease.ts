@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ClientError } from './error.ts'
-import type { Held } from './exchange.ts'
 import type { Key } from './key.ts'
 import { openTransport, type Transport } from './transport.ts'
 
@@ -21,8 +20,8 @@ const again = { first: 100, most: 2000 }
 export function holdLease(
   { gateway, trust }: Transport,
   options: {
-    /** The newest token: asked for before each request. */
-    readonly held: () => Held
+    /** A token of the identity; it names it also when it has expired. */
+    readonly token: string
     /** Never written anywhere: what runs under the identity must not be able to keep itself alive. */
     readonly key: Key
     readonly tell: (line: string) => void
@@ -31,8 +30,8 @@ export function holdLease(
   const own = openTransport(gateway, trust)
   const stopped = new AbortController()
   const url = new URL('/oauth/lease', gateway)
+  const { token } = options
   const word = async (): Promise<void> => {
-    const { token } = options.held()
     await own.send({
       method: 'POST',
       path: url.pathname,
