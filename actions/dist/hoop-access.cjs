@@ -2138,8 +2138,8 @@ function holdLease({ gateway, trust }, options) {
   const own = openTransport(gateway, trust);
   const stopped = new AbortController();
   const url = new URL("/oauth/lease", gateway);
+  const { token } = options;
   const word = async () => {
-    const { token } = options.held();
     await own.send({
       method: "POST",
       path: url.pathname,
@@ -2524,9 +2524,9 @@ async function exec(connected, options) {
   try {
     const { source, environment } = options;
     const parent = source.kind === "home" ? source.home : null;
-    const lease = makeKey();
+    const leaseKey = makeKey();
     const wish = {
-      lease: lease.jwk,
+      lease: leaseKey.jwk,
       ...options.auditOnly && { auditOnly: true },
       scope: scopeOf(options.stage, readConnections(options.connections)),
       ttl: readDuration(options.ttl)
@@ -2537,6 +2537,7 @@ async function exec(connected, options) {
     const path2 = await makeHome(environment);
     const sweep2 = () => (0, import_node_fs7.rmSync)(path2, { recursive: true, force: true });
     process.once("exit", sweep2);
+    const holding = {};
     try {
       const clean = (settings) => childEnvironment(environment, {
         parentHome: parent?.path ?? null,
@@ -2553,6 +2554,10 @@ async function exec(connected, options) {
         wish,
         environment,
         signal: interruption.signal,
+        // At once: the gateway does not wait until the settings are written.
+        exchanged: ({ token }) => {
+          holding.lease = holdLease(connected.transport, { token, key: leaseKey, tell: options.tell });
+        },
         // The child keeps those of the parent's variables whose connection it was given, and has those named for it.
         rewrites: ({ connections }) => ({
           ...inherited(parent?.card.rewrites, connections),
@@ -2565,11 +2570,12 @@ async function exec(connected, options) {
         environment: clean(opened.settings),
         sandbox,
         timeout,
-        lease,
+        letGo: () => holding.lease?.stop(),
         parent,
         ttl: wish.ttl
       });
     } finally {
+      holding.lease?.stop();
       await removeHome(path2);
       process.off("exit", sweep2);
     }
@@ -2608,7 +2614,6 @@ async function attend(transport, { card, held }, attendance) {
       return writeRenewed(path2, { ...card, identity }, next);
     }
   });
-  const lease = holdLease(transport, { held: () => renewal.held, key: attendance.lease, tell: tell2 });
   try {
     const { sandbox, command } = attendance;
     const running = sandbox === null ? runCommand(command, attendance.environment) : runCommand(sandbox.wrap(command), attendance.environment, {
@@ -2641,7 +2646,7 @@ async function attend(transport, { card, held }, attendance) {
   } finally {
     renewal.stop();
     if (attendance.auditOnly) await tellObserved(transport, renewal.held, tell2);
-    lease.stop();
+    attendance.letGo();
     await end(transport, renewal.held, tell2);
   }
 }
