@@ -154,7 +154,8 @@ export class Answer implements Dispatcher.DispatchHandler {
   }
 }
 
+/** All values of a header, as one list (RFC 9110 §5.3): two of a kind that has one value are none that is known. */
 function valueOf(raw: readonly string[], wanted: string): string | undefined {
-  const at = raw.findIndex((name, index) => index % 2 === 0 && name.toLowerCase() === wanted)
-  return at < 0 ? undefined : raw[at + 1]
+  const values = raw.filter((_, index) => index % 2 === 1 && raw[index - 1]?.toLowerCase() === wanted)
+  return values.length === 0 ? undefined : values.join(', ')
 }

@@ -5,7 +5,7 @@ import { type HttpJob, type HttpStack, startHttpStack } from '../flows/http-stac
 // What a job can make an API answer with, so that a masked field is not where its path says.
 
 const value = 'alice@customers.example'
-let answer: { headers: Record<string, string>; body: string | Buffer; status?: number } = {
+let answer: { headers: Record<string, string | string[]>; body: string | Buffer; status?: number } = {
   headers: {},
   body: '',
 }
@@ -74,6 +74,7 @@ test.each([
   ['another charset', { 'content-type': 'application/json; charset=utf-16le' }, Buffer.from(text, 'utf16le')],
   ['bytes', { 'content-type': 'application/octet-stream' }, text],
   ['two types', { 'content-type': 'application/json, text/html' }, text],
+  ['two types, one a header', { 'content-type': ['application/json', 'text/html'] }, value],
 ])('%s: refused', async (_, headers, body) => {
   answer = { headers, body }
   const got = await job.request('GET', '/http/api/x')
