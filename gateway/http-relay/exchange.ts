@@ -134,7 +134,13 @@ async function carryTunnel(
     return wires
   }
   try {
-    await tunnel.carry({ session: ready.session, permit, connect, signal })
+    await tunnel.carry({
+      session: ready.session,
+      permit,
+      redact: (bytes) => ready.tools.redact(bytes),
+      connect,
+      signal,
+    })
   } catch (error) {
     // The client has the target's own answer.
     if (!(error instanceof NotUpgraded)) throw error

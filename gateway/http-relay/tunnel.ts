@@ -18,6 +18,8 @@ export interface Tunnel {
   carry(parts: {
     readonly session: Session
     readonly permit: Permit
+    /** For what passes beside lanes: the same bytes with every secret replaced, or null when there is none. */
+    readonly redact: (bytes: Uint8Array) => Uint8Array | null
     /** Upgrades both sides. Rejects with `Refused`, or with `NotUpgraded` when the target had another answer. */
     readonly connect: () => Promise<Wires>
     /** Aborted when the client has left, or the session is over. */

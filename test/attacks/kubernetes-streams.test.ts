@@ -273,6 +273,22 @@ test('a secret that comes in pieces is masked, and what was held back comes befo
   ).toBe('token [redacted:github-token] done')
 })
 
+test('what the cluster says of the end is masked, and a stream that breaks off is no success', async () => {
+  upgrade = agree((socket) => {
+    socket.end(message(3, '{"status":"Failure","message":"ghp_0123456789abcdefghijklmnopqrstuvwxyz"}'))
+  })
+  const told = await openSocket(stack, job, exec)
+  await told.closed
+  expect(told.messages).toEqual([
+    '\u0003{"status":"Failure","message":"[redacted:github-token]"}',
+    'close 1000',
+  ])
+  upgrade = agree((socket) => void socket.end(message(1, 'half')))
+  const broken = await openSocket(stack, job, exec)
+  await broken.closed
+  expect(broken.messages.at(-1)).toBe('close 1011')
+})
+
 test.each<[string, Uint8Array]>([
   ['a channel that clients do not have', frameOf(opcodes.binary, Buffer.from('\u0001spoof'), true)],
   ['the error channel', frameOf(opcodes.binary, Buffer.from('\u0003{"status":"Success"}'), true)],

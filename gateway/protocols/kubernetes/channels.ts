@@ -1,5 +1,4 @@
 import { asRefused } from '../../core/errors.ts'
-import type { Permit } from '../../core/gate.ts'
 import type { Tunnel } from '../../http-relay/tunnel.ts'
 import { memberOf } from './bodies.ts'
 import { type WiredLane, broken, openWired, untilAborted } from '../../http-relay/wire.ts'
@@ -23,7 +22,7 @@ type Parts = Parameters<Tunnel['carry']>[0] & {
 
 /** Carries a program's streams, what it says masked and all of it recorded, until it ends or the client leaves. */
 export async function carryChannels(parts: Parts): Promise<void> {
-  const { permit, signal, name, terminal } = parts
+  const { permit, redact, signal, name, terminal } = parts
   const wired = await openWired(
     parts,
     {
@@ -38,13 +37,11 @@ export async function carryChannels(parts: Parts): Promise<void> {
       upstream: Uint8Array.of(channels.stdin),
     },
   )
-  await between({ ...wired, permit, signal })
+  await between({ ...wired, permit, redact, signal })
 }
 
-async function between(
-  parts: WiredLane & { readonly permit: Permit; readonly signal: AbortSignal },
-): Promise<void> {
-  const { lane, permit, client, upstream, protocol, endInput, signal } = parts
+async function between(parts: WiredLane & Pick<Parts, 'permit' | 'redact' | 'signal'>): Promise<void> {
+  const { lane, permit, client, upstream, protocol, endInput, redact, signal } = parts
   let inputEnded = false
   let status: Buffer | null = null
   const ended = Promise.withResolvers<void>()
@@ -96,8 +93,9 @@ async function between(
       client.read(fromClient, () => lane.drained('upstream')),
     ])
     lane.end(status === null ? null : exitIn(status))
-    if (status !== null) client.send(Uint8Array.of(channels.error), status)
-    client.close(1000, '')
+    if (status !== null) client.send(Uint8Array.of(channels.error), redact(status) ?? status)
+    // Without a word of how the program ended, 1000 would be taken for success.
+    client.close(status === null ? 1011 : 1000, status === null ? 'the stream broke off' : '')
   } catch (error) {
     const refused = asRefused(error)
     lane.end(null)
