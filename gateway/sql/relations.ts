@@ -97,7 +97,7 @@ export function noteRead(reader: Reader, schema: string, name: string, by: reado
   reader.facts.operation([first, ...more], qualify(schema, name), { reads: true })
 }
 
-/** The operation of changing a relation. PostgreSQL's own are never changed by an ordinary write. */
+/** The operation of changing a relation, and what lies below a view. PostgreSQL's own are never changed by an ordinary write. */
 export function noteWrite(
   reader: Reader,
   actions: readonly [string, ...string[]],
@@ -109,6 +109,26 @@ export function noteWrite(
   if (isSystemSchema(candidate.schema))
     reader.facts.operation([`${action}-catalog`, 'admin'], resource, { unbounded })
   else reader.facts.operation(actions, resource, { unbounded })
+  if (candidate.known?.kind !== 'view') return
+  if (action === 'lock') {
+    // Rows of all that it reads, however deep.
+    for (const column of candidate.known.reads)
+      reader.facts.operation(actions, column.slice(0, lastDot(column)))
+    return
+  }
+  const below = writtenBelow(reader, candidate.known)
+  if (below !== null) noteWrite(reader, actions, below, unbounded)
+}
+
+/** The relation that a write to a view goes to: views with one relation in FROM are updatable (CREATE VIEW, "Updatable Views"). */
+function writtenBelow(reader: Reader, { definition }: CatalogRelation): Candidate | null {
+  const [node] = definition === undefined ? [] : (reader.around.definition(definition) ?? [])
+  if (node === undefined || !('SelectStmt' in node) || node.SelectStmt.withClause !== undefined) return null
+  const [from, more] = node.SelectStmt.fromClause ?? []
+  if (from === undefined || more !== undefined || !('RangeVar' in from)) return null
+  // Definitions are written under an empty search_path: only names of pg_catalog are bare.
+  const { schemaname: schema = 'pg_catalog', relname: name = '' } = from.RangeVar
+  return { schema, name, known: reader.around.relation(schema, name) }
 }
 
 /** The columns of what the name may mean, together when it may mean several. */

@@ -213,6 +213,12 @@ const disguised: readonly (readonly [sql: string, operation: string])[] = [
     'SELECT 1 FROM (SELECT 1 FROM (TABLE secrets.keys) q CROSS JOIN orders) q FOR SHARE OF q',
     'lock/write secrets.keys',
   ],
+  // Views to write through
+  ['DELETE FROM contacts WHERE id = 1', 'delete/write public.customers'],
+  ["INSERT INTO contacts (mail) VALUES ('x')", 'insert/write public.customers'],
+  ['UPDATE contacts SET mail = NULL', 'update/write public.customers !'],
+  ['MERGE INTO contacts USING orders ON true WHEN MATCHED THEN DELETE', 'delete/write public.customers'],
+  ['SELECT 1 FROM contacts FOR UPDATE', 'lock/write public.customers'],
   // Conditions that are none
   ['DELETE FROM secrets.keys WHERE true', `${del} !`],
   ['DELETE FROM secrets.keys WHERE 1 = 1', `${del} !`],
@@ -229,7 +235,8 @@ describe('a disguised statement is seen for what it is', () => {
   test.each(disguised)('%s', async (sql, operation) => {
     const context = session()
     if (operation === 'refused') {
-      await expect(analyzer.analyze(sql, context)).rejects.toMatchObject({ code: 'unparseable' })
+      const code: unknown = expect.stringMatching(/^(unparseable|unknown_statement|unknown_cursor)$/)
+      await expect(analyzer.analyze(sql, context)).rejects.toMatchObject({ code })
       return
     }
     const outcome = await Promise.resolve(analyzer.analyze(sql, context)).then(

@@ -3,14 +3,11 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type CatalogQuery, readCatalog } from '../../gateway/sql/catalog.ts'
 import { createAnalyzer } from '../../gateway/sql/create-analyzer.ts'
 import { type PostgresServer, startPostgres } from '../servers/postgres.ts'
-import { session } from './shop.ts'
+import { readAll, session } from './shop.ts'
 
 let server: PostgresServer
 let client: pg.Client
-const query: CatalogQuery = async (sql) => {
-  const types = { getTypeParser: () => (value: string) => value }
-  return (await client.query<(string | null)[]>({ text: sql, rowMode: 'array', types })).rows
-}
+const query: CatalogQuery = (sql) => readAll(client, sql)
 
 beforeAll(async () => {
   server = await startPostgres()
@@ -61,7 +58,7 @@ test("a real database is read: relations, columns, what views read, users' funct
   expect(catalog.functionSchemas('===')).toEqual(['public'])
   expect(catalog.functionSchemas('lower')).toEqual([])
   expect(catalog.hasSchema('secrets')).toBe(true)
-  const [row] = await query(`select 'public.customers'::regclass::oid`)
+  const [[row] = []] = await query(`select 'public.customers'::regclass::oid`)
   expect(catalog.byOid(Number(row?.[0]))?.name).toBe('customers')
 })
 

@@ -13,6 +13,7 @@ create table public.child () inherits (public.b);
 create view public.simple as select x, s from public.a where y is null;
 create view public.joined as select a.x, b.t from public.a join public.b using (x);
 create view other.nested as select j.x, c.u from public.joined j left join public.c on c.y = j.x;
+create view public.over as select s, x from public.simple;
 create sequence public.n;
 create function public.f(int) returns int language plpgsql volatile as 'begin return $1; end';
 create function other.g(text) returns text language plpgsql volatile as 'begin return $1; end';
@@ -31,6 +32,7 @@ const tables: Readonly<Record<string, Columns>> = {
 }
 const views: Readonly<Record<string, Columns>> = {
   simple: { x: 'int', s: 'text' },
+  over: { x: 'int', s: 'text' },
   joined: { x: 'int', t: 'text' },
   'other.nested': { x: 'int', u: 'text' },
 }
@@ -250,7 +252,7 @@ export class Grammar {
 
   /** INSERT, UPDATE, DELETE or MERGE; `returning` makes it give rows, of these types where they are given. */
   #change(returning = false, types: readonly Type[] | null = null): string {
-    const name = this.#pick(['a', 'public.b', 'other.a', 'parted', 'simple'])
+    const name = this.#pick(['a', 'public.b', 'other.a', 'parted', 'simple', 'over'])
     const columns = relations[name] ?? {}
     const alias = this.#fresh()
     const target: Item = { sql: `${name} as ${alias}`, alias, columns, derived: false }

@@ -1,3 +1,4 @@
+import type pg from 'pg'
 import type { Analysis, CatalogRelation, SqlContext } from '../../gateway/sql/analyzer.ts'
 import { catalogOf } from '../../gateway/sql/catalog.ts'
 
@@ -58,4 +59,12 @@ export function operationsOf(analysis: Analysis): string[] {
   return analysis.meaning.operations.map(({ actions, resource, unbounded }) =>
     `${actions.join('/')} ${resource}${unbounded === true ? ' !' : ''}`.trim(),
   )
+}
+
+/** What each statement of a text gives, as the gateway reads catalogs. */
+export async function readAll(client: pg.Client, text: string): Promise<(string | null)[][][]> {
+  const types = { getTypeParser: () => (value: string) => value }
+  const results: pg.QueryArrayResult<(string | null)[]> | pg.QueryArrayResult<(string | null)[]>[] =
+    await client.query<(string | null)[]>({ text, rowMode: 'array', types })
+  return (Array.isArray(results) ? results : [results]).map(({ rows }) => rows)
 }

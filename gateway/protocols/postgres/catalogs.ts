@@ -124,17 +124,26 @@ async function load(target: Target, version: number): Promise<Known> {
   const client = clientOver(socket)
   try {
     await client.connect()
-    const query = async (text: string): Promise<(string | null)[][]> =>
-      (await client.query<(string | null)[]>({ text, rowMode: 'array', types: asText })).rows
+    const query = async (text: string): Promise<(string | null)[][][]> => {
+      const results: Results = await client.query<(string | null)[]>({
+        text,
+        rowMode: 'array',
+        types: asText,
+      })
+      return (Array.isArray(results) ? results : [results]).map(({ rows }) => rows)
+    }
     const readAt = Date.now()
     // Read first: reading the catalog empties it.
-    const path = (await query("SELECT pg_catalog.current_setting('search_path')"))[0]?.[0] ?? ''
+    const path = (await query("SELECT pg_catalog.current_setting('search_path')"))[0]?.[0]?.[0] ?? ''
     const catalog = await readCatalog(query, version)
     return { catalog, searchPath: splitIdentifiers(path, ',') ?? ['*'], readAt }
   } finally {
     socket.destroy()
   }
 }
+
+/** What pg gives for a text of one statement, and for one of several. */
+type Results = pg.QueryArrayResult<(string | null)[]> | pg.QueryArrayResult<(string | null)[]>[]
 
 /** Values as PostgreSQL writes them. */
 const asText: pg.CustomTypesConfig = { getTypeParser: () => (value: unknown) => value }

@@ -30,6 +30,8 @@ export class SessionState {
   #settingsTouched = false
   /** True when something was sent whose success changes what later texts mean. */
   #unsettled = false
+  /** True once the catalog was read again for the request in hand: others who change the database all the time cannot hold it up. */
+  #renewed = false
   #metUncertain = false
   /** Made anew only when something in it changed. */
   #context: SqlContext | null = null
@@ -69,12 +71,14 @@ export class SessionState {
     }
     this.#unsettled = false
     this.#takeReportedPath()
-    if (ledger.catalogStale || catalog.outdated) {
+    if (ledger.catalogStale || (catalog.outdated && !this.#renewed)) {
       ledger.catalogStale = false
       return catalog.refresh().then((known) => {
         this.#known = known
+        this.#renewed = true
       })
     }
+    this.#renewed = false
     this.#known = catalog.latest() ?? this.#known
     return undefined
   }

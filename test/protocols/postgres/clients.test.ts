@@ -110,7 +110,7 @@ describe.skipIf(release === null || !hasServer)(
       return ran.out.replace(/^\\(un)?restrict .*$/gm, '')
     }
 
-    test('pg_dump writes what it writes without the gateway', { timeout: 120_000 }, async () => {
+    test('pg_dump writes what it writes without the gateway', { timeout: 300_000 }, async () => {
       const direct = good(await run('pg_dump', ['--blobs'], way('direct')))
       expect(good(await run('pg_dump', ['--blobs'], way('owner')))).toBe(direct)
       expect(direct).toContain('COPY app.people')
@@ -119,16 +119,16 @@ describe.skipIf(release === null || !hasServer)(
       )
     })
 
-    test('pg_restore makes the same database of it', { timeout: 120_000 }, async () => {
+    test('pg_restore makes the same database of it', { timeout: 300_000 }, async () => {
       const file = join(folder, 'dump')
-      good(await run('pg_dump', ['-Fd', '-j2', '-f', file], way('owner')))
-      good(await run('pg_restore', ['-j2', '-d', 'copy', '--exit-on-error', file], way('owner', 'copy')))
+      good(await run('pg_dump', ['-Fc', '-f', file], way('owner')))
+      good(await run('pg_restore', ['-d', 'copy', '--exit-on-error', file], way('owner', 'copy')))
       const dumped = async (database: string): Promise<string> =>
         good(await run('pg_dump', [], way('direct', database)))
       expect(await dumped('copy')).toBe(await dumped('postgres'))
     })
 
-    test('pgbench in every mode', { timeout: 120_000 }, async () => {
+    test('pgbench in every mode', { timeout: 300_000 }, async () => {
       const made = await run(
         'pgbench',
         ['-i', '-s', '1', '-I', 'dtgvpf', '--foreign-keys'],
@@ -160,7 +160,7 @@ describe.skipIf(release === null || !hasServer)(
       expect(row).toEqual({ count: '120' })
     })
 
-    test('what psql tells of the schema needs `read` alone', { timeout: 120_000 }, async () => {
+    test('what psql tells of the schema needs `read` alone', { timeout: 300_000 }, async () => {
       const commands = String.raw`\d \d+ \dt \dt+ \dv \dv+ \dm \di \di+ \ds \df \df+ \du \du+ \l \l+ \dn \dn+ \dp \dT \dT+ \dx \db \dc \dC \dd \dD
         \ddp \dE \dF \dFd \dFp \dFt \dg \dL \do \dO \dP \dRp \dX \dy \da \dA \dAc \dAf \dAo \dAp \z \sf#app.twice \sv#app.adults
         \d#app.people \d+#app.people \d#app.orders \d+#app.orders \d#app.adults \d#app.numbers \d+#app.child \d#app.people_name \dconfig \df#app.* \dt#app.*
