@@ -20,6 +20,11 @@ const LARGE = 1 << 30
 
 const run = promisify(execFile)
 const folder = mkdtempSync(join(tmpdir(), 'hoop-bench-'))
+const servers: ChildProcess[] = []
+process.once('exit', () => {
+  for (const server of servers) server.kill()
+  rmSync(folder, { recursive: true })
+})
 const authority = makeAuthority('bench')
 const { certPem, keyPem } = authority.issue('localhost', ['localhost'])
 for (const [name, text] of [
@@ -106,8 +111,6 @@ relay.closeAllConnections()
 relay.close()
 await pool.destroy()
 await stack.close()
-for (const server of [nginx, upstreamServer]) server.kill()
-rmSync(folder, { recursive: true })
 
 /** What the process of a target has used: nginx's worker, or this one, where relay and gateway run. */
 function cpuMicroseconds(name: string): number {
@@ -181,6 +184,7 @@ http {
 }`,
   )
   const child = spawn('nginx', ['-c', join(at, 'nginx.conf'), '-p', at], { stdio: 'inherit' })
+  servers.push(child)
   for (let left = 50; left > 0; left--) {
     const open = await new Promise<boolean>((resolve) => {
       const socket = connect(port, '127.0.0.1', () => {
