@@ -39,37 +39,51 @@ export class TryLater extends Refused {
  * than its host, and none holds a header.
  */
 export async function call(name: string, { method, url, headers, body, signal }: Call): Promise<Answered> {
-  const timeout = AbortSignal.timeout(TIMEOUT_MS)
-  try {
-    const response = await fetch(url, {
-      method,
-      headers: {
-        accept: 'application/json',
-        'user-agent': 'hoop-access',
-        ...(body !== undefined && { 'content-type': 'application/json' }),
-        ...headers,
-      },
-      ...(body !== undefined && { body: JSON.stringify(body) }),
-      redirect: 'manual',
-      signal: signal === undefined ? timeout : AbortSignal.any([signal, timeout]),
-    })
-    const wait = waitOf(response)
-    if (wait !== null) {
-      await response.body?.cancel()
-      throw new TryLater(`${name} answers ${response.status}`, wait)
+  const response = await fetchFrom(name)(url, {
+    method,
+    headers: {
+      accept: 'application/json',
+      'user-agent': 'hoop-access',
+      ...(body !== undefined && { 'content-type': 'application/json' }),
+      ...headers,
+    },
+    ...(body !== undefined && { body: JSON.stringify(body) }),
+    signal: signal ?? null,
+  })
+  const text = await response.text()
+  return { status: response.status, headers: response.headers, json: text === '' ? null : JSON.parse(text) }
+}
+
+/** The same as a `fetch`, for libraries that bring their own requests: its answers are read already, and are JSON or empty. */
+export function fetchFrom(name: string): (url: string, init: RequestInit) => Promise<Response> {
+  return async (url, init) => {
+    const timeout = AbortSignal.timeout(TIMEOUT_MS)
+    const signal = init.signal ?? null
+    try {
+      const response = await fetch(url, {
+        ...init,
+        redirect: 'manual',
+        signal: signal === null ? timeout : AbortSignal.any([signal, timeout]),
+      })
+      const wait = waitOf(response)
+      if (wait !== null) {
+        await response.body?.cancel()
+        throw new TryLater(`${name} answers ${response.status}`, wait)
+      }
+      if (response.status >= 300 && response.status < 400) {
+        await response.body?.cancel()
+        throw new Refused(
+          'upstream_failed',
+          `${name} redirects, which is not followed`,
+          'correct the address, or the name of the repository, in hoop.yaml',
+        )
+      }
+      const { status, headers } = response
+      return new Response(await readJson(name, response), { status, headers })
+    } catch (error) {
+      if (error instanceof Refused) throw error
+      throw new TryLater(`${name} does not answer`, 0, { cause: error })
     }
-    if (response.status >= 300 && response.status < 400) {
-      await response.body?.cancel()
-      throw new Refused(
-        'upstream_failed',
-        `${name} redirects, which is not followed`,
-        'correct the address, or the name of the repository, in hoop.yaml',
-      )
-    }
-    return { status: response.status, headers: response.headers, json: await readJson(name, response) }
-  } catch (error) {
-    if (error instanceof Refused) throw error
-    throw new TryLater(`${name} does not answer`, 0, { cause: error })
   }
 }
 
@@ -85,7 +99,8 @@ function waitOf({ status, headers }: Response): number | null {
   return Math.min(Math.max(reset * 1000 - Date.now(), 0), LONGEST_WAIT_MS)
 }
 
-async function readJson(name: string, response: Response): Promise<unknown> {
+/** The text of the body, which is JSON; null when there is none. */
+async function readJson(name: string, response: Response): Promise<string | null> {
   const parts: Uint8Array[] = []
   let size = 0
   if (response.body !== null) {
@@ -102,8 +117,10 @@ async function readJson(name: string, response: Response): Promise<unknown> {
     }
   }
   if (size === 0) return null
+  const text = Buffer.concat(parts).toString('utf8')
   try {
-    return JSON.parse(Buffer.concat(parts).toString('utf8'))
+    JSON.parse(text)
+    return text
   } catch (error) {
     // Whatever stands in front of it (a proxy, a page of errors) is not the platform.
     throw new TryLater(`${name} answers ${response.status} with something that is not JSON`, 0, {

@@ -1,13 +1,20 @@
 import { createPrivateKey } from 'node:crypto'
+import { getOctokit } from '@actions/github'
 import { SignJWT } from 'jose'
 import { z } from 'zod'
 import { Refused } from '../core/errors.ts'
-import { type Answered, call } from './call.ts'
+import { fetchFrom } from './call.ts'
 
 /** What an installation token may do; each call asks for no more than it needs. */
 export type Permissions = Readonly<
   Partial<Record<'actions' | 'checks' | 'contents' | 'deployments' | 'pull_requests', 'read' | 'write'>>
 >
+
+/** What GitHub answered, with a status below 500; `json` is null when there was no body. */
+export interface GithubAnswer {
+  readonly status: number
+  readonly json: unknown
+}
 
 /** One call in a repository. */
 export interface RepositoryCall {
@@ -26,7 +33,7 @@ export interface Github {
   /** The answer's JSON when the status is one of `expected` (200 when absent); rejects with `Refused` or `TryLater` otherwise. */
   ask<Shape extends z.ZodType>(shape: Shape, repositoryCall: RepositoryCall): Promise<z.output<Shape>>
   /** The answer whatever its status (below 500). */
-  send(repositoryCall: RepositoryCall): Promise<Answered>
+  send(repositoryCall: RepositoryCall): Promise<GithubAnswer>
   /** The App's own account, `NAME[bot]`. */
   login(): Promise<string>
 }
@@ -87,7 +94,7 @@ export class GithubApp implements Github {
     path,
     body,
     signal,
-  }: RepositoryCall): Promise<Answered> {
+  }: RepositoryCall): Promise<GithubAnswer> {
     const { text } = await this.#token(repository, permissions, signal)
     const below = path === '/graphql' ? '/graphql' : `/repos/${repository}${path}`
     return this.#call({ method, path: below, token: text, body, signal })
@@ -164,27 +171,40 @@ export class GithubApp implements Github {
       .sign(createPrivateKey(this.#key()))
   }
 
-  #call(asked: {
+  /** By Octokit, which knows GitHub's ways; what it may take, and for how long, is `fetchFrom`'s. */
+  async #call(asked: {
     readonly method: 'GET' | 'POST' | 'PATCH'
     readonly path: string
     readonly token: string
     readonly body?: object | undefined
     readonly signal?: AbortSignal | undefined
-  }): Promise<Answered> {
+  }): Promise<GithubAnswer> {
     const { method, path, token, body, signal } = asked
-    return call('GitHub', {
-      method,
-      url: `${this.#api}${path}`,
-      headers: {
-        accept: 'application/vnd.github+json',
-        'x-github-api-version': '2022-11-28',
-        authorization: `Bearer ${token}`,
-      },
-      ...(body !== undefined && { body }),
-      signal,
-    })
+    const octokit = getOctokit(token, { baseUrl: this.#api, request: { fetch: fetchFrom('GitHub') } })
+    try {
+      const { status, data } = await octokit.request({
+        method,
+        url: path,
+        headers: { accept: 'application/vnd.github+json', 'x-github-api-version': '2022-11-28' },
+        ...(body !== undefined && { data: body }),
+        ...(signal !== undefined && { request: { signal } }),
+      })
+      return { status, json: data === '' || data === undefined ? null : data }
+    } catch (error) {
+      const { status, cause, response } = requestError.parse(error)
+      // What was thrown below says more than that there was no answer.
+      if (cause instanceof Refused) throw cause
+      return { status, json: response?.data ?? null }
+    }
   }
 }
+
+/** What Octokit throws for every status from 400 on, and for what failed below it. */
+const requestError = z.object({
+  status: z.int(),
+  cause: z.unknown(),
+  response: z.object({ data: z.unknown() }).optional(),
+})
 
 /** What does not fit what was asked for: a fault at the other end, or somebody in between. */
 export function lying(what: string): Refused {

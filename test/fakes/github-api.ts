@@ -212,9 +212,11 @@ export async function startGithubApi(): Promise<GithubApi> {
       return send(403, { message: 'Request forbidden by administrative rules.' })
     if (headers.accept !== 'application/vnd.github+json') return send(400, { message: 'accept' })
     if (headers['x-github-api-version'] !== '2022-11-28') return send(400, { message: 'version' })
-    if (body !== undefined && headers['content-type'] !== 'application/json')
+    if (body !== undefined && !/^application\/json(?:; ?charset=utf-8)?$/i.test(headers['content-type'] ?? ''))
       return send(400, { message: 'Problems parsing JSON' })
-    const [, bearer = ''] = /^Bearer (\S+)$/.exec(headers.authorization ?? '') ?? []
+    // The scheme in any case; an installation's token may also come as `token`, a JWT may not.
+    const [, scheme = '', shown = ''] = /^(bearer|token) (\S+)$/i.exec(headers.authorization ?? '') ?? []
+    const bearer = shown.includes('.') && scheme.toLowerCase() !== 'bearer' ? '' : shown
     const at = `${method} ${path.replace(`/repos/${repository.full_name}`, '/repo')}`
 
     if (path === '/app' || path.startsWith('/app/') || path.endsWith('/installation')) {

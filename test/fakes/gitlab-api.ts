@@ -1,6 +1,6 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { JobSchema } from '@gitbeaker/core'
+import type { JobSchema } from '@gitbeaker/rest'
 
 // GitLab's REST API v4, as far as the gateway asks it: a token in `PRIVATE-TOKEN`, and jobs as GitLab describes them.
 

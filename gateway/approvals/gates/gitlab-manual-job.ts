@@ -3,7 +3,7 @@ import { Refused } from '../../core/errors.ts'
 import type { Origin } from '../../core/identity.ts'
 import { claimText } from '../../identity/claims.ts'
 import type { PlatformToken } from '../../identity/issuers.ts'
-import { type Gitlab, lyingGitlab } from '../../platforms/gitlab.ts'
+import { type GitlabApi, lyingGitlab, readGitlab } from '../../platforms/gitlab.ts'
 import type { Store } from '../../store/open.ts'
 import { originOf } from '../rows.ts'
 import type { AnswerDesk, ApprovalGate, GateEntry, Posting } from './gate.ts'
@@ -35,13 +35,13 @@ const jobShape = z.object({
  */
 export class GitlabManualJobGate implements ApprovalGate {
   readonly name = NAME
-  readonly #apis: ReadonlyMap<string, Gitlab>
+  readonly #apis: ReadonlyMap<string, GitlabApi>
   readonly #store: Store
   readonly #desk: AnswerDesk
   readonly #waiting = new Map<string, Map<string, Posting & { readonly origin: Origin }>>()
 
   constructor(options: {
-    readonly apis: ReadonlyMap<string, Gitlab>
+    readonly apis: ReadonlyMap<string, GitlabApi>
     readonly store: Store
     readonly desk: AnswerDesk
   }) {
@@ -150,10 +150,7 @@ export class GitlabManualJobGate implements ApprovalGate {
     const api = this.#apis.get(issuer)
     if (api === undefined) return
     const project = claimText(claims['project_id']) ?? ''
-    const found = await api.ask(jobShape, {
-      path: `/projects/${encodeURIComponent(project)}/jobs/${encodeURIComponent(job)}`,
-      signal: AbortSignal.timeout(15_000),
-    })
+    const found = readGitlab(jobShape, await api.Jobs.show(project, Number(job)))
     if (String(found.id) !== job || String(found.pipeline.project_id) !== project)
       throw lyingGitlab('it is about another job')
     if (found.user.id !== user || String(found.pipeline.id) !== pipeline)
