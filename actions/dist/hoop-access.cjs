@@ -98,8 +98,11 @@ var package_default = {
     prepack: "node build.ts --self-contained"
   },
   dependencies: {
+    "@actions/github": "9.1.1",
     "@fastify/formbody": "9.0.1",
     "@fastify/swagger": "9.9.3",
+    "@gitbeaker/requester-utils": "43.8.0",
+    "@gitbeaker/rest": "43.8.0",
     "@peculiar/x509": "2.2.0",
     commander: "15.1.0",
     fastify: "5.12.8",
@@ -119,7 +122,6 @@ var package_default = {
   devDependencies: {
     "@actions/core": "3.0.1",
     "@biomejs/biome": "2.5.15",
-    "@gitbeaker/core": "43.8.0",
     "@kubernetes/client-node": "2.0.1",
     "@octokit/openapi-types": "29.0.1",
     "@pgsql/types": "18.0.0",
@@ -134,8 +136,8 @@ var package_default = {
     nock: "15.0.6",
     oxlint: "1.89.0",
     "oxlint-tsgolint": "7.0.2004",
-    postject: "1.0.0-alpha.6",
     "playwright-core": "1.65.1",
+    postject: "1.0.0-alpha.6",
     typescript: "7.0.2",
     vitest: "5.1.1"
   },

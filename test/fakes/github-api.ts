@@ -212,7 +212,10 @@ export async function startGithubApi(): Promise<GithubApi> {
       return send(403, { message: 'Request forbidden by administrative rules.' })
     if (headers.accept !== 'application/vnd.github+json') return send(400, { message: 'accept' })
     if (headers['x-github-api-version'] !== '2022-11-28') return send(400, { message: 'version' })
-    if (body !== undefined && !/^application\/json(?:; ?charset=utf-8)?$/i.test(headers['content-type'] ?? ''))
+    if (
+      body !== undefined &&
+      !/^application\/json(?:; ?charset=utf-8)?$/i.test(headers['content-type'] ?? '')
+    )
       return send(400, { message: 'Problems parsing JSON' })
     // The scheme in any case; an installation's token may also come as `token`, a JWT may not.
     const [, scheme = '', shown = ''] = /^(bearer|token) (\S+)$/i.exec(headers.authorization ?? '') ?? []
