@@ -53,7 +53,7 @@ export interface Listener {
 const DEADLINE_MS = 10_000
 const KEEPALIVE_MS = 30_000
 /** Who says nothing for so long waits for the server's version line, as some SSH clients do (RFC 4253 §4.2 lets either side begin). */
-const SILENCE_MS = 300
+const SILENCE_MS = 1500
 
 /** Listens on one port (and ports of single protocols), and gives each client to the protocol that it starts with. */
 export async function listen(options: ListenerOptions): Promise<Listener> {
