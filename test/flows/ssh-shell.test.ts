@@ -196,9 +196,11 @@ describe.skipIf(!hasSshd)('shells, connections kept open, and forwarding', () =>
       })
     expect(await eventually(() => answer({ host: '127.0.0.1', port: outside }))).toBe('target\n')
     expect(await eventually(() => answer({ path: socket }))).toBe('target\n')
-    const opened = (await stack.records('lane')).filter(({ what }) => what === 'opened')
-    expect(opened).toContainEqual(expect.objectContaining({ name: `forward from localhost:${outside}` }))
-    expect(opened).toContainEqual(expect.objectContaining({ name: `forward from ${socket}` }))
+    await eventually(async () => {
+      const opened = (await stack.records('lane')).filter(({ what }) => what === 'opened')
+      for (const name of [`forward from localhost:${outside}`, `forward from ${socket}`])
+        expect(opened).toContainEqual(expect.objectContaining({ name }))
+    })
     child.kill('SIGTERM')
     await new Promise((resolve) => child.once('close', resolve))
     // The host listens no longer.
