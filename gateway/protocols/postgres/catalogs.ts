@@ -119,6 +119,8 @@ async function load(target: Target, version: number): Promise<Known> {
     ['application_name', 'hoop-access catalog'],
     ['client_encoding', 'UTF8'],
     ['statement_timeout', '10s'],
+    // Compiling these queries takes ten times as long as running them.
+    ['jit', 'off'],
   ])
   const { socket } = await dialUpstream(target, settings, AbortSignal.timeout(10_000))
   const client = clientOver(socket)
