@@ -21,6 +21,35 @@ public class Ask {
 }
 `
 
+/** What frameworks do: metadata, statements that the driver prepares on the server after five uses, cursors, savepoints. */
+const framework = `import java.sql.*;
+public class Framework {
+  public static void main(String[] args) throws Exception {
+    try (Connection c = DriverManager.getConnection(args[0])) {
+      DatabaseMetaData m = c.getMetaData();
+      try (ResultSet r = m.getColumns(null, "public", "orders", null)) { while (r.next()) System.out.println(r.getString("COLUMN_NAME")); }
+      try (ResultSet r = m.getPrimaryKeys(null, "public", "orders")) { while (r.next()) System.out.println("key " + r.getString("COLUMN_NAME")); }
+      try (ResultSet r = m.getIndexInfo(null, "public", "orders", false, true)) { while (r.next()) System.out.println("index " + r.getString("COLUMN_NAME")); }
+      c.setAutoCommit(false);
+      try (PreparedStatement s = c.prepareStatement("SELECT count(*) FROM orders WHERE id >= ?")) {
+        for (int i = 0; i < 10; i++) { s.setInt(1, 0); try (ResultSet r = s.executeQuery()) { r.next(); if (i == 9) System.out.println("count " + r.getInt(1)); } }
+      }
+      try (PreparedStatement s = c.prepareStatement("SELECT n FROM generate_series(1, 25) n")) {
+        s.setFetchSize(10);
+        int rows = 0;
+        try (ResultSet r = s.executeQuery()) { while (r.next()) rows++; }
+        System.out.println("rows " + rows);
+      }
+      Savepoint p = c.setSavepoint();
+      try (Statement s = c.createStatement()) { s.executeUpdate("DELETE FROM orders"); } catch (SQLException e) { System.out.println(e.getSQLState()); }
+      c.rollback(p);
+      try (Statement s = c.createStatement(); ResultSet r = s.executeQuery("SELECT 40 + 2")) { r.next(); System.out.println(r.getInt(1)); }
+      c.commit();
+    }
+  }
+}
+`
+
 describe.skipIf(missing)('pgjdbc (needs a JDK and Debian’s libpostgresql-jdbc-java)', () => {
   let stack: Stack
   let job: Job
@@ -46,6 +75,15 @@ describe.skipIf(missing)('pgjdbc (needs a JDK and Debian’s libpostgresql-jdbc-
     expect(out).toMatch(/^a\S*@\S+\n/)
     expect(out).not.toContain('ada.lovelace')
     expect(code).toBe(0)
+  })
+
+  test('metadata, prepared statements, cursors, and a savepoint around what is refused', async () => {
+    await writeFile(join(stack.folder, 'Framework.java'), framework)
+    const tls = `&sslmode=verify-full&sslrootcert=${join(job.home, 'ca.pem')}&sslkey=${join(job.home, 'client.p12')}`
+    const source = join(stack.folder, 'Framework.java')
+    const ran = await run('java', ['-cp', driver, source, `${base()}${tls}&sslpassword=changeit`], {})
+    expect(ran).toMatchObject({ err: '', code: 0 })
+    expect(ran.out).toMatch(/^id\n[\s\S]*key id\n[\s\S]*count 2\nrows 25\n42501\n42\n$/)
   })
 
   test('connects with the string that a named variable gets', async () => {
