@@ -1,11 +1,6 @@
 import { GatewayError, Refused } from '../../core/errors.ts'
-import type { Permit } from '../../core/gate.ts'
-import type { AnswerTools } from '../../core/protocol.ts'
-import type { Catalog } from '../../sql/analyzer.ts'
-import { quote, qualify } from '../../sql/identifiers.ts'
 import {
   Back,
-  type ColumnDescription,
   fieldsMessage,
   int32,
   message,
@@ -13,31 +8,18 @@ import {
   readParameterStatus,
   readRowDescription,
 } from './codec.ts'
-import { CopyMasker, maskCopy } from './copy-rows.ts'
+import { maskCopy } from './copy-rows.ts'
 import { FrameReader } from './frames.ts'
-import type { Expected, Ledger } from './ledger.ts'
-import { type ColumnPlan, type MaskValue, maskRows, redactValues } from './rows.ts'
+import type { Expected } from './ledger.ts'
+import { type PlanParts, type ResultPlan, ResultPlans } from './result-plan.ts'
+import { maskRows, redactValues } from './rows.ts'
 
 /** Greatest length of one message from the database: a row is scanned whole. */
 const MESSAGE_CAP = 16 * 1024 * 1024
-const UNKNOWN_KEPT = 1000
-/** OIDs below this are of objects that every database has. */
-const FIRST_NORMAL_OID = 16_384
-
-/** text, varchar, bpchar, name, unknown, xml, cstring: types whose values a client takes as any text, in either format. */
-const textualTypes = new Set([25, 1043, 1042, 19, 705, 142, 2275])
-
-export interface AnswerParts {
-  readonly tools: AnswerTools
-  readonly ledger: Ledger
-  readonly maskValue: MaskValue
-  /** The catalog in force, null before the first was read. */
-  readonly catalog: () => Catalog | null
-}
-
 /** Reads the database's answers, knows by the ledger whose they are, and gives what of them may be released. */
 export class AnswerWalker {
-  readonly #parts: AnswerParts
+  readonly #parts: PlanParts
+  readonly #plans: ResultPlans
   readonly #frames = new FrameReader(() => MESSAGE_CAP)
   #out: Buffer[] = []
   /** Untouched messages that lie one after the other, and leave as one view. */
@@ -48,19 +30,14 @@ export class AnswerWalker {
   #rowSource: Buffer | null = null
   #rowStart = 0
   #rowEnd = 0
-  /** What happens to the columns of the result that is being read; null for nothing. */
-  #plan: readonly ColumnPlan[] | null = null
+  /** What happens to the result that is being read. */
+  #plan: ResultPlan | null = null
   /** The entry that `#plan` was made for: Execute has no RowDescription of its own. */
   #planned: Expected | null = null
-  /** Columns of the result being read in whose values nothing can be replaced: binary, and not of a text type. */
-  #rigid: readonly boolean[] | 'all' | null = null
-  /** Reads the COPY data of the statement in hand, where it has to be read value by value. */
-  #copy: CopyMasker | null = null
-  /** Relations that answers named and the catalog did not know. */
-  readonly #unknown = new Set<number>()
 
-  constructor(parts: AnswerParts) {
+  constructor(parts: PlanParts) {
     this.#parts = parts
+    this.#plans = new ResultPlans(parts)
   }
 
   /** True once the database said with a FATAL error that it is closing. */
@@ -110,87 +87,14 @@ export class AnswerWalker {
     }
     if (this.#planned === first) return
     if (first.kind === 'query') throw unexpected(type)
-    this.#planFor(first, first.described?.columns ?? null)
+    this.#follow(first, this.#plans.forRows(first, first.described?.columns ?? null))
   }
 
-  #planFor(first: Expected, columns: readonly ColumnDescription[] | null): void {
+  /** What comes from here on is of this entry, and goes by this plan. */
+  #follow(first: Expected | null, plan: ResultPlan | null): void {
     this.#flushRows()
     this.#planned = first
-    this.#plan = null
-    this.#rigid = null
-    if (first.permit === null) throw new GatewayError('internal', 'rows came of what was not decided')
-    if (columns === null) {
-      if (first.permit.touchesMasked)
-        throw new GatewayError('internal', 'rows came whose columns are not known')
-      if (first.formats.includes(1)) this.#rigid = 'all'
-      return
-    }
-    const { permit, formats } = first
-    const rigid = columns.map(
-      ({ binary, type }, index) => (binary || formatOf(formats, index) === 1) && !textualTypes.has(type),
-    )
-    if (rigid.includes(true)) this.#rigid = rigid
-    const plan = columns.map((column, index): ColumnPlan => {
-      const mask = forValue(
-        permit.maskAt(this.#parts.ledger.done, index) ?? this.#directMask(column, permit),
-        column.relation !== 0,
-      )
-      return mask === null ? null : { mask, textual: textualTypes.has(column.type) }
-    })
-    if (plan.some((column) => column !== null)) this.#plan = plan
-  }
-
-  /** CopyOutResponse: int8 format of all, int16 columns, int16 format of each. Their names and types it does not say. */
-  #planCopy(first: Expected, columns: number): void {
-    this.#flushRows()
-    const { ledger, tools, maskValue } = this.#parts
-    const statement = first.statements[ledger.done]
-    if (statement?.kind !== 'copy-out' || first.permit === null) throw unexpected(Back.copyOutResponse)
-    this.#planned = first
-    this.#plan = null
-    this.#rigid = null
-    const { permit } = first
-    const { copy } = statement
-    // Another number of columns than the text was read to give: then nobody knows which is which.
-    const stray = permit.columnsAt(ledger.done) === columns ? null : permit.maskOf('*.*.*')
-    const stored = copy !== null && copy.columns !== null && stray === null
-    const plan = Array.from({ length: columns }, (_, index): ColumnPlan => {
-      const mask = forValue(permit.maskAt(ledger.done, index) ?? stray, stored)
-      return mask === null ? null : { mask, textual: stored && copy.columns?.[index] === true }
-    })
-    const masks = plan.some((column) => column !== null)
-    if (copy === null && masks) throw new GatewayError('internal', 'COPY data came that cannot be masked')
-    this.#copy =
-      copy !== null && (masks || copy.format === 'binary')
-        ? new CopyMasker(
-            copy,
-            plan,
-            { maskValue, redact: (bytes) => tools.redact(bytes), masked: (count) => tools.masked(count) },
-            MESSAGE_CAP,
-          )
-        : null
-  }
-
-  /** The mask of the column that the server itself says this is, whatever the text made of its name. */
-  #directMask(column: ColumnDescription, permit: Permit | null): ReturnType<Permit['maskOf']> {
-    if (column.relation === 0 || permit === null) return null
-    const relation = this.#parts.catalog()?.byOid(column.relation) ?? null
-    if (relation === null) {
-      if (column.relation < FIRST_NORMAL_OID) return null
-      this.#missed(column.relation)
-      return permit.touchesMasked ? permit.maskOf('*.*.*') : permit.maskOf(`*.*.${quote(column.name)}`)
-    }
-    const known = relation.columns.find(({ attnum }) => attnum === column.attnum)
-    if (known !== undefined) return permit.maskOf(qualify(relation.schema, relation.name, known.name))
-    this.#missed(column.relation)
-    return permit.maskOf(`${qualify(relation.schema, relation.name)}.*`)
-  }
-
-  /** Has the catalog read again, once for each relation: of temporary tables it never knows. */
-  #missed(relation: number): void {
-    if (this.#unknown.has(relation) || this.#unknown.size >= UNKNOWN_KEPT) return
-    this.#unknown.add(relation)
-    this.#parts.ledger.catalogStale = true
+    this.#plan = plan
   }
 
   /** True to pass the message on, false to keep it back, or what goes instead. Follows PostgreSQL §54.2, "Message Flow". */
@@ -212,7 +116,7 @@ export class AnswerWalker {
       case Back.noData: {
         const columns = type === Back.noData ? [] : readRowDescription(source, start, end)
         if (first?.kind === 'query' && type === Back.rowDescription && first.refusal === null) {
-          this.#planFor(first, columns)
+          this.#follow(first, this.#plans.forRows(first, columns))
           return true
         }
         if (first === null || !is('describe-statement', 'describe-portal')) throw unexpected(type)
@@ -239,12 +143,13 @@ export class AnswerWalker {
         return true
       case Back.copyOutResponse:
         if (first === null || first.refusal !== null || end - start < 8) throw unexpected(type)
-        this.#planCopy(first, source.readUInt16BE(start + 6))
+        // Int8 format of all, int16 columns, int16 format of each.
+        this.#follow(first, this.#plans.forCopy(first, source.readUInt16BE(start + 6)))
+        if (this.#plan === null) throw unexpected(type)
         return true
       case Back.copyDone:
         if (!is('query', 'execute')) throw unexpected(type)
-        this.#copy?.end()
-        this.#copy = null
+        this.#plan?.copy?.end()
         return true
       case Back.functionCallResponse:
         if (first?.call !== true || first.refusal !== null) throw unexpected(type)
@@ -305,7 +210,6 @@ export class AnswerWalker {
     if (severity === 'FATAL' || severity === 'PANIC') this.farewell = true
     const withheld = this.#withheld(first)
     this.#planned = null
-    this.#copy = null
     this.#touch(first)
     const { ledger } = this.#parts
     const refusal = first !== null && !this.farewell ? first.refusal : null
@@ -360,22 +264,18 @@ export class AnswerWalker {
     const { tools, maskValue } = this.#parts
     let rows = source.subarray(this.#rowStart, this.#rowEnd)
     let changed = false
-    if (this.#plan !== null) {
-      const { bytes, masked } = maskRows(rows, this.#plan, maskValue)
+    const { columns, copy, rigid } = this.#plan ?? untouched
+    if (columns !== null) {
+      const { bytes, masked } = maskRows(rows, columns, maskValue)
       tools.masked(masked)
       rows = bytes
       changed = true
     }
-    if (this.#copy !== null) {
-      rows = maskCopy(rows, this.#copy)
+    if (copy !== null) {
+      rows = maskCopy(rows, copy)
       changed = true
     }
-    const rigid = this.#rigid
-    const redacted = redactValues(
-      rows,
-      (bytes) => tools.redact(bytes),
-      (index) => rigid !== null && (rigid === 'all' || rigid[index] === true),
-    )
+    const redacted = redactValues(rows, (bytes) => tools.redact(bytes), rigid)
     if (redacted !== null) {
       tools.masked(redacted.redacted)
       rows = redacted.bytes
@@ -405,19 +305,8 @@ export class AnswerWalker {
   }
 }
 
-/**
- * A computed value gets no mask that shows something of what it is given: parts of `substr(email, n)` for every n, or
- * digests of them, put together are the value. The server names the relation of a value that is a column as it stands.
- */
-function forValue(mask: ReturnType<Permit['maskOf']>, stored: boolean): ReturnType<Permit['maskOf']> {
-  if (mask === null || stored) return mask
-  return mask.with === 'partial' || mask.with === 'hash' ? { name: mask.name, with: 'redact' } : mask
-}
-
-/** The format of a column by a Bind's result formats: none is text for all, one is for all (§54.7, Bind). */
-function formatOf(formats: readonly number[], index: number): number {
-  return (formats.length === 1 ? formats[0] : formats[index]) ?? 0
-}
+/** For results that have no plan. */
+const untouched: ResultPlan = { columns: null, rigid: () => false, copy: null }
 
 const withheldText = 'the database answered this statement with details that are masked'
 

@@ -3,6 +3,9 @@ import type { CopyForm } from '../../sql/analyzer.ts'
 import { Back, message } from './codec.ts'
 import type { ColumnPlan, MaskValue } from './rows.ts'
 
+/** Greatest length of a row that comes in pieces. */
+const ROW_CAP = 16 * 1024 * 1024
+
 export interface CopyTools {
   readonly maskValue: MaskValue
   /** The same bytes with every secret replaced, or null when there is none. */
@@ -18,13 +21,10 @@ export interface CopyTools {
  */
 export class CopyMasker {
   readonly #format: Format
-  readonly #cap: number
   #rest: Buffer = Buffer.alloc(0)
 
-  /** `cap` bounds the bytes of a row. */
-  constructor(form: CopyForm, plan: readonly ColumnPlan[], tools: CopyTools, cap: number) {
+  constructor(form: CopyForm, plan: readonly ColumnPlan[], tools: CopyTools) {
     this.#format = form.format === 'binary' ? new Tuples(form, plan, tools) : new Lines(form, plan, tools)
-    this.#cap = cap
   }
 
   push(piece: Buffer): Buffer {
@@ -35,7 +35,7 @@ export class CopyMasker {
       at = end
     // A copy: the piece is a view of a read buffer.
     this.#rest = at === bytes.length ? Buffer.alloc(0) : Buffer.from(bytes.subarray(at))
-    if (this.#rest.length > this.#cap) throw unreadable()
+    if (this.#rest.length > ROW_CAP) throw unreadable()
     return Buffer.concat(out)
   }
 
