@@ -12,7 +12,7 @@ const QUIET_MS = 50
 /** Longer beginnings of a secret than this are no prompt, and wait for the rest. */
 const LONGEST_PROMPT = 16
 
-/** How long that a lane began or ended may wait to be written. */
+/** How long that a lane ended may wait to be written. */
 const SOON_MS = 20
 
 /** What a lane is made of. */
@@ -87,10 +87,10 @@ export class LiveLane implements Lane {
     ]).then(() => undefined)
   }
 
-  /** Records that it was opened, before anything passes. */
+  /** Records that it was opened: with the decision before it, it is with the kernel before anything passes. */
   begin(): void {
     const { name, terminal } = this.#plan
-    this.#noteSoon({ what: 'opened', name, terminal })
+    this.note({ what: 'opened', name, terminal })
   }
 
   end(exit: number | string | null): void {
@@ -106,7 +106,7 @@ export class LiveLane implements Lane {
     })
   }
 
-  /** What passes is with the kernel before it is let go; that it began and ended may leave together with the next of it. */
+  /** What passes is with the kernel before it is let go; that it ended may leave together with what comes next. */
   #noteSoon(event: LaneEvent): void {
     const { recorder, channel, upstreamLine } = this.#parts
     recorder.record({ kind: 'lane', channel, ...event })
@@ -243,10 +243,12 @@ class Direction {
     if (this.#hashed) this.#hash ??= createHash('sha256')
     this.#hash?.update(bytes)
     const part = bytes.subarray(0, this.#room)
-    if (part.byteLength === 0) return
-    this.#room -= part.byteLength
-    const data = Buffer.from(part.buffer, part.byteOffset, part.byteLength).toString('base64')
-    this.#recorder.record({ kind: 'lane', channel: this.#channel, what: 'data', code: this.#code, data })
+    if (part.byteLength > 0) {
+      this.#room -= part.byteLength
+      const data = Buffer.from(part.buffer, part.byteOffset, part.byteLength).toString('base64')
+      this.#recorder.record({ kind: 'lane', channel: this.#channel, what: 'data', code: this.#code, data })
+    }
+    // Where bytes are counted only, what was decided about them is written all the same before they pass.
     this.#recorder.flush()
   }
 
