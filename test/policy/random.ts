@@ -29,3 +29,8 @@ export class Random {
     return this.below(oneIn) === 0
   }
 }
+
+/** The seed of this run: HOOP_SEED, or another each time; always the same in CI, where a finding must not stop what has nothing to do with it. */
+export const seed = Number(
+  process.env['HOOP_SEED'] ?? (process.env['CI'] === undefined ? Date.now() % 1_000_000 : 1),
+)

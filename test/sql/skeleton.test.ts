@@ -2,7 +2,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import type { Analysis } from '../../gateway/sql/analyzer.ts'
 import { createAnalyzer } from '../../gateway/sql/create-analyzer.ts'
 import { skeletonOf } from '../../gateway/sql/skeleton.ts'
-import { Random } from '../policy/random.ts'
+import { Random, seed } from '../policy/random.ts'
 import { session } from './shop.ts'
 
 const warm = createAnalyzer()
@@ -75,8 +75,7 @@ const awkward = [
 const integers = ['0', '1', '2', '3', '007', '42', '999999999', '2147483648', '99999999999999999999']
 
 describe('texts of one skeleton are read as they would be one by one', () => {
-  const seed = Number(process.env['HOOP_TEST_SEED'] ?? Date.now() % 1_000_000)
-  test(`seed ${seed}`, async () => {
+  test(`HOOP_SEED=${seed}`, async () => {
     const random = new Random(seed)
     const literal = (): string =>
       random.chance(2) ? random.pick(integers) : `'${random.pick(random.chance(3) ? awkward : strings)}'`

@@ -4,7 +4,7 @@ import type { Meaning } from '../../gateway/core/operation.ts'
 import { readCatalog } from '../../gateway/sql/catalog.ts'
 import type { Catalog } from '../../gateway/sql/analyzer.ts'
 import { createAnalyzer } from '../../gateway/sql/create-analyzer.ts'
-import { Random } from '../policy/random.ts'
+import { Random, seed } from '../policy/random.ts'
 import { type PostgresServer, startPostgres } from '../servers/postgres.ts'
 import { Grammar, grammarSchema } from './grammar.ts'
 import { readAll, session } from './shop.ts'
@@ -13,7 +13,6 @@ import { readAll, session } from './shop.ts'
 // names, column by column: the statement must then run (nothing was missed). With any one of them taken away, it must be
 // refused for want of privileges (nothing was made up).
 
-const seed = Number(process.env['HOOP_SEED'] ?? Date.now() % 1_000_000)
 const most = 3000
 const boundMs = 30_000
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { Front, message } from '../../../gateway/protocols/postgres/codec.ts'
 import { dialUpstream } from '../../../gateway/protocols/postgres/dial.ts'
-import { Random } from '../../policy/random.ts'
+import { Random, seed } from '../../policy/random.ts'
 import { type PostgresServer, startPostgres } from '../../servers/postgres.ts'
 import { type Raw, type TestHouse, follow, openHouse } from './house.ts'
 import {
@@ -277,8 +277,7 @@ test('what the server says of itself at the start', async () => {
   for (const raw of [direct, through]) raw.socket.destroy()
 })
 
-const seed = Number(process.env['HOOP_TEST_SEED'] ?? Date.now() % 1_000_000)
-test(`turns in any order, seed ${seed}`, async () => {
+test(`turns in any order, HOOP_SEED=${seed}`, async () => {
   const random = new Random(seed)
   for (let round = 0; round < 8; round++)
     await compare(Array.from({ length: 60 }, () => random.below(turns.length)))
