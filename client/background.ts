@@ -98,14 +98,14 @@ export async function attendHome(
   })
   try {
     const why = await endOf(home, { expiresAt: () => renewal.held.expiresAt, job, look, grace })
-    renewal.stop()
+    await renewal.stop()
     if (why !== 'job') return
     // Nobody is left who would close it: the job was killed, or its machine lost the runner.
     await revoke(transport, renewal.held).catch(() => undefined) // without its key it is of no use, and it ends by itself
     await excludeSshConfig(home.path)
     await removeHome(home.path)
   } finally {
-    renewal.stop()
+    await renewal.stop()
     transport.close()
   }
 }

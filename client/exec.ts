@@ -183,7 +183,7 @@ async function attend(transport: Transport, { card, held }: Opened, attendance: 
       await waits.stop()
     }
   } finally {
-    renewal.stop()
+    await renewal.stop()
     if (attendance.auditOnly) await tellObserved(transport, renewal.held, tell)
     attendance.letGo()
     await end(transport, renewal.held, tell)

@@ -7,7 +7,8 @@ import type { Transport } from './transport.ts'
 export interface Renewal {
   /** The newest token and certificate. */
   readonly held: Held
-  stop(): void
+  /** Renews no more; resolves when nothing is written any more. */
+  stop(): Promise<void>
 }
 
 /** What is left of a life when people are warned that it cannot be prolonged, and when it is renewed at the latest. */
@@ -38,6 +39,7 @@ export function keepAlive(
   let held = options.held
   let timer: NodeJS.Timeout | undefined
   let warned = false
+  let working: Promise<void> = Promise.resolve()
   const plan = (wait: number, work: () => void): void => {
     if (stopped.signal.aborted) return
     timer = setTimeout(work, wait)
@@ -62,14 +64,17 @@ export function keepAlive(
       if (left() <= 0) return tell('the identity has expired; nothing new is admitted')
       const reason = error instanceof Error ? error.message : 'unknown error'
       tell(`the identity could not be renewed, and ends in ${Math.ceil(left() / 1000)} s: ${reason}`)
-      plan(Math.max(1000, left() / 4), () => void step())
+      plan(Math.max(1000, left() / 4), work)
     }
+  }
+  const work = (): void => {
+    working = step()
   }
   const next = (): void => {
     // As far as it goes: the warning comes while there is time to do something.
     if (held.expiresAt >= until - NOTHING_MS) {
       plan(Math.max(0, left() - WARNING_MS), () => warn(' for good: its stage lets it live no longer'))
-    } else plan(Math.max(500, left() - Math.min(left() / 3, WARNING_MS)), () => void step())
+    } else plan(Math.max(500, left() - Math.min(left() / 3, WARNING_MS)), work)
   }
   next()
   return {
@@ -79,6 +84,7 @@ export function keepAlive(
     stop() {
       stopped.abort(new Error('stopped'))
       clearTimeout(timer)
+      return working
     },
   }
 }

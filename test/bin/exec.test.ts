@@ -14,7 +14,8 @@ beforeEach(async () => {
 })
 afterEach(async () => {
   await api.close()
-  await rm(temp, { recursive: true, force: true })
+  // What `open` left to renew may be writing still.
+  await rm(temp, { recursive: true, force: true, maxRetries: 10 })
   expect(api.violations).toEqual([])
 })
 
