@@ -1374,9 +1374,10 @@ function keepAlive(transport, options) {
   let held = options.held;
   let timer;
   let warned = false;
-  const plan = (wait2, work) => {
+  let working = Promise.resolve();
+  const plan = (wait2, work2) => {
     if (stopped.signal.aborted) return;
-    timer = setTimeout(work, wait2);
+    timer = setTimeout(work2, wait2);
     timer.unref();
   };
   const left = () => held.expiresAt - Date.now();
@@ -1398,13 +1399,16 @@ function keepAlive(transport, options) {
       if (left() <= 0) return tell2("the identity has expired; nothing new is admitted");
       const reason = error instanceof Error ? error.message : "unknown error";
       tell2(`the identity could not be renewed, and ends in ${Math.ceil(left() / 1e3)} s: ${reason}`);
-      plan(Math.max(1e3, left() / 4), () => void step());
+      plan(Math.max(1e3, left() / 4), work);
     }
+  };
+  const work = () => {
+    working = step();
   };
   const next = () => {
     if (held.expiresAt >= until - NOTHING_MS) {
       plan(Math.max(0, left() - WARNING_MS), () => warn(" for good: its stage lets it live no longer"));
-    } else plan(Math.max(500, left() - Math.min(left() / 3, WARNING_MS)), () => void step());
+    } else plan(Math.max(500, left() - Math.min(left() / 3, WARNING_MS)), work);
   };
   next();
   return {
@@ -1414,6 +1418,7 @@ function keepAlive(transport, options) {
     stop() {
       stopped.abort(new Error("stopped"));
       clearTimeout(timer);
+      return working;
     }
   };
 }
@@ -1484,13 +1489,13 @@ async function attendHome(path2, options) {
   });
   try {
     const why = await endOf(home, { expiresAt: () => renewal.held.expiresAt, job, look, grace });
-    renewal.stop();
+    await renewal.stop();
     if (why !== "job") return;
     await revoke(transport, renewal.held).catch(() => void 0);
     await excludeSshConfig(home.path);
     await removeHome(home.path);
   } finally {
-    renewal.stop();
+    await renewal.stop();
     transport.close();
   }
 }
@@ -2646,7 +2651,7 @@ async function attend(transport, { card, held }, attendance) {
       await waits.stop();
     }
   } finally {
-    renewal.stop();
+    await renewal.stop();
     if (attendance.auditOnly) await tellObserved(transport, renewal.held, tell2);
     attendance.letGo();
     await end(transport, renewal.held, tell2);
