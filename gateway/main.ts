@@ -86,7 +86,7 @@ export async function startGateway(options: {
   const keys = await openKeys(data, { trustDomain: config.gateway.trust_domain })
   const store = await openStore(join(data, 'hoop.db'))
   const { kid, privateKey, publicKey } = keys.recording
-  const recordingsFolder = join(data, 'recordings')
+  const recordingsFolder = config.gateway.recordings ?? join(data, 'recordings')
   const recordings = await openRecordings({
     dir: recordingsFolder,
     keys: {

@@ -60,8 +60,9 @@ async function verifyRecordings(target: string | undefined, options: Options): P
 
 async function verifyLocal(target: string | undefined, options: Options): Promise<Report> {
   const config = options.config ?? (target === undefined && existsSync('hoop.yaml') ? 'hoop.yaml' : undefined)
-  const data = config === undefined ? undefined : (await readGatewaySection(config)).data
-  const path = target ?? (data === undefined ? undefined : join(data, 'recordings'))
+  const gateway = config === undefined ? undefined : await readGatewaySection(config)
+  const data = gateway?.data
+  const path = target ?? gateway?.recordings
   if (path === undefined) throw wrongUsage('nothing was named', 'give a path, a URL, or --config hoop.yaml')
   const own = data === undefined ? undefined : await ownKeySet(data)
   const keys = options.jwks === undefined ? own : await readKeyFile(options.jwks)

@@ -99,7 +99,9 @@ function byLogin({ gateway, ca, token, key }: Login): Access {
 }
 
 /** Where the gateway of a hoop.yaml is and keeps its data. The rest is not read: it may need secrets that are not here. */
-export async function readGatewaySection(path: string): Promise<{ url: string; data: string }> {
+export async function readGatewaySection(
+  path: string,
+): Promise<{ url: string; data: string; recordings: string }> {
   const text = await readFile(path, 'utf8').catch((cause: unknown) => {
     throw wrongUsage(`${path} cannot be read (${systemCode(cause) ?? 'unknown error'})`, 'give --config PATH')
   })
@@ -108,7 +110,13 @@ export async function readGatewaySection(path: string): Promise<{ url: string; d
   const url = variable(at(gateway, 'url'))
   if (url === undefined)
     throw wrongUsage(`${path} has no gateway.url`, `run \`hoop-access policy check ${path}\``)
-  return { url, data: resolve(dirname(path), variable(at(gateway, 'data')) ?? '.hoop') }
+  const data = resolve(dirname(path), variable(at(gateway, 'data')) ?? '.hoop')
+  const recordings = variable(at(gateway, 'recordings'))
+  return {
+    url,
+    data,
+    recordings: recordings === undefined ? join(data, 'recordings') : resolve(dirname(path), recordings),
+  }
 }
 
 function at(value: unknown, key: string): unknown {

@@ -10,7 +10,15 @@ import { findRuleFaults } from './rule-faults.ts'
 import type { Config, ConnectionConfig, GrantConfig, IssuerConfig } from './schema.ts'
 
 /** What a schema cannot see: names that mean nothing, URLs that leak, values that contradict each other. */
-export function findContradictions(config: Config, source: Source): { faults: Fault[]; warnings: Fault[] } {
+export function findContradictions(
+  config: Config,
+  source: Source,
+  {
+    starts,
+  }: {
+    /** A gateway is to start with it: what this version cannot do is a fault then, and a warning before. */ readonly starts: boolean
+  },
+): { faults: Fault[]; warnings: Fault[] } {
   const faults: Fault[] = []
   const warnings: Fault[] = []
   const findings: Findings = {
@@ -18,6 +26,7 @@ export function findContradictions(config: Config, source: Source): { faults: Fa
     warn: (path, message) => warnings.push(source.fault(path, message)),
   }
   checkGateway(config, findings)
+  checkPlaces(config, starts ? 'fault' : 'warn', findings)
   checkIssuers(config, findings)
   for (const [name, connection] of Object.entries(config.connections)) {
     checkConnection(connection, ['connections', name], findings)
@@ -51,6 +60,24 @@ function checkPublic(
     path,
     `\`${String(path.at(-1))}\` is on a private or loopback address: that needs \`allow_private: true\``,
   )
+}
+
+/** Whether a place of recordings is a URL, and not a folder. */
+export function isAddress(place: string): boolean {
+  return /^[a-z][a-z0-9+.-]*:\/\//.test(place)
+}
+
+/** State and recordings stay on the gateway's own disk in this version; elsewhere they would be looked for in vain. */
+function checkPlaces({ gateway }: Config, kind: 'fault' | 'warn', findings: Findings): void {
+  if (gateway.database !== undefined) {
+    const why =
+      '`database`: this version keeps its state in `data`, and does not start with another place for it'
+    findings[kind](['gateway', 'database'], why)
+  }
+  if (gateway.recordings !== undefined && isAddress(gateway.recordings)) {
+    const why = '`recordings`: this version records into a folder, and does not start with another place'
+    findings[kind](['gateway', 'recordings'], why)
+  }
 }
 
 function checkGateway({ gateway }: Config, findings: Findings): void {

@@ -1,6 +1,6 @@
 import { accessSync, closeSync, constants, openSync, readSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
-import { findContradictions } from './consistency.ts'
+import { findContradictions, isAddress } from './consistency.ts'
 import { readDocument, type Source } from './document.ts'
 import type { Fault, Path } from './fault.ts'
 import { type Config, configSchema } from './schema.ts'
@@ -37,7 +37,7 @@ export function loadConfig(path: string, options: LoadOptions): Loaded {
   if ('faults' in checked) return { faults: inOrder(merge(missing, checked.faults)), warnings: [] }
   const folder = dirname(resolve(path))
   const located = locateFiles(checked.config, folder, source, options.secrets)
-  const { faults, warnings } = findContradictions(checked.config, source)
+  const { faults, warnings } = findContradictions(checked.config, source, { starts: options.secrets })
   const all = inOrder([...merge(missing, withoutUnknown(faults, source)), ...located.faults])
   if (all.length > 0) return { faults: all, warnings: inOrder(warnings) }
   return { config: located.config, warnings: inOrder(withoutUnknown(warnings, source)) }
@@ -89,7 +89,7 @@ function locateFiles(
   const located = configSchema.parse(absolute)
   located.gateway.data = resolve(folder, located.gateway.data)
   const { recordings } = located.gateway
-  if (recordings !== undefined && !/^[a-z][a-z0-9+.-]*:\/\//.test(recordings)) {
+  if (recordings !== undefined && !isAddress(recordings)) {
     located.gateway.recordings = resolve(folder, recordings)
   }
   return { config: located, faults }

@@ -355,8 +355,14 @@ export const configSchema = z.strictObject({
       data: text.default('./.hoop').describe('Keys, embedded database, recordings; relative to hoop.yaml'),
       database: secret
         .optional()
-        .describe('URL of a PostgreSQL database for the state of several gateways; embedded when absent'),
-      recordings: text.optional().describe('s3://BUCKET/PREFIX or a folder; data/recordings when absent'),
+        .describe(
+          'Reserved: URL of a PostgreSQL database for the state of several gateways; embedded when absent',
+        ),
+      recordings: text
+        .optional()
+        .describe(
+          'A folder, relative to hoop.yaml; data/recordings when absent. s3://BUCKET/PREFIX is reserved',
+        ),
       trust_domain: text.default('hoop.internal').describe('For SPIFFE IDs'),
       tls: z
         .strictObject({

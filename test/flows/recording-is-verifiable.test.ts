@@ -73,3 +73,22 @@ async function sessions(folder: string): Promise<string[]> {
   const all = await readdir(folder, { recursive: true })
   return all.filter((path) => /ses_[a-z2-7]+\.jsonl$/.test(path))
 }
+
+test('recordings that go into a folder of their own are found there, by commands and pages', async () => {
+  const other = await startStack({
+    edit: (yaml) => yaml.replace('gateway:', 'gateway:\n  recordings: ./records'),
+  })
+  try {
+    const job = await other.open('test')
+    const client = await connect(job)
+    await client.query('SELECT 1')
+    await client.end()
+    const [session] = await sessions(join(other.folder, 'records'))
+    const id = /ses_[a-z2-7]+/.exec(session ?? '')?.[0] ?? ''
+    expect((await other.operator('sessions', 'replay', id)).out).toContain('SELECT 1')
+    expect((await other.operator('audit', 'verify')).out).toContain('✓ whole: 1 recordings')
+    expect(await readdir(other.data)).not.toContain('recordings')
+  } finally {
+    await other.close()
+  }
+})
