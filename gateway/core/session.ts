@@ -8,6 +8,7 @@ import { type Held, hold } from './hold.ts'
 import type { Observations } from './observations.ts'
 import type { LiveEntry } from './live-sessions.ts'
 import type { Meaning, Request } from './operation.ts'
+import { Outgoing } from './outgoing.ts'
 import { LiveLane } from './lane.ts'
 import { RequestRecords } from './request-records.ts'
 import type { Answers, Conversation, Lane, LanePlan, Message, Session } from './protocol.ts'
@@ -53,7 +54,7 @@ export class LiveSession implements Session {
   readonly #verdicts = new WeakMap<object, Verdict>()
   readonly #records: RequestRecords
   #upstream: Duplex | null = null
-  #corked = false
+  #outgoing: Outgoing | null = null
   #lanes = 0
   /** What waits for people. */
   readonly #held = new Set<Promise<unknown>>()
@@ -74,6 +75,7 @@ export class LiveSession implements Session {
   /** Connects to the grant's target: from here on requests can be forwarded. */
   async dial(signal: AbortSignal): Promise<void> {
     this.#upstream = await this.#parts.conversation.dial(this.#parts.grant, signal)
+    this.#outgoing = new Outgoing(this.#upstream)
   }
 
   /** Lets go of the target. */
@@ -156,18 +158,9 @@ export class LiveSession implements Session {
 
   forward(permit: Permit, bytes: Uint8Array): boolean {
     checkPermit(permit, this)
-    const upstream = this.#upstream
+    const upstream = this.#outgoing
     if (upstream === null) throw new GatewayError('internal', 'nothing can be forwarded before dialling')
-    if (!this.#corked) {
-      // What is forwarded in one turn leaves in one write.
-      this.#corked = true
-      upstream.cork()
-      process.nextTick(() => {
-        this.#corked = false
-        upstream.uncork()
-      })
-    }
-    return upstream.write(bytes)
+    return upstream.add(bytes)
   }
 
   reply(answer: Uint8Array): boolean {
@@ -177,9 +170,9 @@ export class LiveSession implements Session {
     if (parts.length === 0) return !client.writableNeedDrain
     recorder.answer(parts)
     recorder.flush()
-    client.cork()
+    if (parts.length > 1) client.cork()
     for (const part of parts) client.write(part)
-    client.uncork()
+    if (parts.length > 1) client.uncork()
     return !client.writableNeedDrain
   }
 
