@@ -1,10 +1,10 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
 import { TLSSocket } from 'node:tls'
 import type { FastifyRequest } from 'fastify'
 import { clientCertificateOf } from '../core/client-certificate.ts'
 import { Refused } from '../core/errors.ts'
 import type { Identity } from '../core/identity.ts'
+import type { HttpRequest } from '../http-relay/message.ts'
 import { type ClientKey, readClientKey } from '../identity/client-key.ts'
 import type { Credentials } from '../identity/identities.ts'
 import { networkOf } from '../listener/admission.ts'
@@ -32,7 +32,7 @@ export interface Recogniser {
 }
 
 /** The caller of a request: `nobody` only when it offers no proof at all. Rejects with `Refused` when a proof does not hold. */
-export async function callerOf(request: IncomingMessage, tools: Recogniser): Promise<Caller> {
+export async function callerOf(request: HttpRequest, tools: Recogniser): Promise<Caller> {
   const authorization = asBearer(request) ?? null
   const clientCertificateDer = certificateOf(request)
   if (authorization === null && clientCertificateDer === null) return { kind: 'nobody' }
@@ -71,7 +71,7 @@ export async function callerOf(request: IncomingMessage, tools: Recogniser): Pro
  * On the data path, a token as the password of Basic (RFC 7617 §2) is a bearer token: tools that read a .netrc know nothing
  * else. The user is whatever they write there, and says nothing.
  */
-function asBearer({ headers, url }: IncomingMessage): string | undefined {
+function asBearer({ headers, url }: HttpRequest): string | undefined {
   const basic = /^Basic ([A-Za-z0-9+/]{1,16384}={0,2})$/i.exec(headers.authorization ?? '')?.[1]
   if (basic === undefined || url?.startsWith('/http/') !== true) return headers.authorization
   return `Bearer ${Buffer.from(basic, 'base64')
@@ -104,7 +104,7 @@ export function urlOf(request: Pick<FastifyRequest, 'url'>, gatewayUrl: string):
 }
 
 /** A header that may come once at most (RFC 9449 §4.3 of DPoP); node joins repetitions with a comma. */
-export function singleHeader(request: { readonly raw: IncomingMessage }, name: string): string | null {
+export function singleHeader(request: { readonly raw: HttpRequest }, name: string): string | null {
   const values = request.raw.headersDistinct[name] ?? []
   if (values.length > 1) throw new Refused('invalid_request', `${name} came more than once`, 'send it once')
   return values[0] ?? null

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { LiveApprovals } from '../approvals/live-approvals.ts'
 import type { Hook } from '../approvals/gates/hook.ts'
@@ -10,6 +10,7 @@ import type { Credentials, Identities } from '../identity/identities.ts'
 import type { ExchangeRequest } from '../identity/exchange-request.ts'
 import type { Keys } from '../identity/keys.ts'
 import type { People } from '../login/people.ts'
+import type { HttpRequest, HttpResponse } from '../http-relay/message.ts'
 import type { Config } from '../policy/schema.ts'
 import type { Recordings } from '../recording/event.ts'
 import type { Store } from '../store/open.ts'
@@ -66,7 +67,7 @@ export interface ApiOptions {
 /** What takes the requests below `prefix`, such as `/http`. */
 export interface DataPath {
   readonly prefix: string
-  take(request: IncomingMessage, response: ServerResponse, identify: () => Promise<Identity>): void
+  take(request: HttpRequest, response: HttpResponse, identify: () => Promise<Identity>): void
   /** Takes a request for an upgrade to WebSocket, with what came behind it. */
   upgrade(request: IncomingMessage, head: Buffer, identify: () => Promise<Identity>): void
 }

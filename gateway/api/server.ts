@@ -1,12 +1,15 @@
-import { type IncomingMessage, STATUS_CODES, type Server, createServer } from 'node:http'
+import { STATUS_CODES, type Server, createServer } from 'node:http'
 import type { Socket } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import swagger from '@fastify/swagger'
 import { type FastifyInstance, type FastifyRequest, fastify } from 'fastify'
 import { Refused } from '../core/errors.ts'
 import type { Identity } from '../core/identity.ts'
+import { answerBySelf } from '../http-relay/exchange.ts'
+import type { HttpRequest } from '../http-relay/message.ts'
 import { type Caller, callerOf, requireIdentity } from './caller.ts'
 import { Failures } from './failures.ts'
+import { Http2Connections } from './http2.ts'
 import { createMetrics } from './metrics.ts'
 import type { ApiOptions, ApiParts, DataPath } from './parts.ts'
 import { problemOf } from './problem.ts'
@@ -66,21 +69,26 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     },
   }
   let draining = false
-  const identify = async (request: IncomingMessage): Promise<Identity> => {
+  const identify = async (request: HttpRequest): Promise<Identity> => {
     const identity = requireIdentity(await callerOf(request, recogniser))
     options.settled?.(request.socket)
     return identity
   }
-  const { app, server } = await build(parts, () => draining, identify)
+  const { app, server, http2 } = await build(parts, () => draining, identify)
   return {
-    take: (socket) => void server.emit('connection', socket),
+    take: (socket) => {
+      if (socket.alpnProtocol === 'h2') http2.take(socket)
+      else server.emit('connection', socket)
+    },
     inject: app.inject.bind(app),
     drain: () => {
       draining = true
+      http2.drain()
       server.closeIdleConnections()
     },
     close: async () => {
       draining = true
+      http2.close()
       server.closeAllConnections()
       // Ends the timer that looks for slow clients; node says that a server which never listened is not running.
       server.close(() => undefined)
@@ -92,9 +100,9 @@ export async function createApi(options: ApiOptions): Promise<Api> {
 async function build(
   parts: ApiParts,
   draining: () => boolean,
-  identify: (request: IncomingMessage) => Promise<Identity>,
-): Promise<{ app: FastifyInstance; server: Server }> {
-  const dataPath = ({ url = '' }: IncomingMessage): DataPath | undefined =>
+  identify: (request: HttpRequest) => Promise<Identity>,
+): Promise<{ app: FastifyInstance; server: Server; http2: Http2Connections }> {
+  const dataPath = ({ url = '' }: HttpRequest): DataPath | undefined =>
     parts.dataPaths?.find(({ prefix }) => url.startsWith(`${prefix}/`))
   const server = createServer({
     maxHeaderSize: HEADER_CAP,
@@ -117,6 +125,20 @@ async function build(
     if (dataPath(request) === undefined) response.writeContinue()
     server.emit('request', request, response)
   })
+  const http2 = new Http2Connections({
+    serve(request, response) {
+      const path = dataPath(request)
+      if (path !== undefined) return path.take(request, response, () => identify(request))
+      for (const message of [request, response]) message.on('error', () => undefined)
+      if (request.headers.expect !== undefined) response.writeContinue()
+      server.emit('request', request, response)
+    },
+    refuse(response, fault) {
+      const refused = new Refused('invalid_request', fault, 'send a request as RFC 9113 has it')
+      answerBySelf(response, problemOf(refused))
+    },
+    log: parts.log,
+  })
   // Node starts the watch over slow clients when a server listens; this one is given its sockets.
   server.emit('listening')
   const app = fastify({
@@ -124,7 +146,11 @@ async function build(
       server.on('request', (request, response) => {
         const path = dataPath(request)
         if (path !== undefined) return path.take(request, response, () => identify(request))
-        limitTime(request, server)
+        limitTime(request, (late) => {
+          // Others are on the same connection of HTTP/2.
+          if (request.httpVersionMajor === 2) request.destroy(late)
+          else server.emit('clientError', late, request.socket)
+        })
         handler(request, response)
       }),
     bodyLimit: BODY_CAP,
@@ -165,15 +191,15 @@ async function build(
     done()
   })
   await app.ready()
-  return { app, server }
+  return { app, server, http2 }
 }
 
 /** Ends a request whose body does not arrive in time, as node would. */
-function limitTime(request: IncomingMessage, server: Server): void {
-  const timer = setTimeout(() => {
-    const late = Object.assign(new Error('the request took too long'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })
-    server.emit('clientError', late, request.socket)
-  }, REQUEST_MS)
+function limitTime(request: HttpRequest, end: (late: Error) => void): void {
+  const timer = setTimeout(
+    () => end(Object.assign(new Error('the request took too long'), { code: 'ERR_HTTP_REQUEST_TIMEOUT' })),
+    REQUEST_MS,
+  )
   for (const over of ['end', 'close']) request.once(over, () => clearTimeout(timer))
 }
 

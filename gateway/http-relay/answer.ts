@@ -1,4 +1,3 @@
-import type { ServerResponse } from 'node:http'
 import type { Transform } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib'
 import type { Dispatcher } from 'undici'
@@ -9,6 +8,7 @@ import type { Ready } from './conversation.ts'
 import type { Filter, Reading } from './dialect.ts'
 import { headersToClient } from './headers.ts'
 import type { Place } from './locations.ts'
+import type { HttpResponse } from './message.ts'
 import { upstreamFailure } from './upstream.ts'
 
 const decoders: Readonly<Record<string, () => Transform>> = {
@@ -25,7 +25,8 @@ export class Answer implements Dispatcher.DispatchHandler {
   lane: Lane | null = null
   status: number | null = null
   readonly #settle = Promise.withResolvers<void>()
-  readonly #response: ServerResponse
+  readonly #method: string
+  readonly #response: HttpResponse
   readonly #ready: Ready
   readonly #reading: Reading
   readonly #permit: Permit
@@ -36,13 +37,16 @@ export class Answer implements Dispatcher.DispatchHandler {
   #cut: unknown = null
 
   constructor(parts: {
-    readonly response: ServerResponse
+    /** Of the request. */
+    readonly method: string
+    readonly response: HttpResponse
     readonly ready: Ready
     readonly reading: Reading
     readonly permit: Permit
     /** Where its URIs are turned to the gateway. */
     readonly place: Place | null
   }) {
+    this.#method = parts.method
     this.#response = parts.response
     this.#ready = parts.ready
     this.#reading = parts.reading
@@ -114,7 +118,7 @@ export class Answer implements Dispatcher.DispatchHandler {
   /** What is compressed would pass unread. */
   #decode(raw: readonly string[]): void {
     const coding = (valueOf(raw, 'content-encoding') ?? 'identity').trim().toLowerCase()
-    const bodiless = this.#response.req.method === 'HEAD' || this.status === 204 || this.status === 304
+    const bodiless = this.#method === 'HEAD' || this.status === 204 || this.status === 304
     if (coding === 'identity' || coding === '' || bodiless) return
     const make = Object.hasOwn(decoders, coding) ? decoders[coding] : undefined
     if (make === undefined)

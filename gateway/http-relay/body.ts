@@ -1,10 +1,10 @@
 import { isUtf8 } from 'node:buffer'
-import type { IncomingMessage } from 'node:http'
 import type { PassThrough } from 'node:stream'
 import { Refused } from '../core/errors.ts'
 import type { Permit } from '../core/gate.ts'
 import type { Request } from '../core/operation.ts'
 import type { Lane } from '../core/protocol.ts'
+import type { HttpRequest } from './message.ts'
 
 /** What people can be asked about whole, in bytes. */
 export const HELD_CAP = 65_536
@@ -15,7 +15,7 @@ const ROOM = 268_435_456
 let taken = 0
 
 /** The body of a request, whole. Rejects with `Refused` `too_large` past `cap` bytes, `overloaded` when too many are read at once. */
-export async function readWhole(request: IncomingMessage, cap: number, why: string): Promise<Buffer> {
+export async function readWhole(request: HttpRequest, cap: number, why: string): Promise<Buffer> {
   const chunks: Buffer[] = []
   let size = 0
   try {
@@ -55,7 +55,7 @@ export function withBody(asked: Request, body: Buffer, show?: (body: Uint8Array)
 
 /** Sends a request's body upstream, as it comes or as it was read, no faster than the target takes it. */
 export async function sendBody(parts: {
-  readonly request: IncomingMessage
+  readonly request: HttpRequest
   readonly whole: Buffer | null
   readonly lane: Lane
   readonly permit: Permit
@@ -70,7 +70,7 @@ export async function sendBody(parts: {
 }
 
 /** A body's pieces; a client that stops in the middle is cut. */
-async function* inTime(request: IncomingMessage): AsyncGenerator<Buffer> {
+async function* inTime(request: HttpRequest): AsyncGenerator<Buffer> {
   // While the target takes what came, the client is not the one who stands still.
   let taking = false
   const timer = setTimeout(() => {

@@ -1,11 +1,11 @@
 import { once } from 'node:events'
-import type { IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { Refused } from '../core/errors.ts'
 import type { Grant } from '../core/gate.ts'
 import type { Identity } from '../core/identity.ts'
 import type { AnswerTools, Answers, Conversation, Hello, Message, Session } from '../core/protocol.ts'
+import type { HttpRequest } from './message.ts'
 import type { Upstream } from './upstream.ts'
 
 /** A session that takes requests. */
@@ -36,7 +36,7 @@ export class HttpConversation implements Conversation {
   #upstream: Upstream | null = null
   #tools: AnswerTools | null = null
 
-  constructor(request: IncomingMessage, connection: string, upstreamOf: UpstreamOf) {
+  constructor(request: HttpRequest, connection: string, upstreamOf: UpstreamOf) {
     this.client = request.socket
     this.#upstreamOf = upstreamOf
     this.#settle = Promise.withResolvers<Ready>()
@@ -107,7 +107,7 @@ export class Conversations {
     }
   }
 
-  of(request: IncomingMessage, identity: Identity, connection: string): Promise<Ready> {
+  of(request: HttpRequest, identity: Identity, connection: string): Promise<Ready> {
     const { socket } = request
     const known = this.#bySocket.get(socket) ?? new Map<string, HttpConversation>()
     this.#bySocket.set(socket, known)

@@ -1,8 +1,8 @@
-import type { IncomingMessage } from 'node:http'
 import type { Refused } from '../core/errors.ts'
 import type { Grant, Permit } from '../core/gate.ts'
 import type { Request } from '../core/operation.ts'
 import type { Session } from '../core/protocol.ts'
+import type { HttpRequest } from './message.ts'
 import type { Target } from './target.ts'
 import type { Tunnel } from './tunnel.ts'
 import type { Upstream } from './upstream.ts'
@@ -16,7 +16,7 @@ export interface Dialect {
   /** A grant's target. Throws `Refused`. */
   upstreamOf(grant: Grant): Upstream
   /** What a request asks for. Throws `Refused` for what it does not carry or cannot read. */
-  read(message: IncomingMessage, target: Target, session: Session): Reading
+  read(message: HttpRequest, target: Target, session: Session): Reading
   /** A refusal in this protocol's words. */
   refusal(refused: Refused): Answered
   close(): Promise<void>

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import { type Duplex, PassThrough } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { Refused } from '../core/errors.ts'
@@ -9,6 +9,7 @@ import type { Ready } from './conversation.ts'
 import type { Answered, Dialect, Reading } from './dialect.ts'
 import { bodyLength, headersUpstream } from './headers.ts'
 import type { Place } from './locations.ts'
+import type { HttpRequest, HttpResponse } from './message.ts'
 import type { Target } from './target.ts'
 import { NotUpgraded, type Wires, upgrade } from './tunnel.ts'
 
@@ -21,10 +22,10 @@ const KEPT = 65_536
 /** One request and its answer. Rejects with `Refused`; when the answer had begun, the client's connection is cut then. */
 export async function exchange(parts: {
   readonly dialect: Dialect
-  readonly request: IncomingMessage
-  /** Whether the connection is one that can be upgraded to WebSocket. */
-  readonly upgrades: boolean
-  readonly response: ServerResponse
+  readonly request: HttpRequest
+  readonly response: HttpResponse
+  /** The same answer, where it is to a request for an upgrade to WebSocket on a connection that can be upgraded. */
+  readonly upgrading: ServerResponse | null
   readonly target: Target
   readonly ready: Ready
   /** Aborted when the client has left, or the session is over. */
@@ -45,10 +46,10 @@ export async function exchange(parts: {
     reading.headers === undefined
       ? ready.upstream.headers
       : new Map([...reading.headers, ...ready.upstream.headers])
-  if (reading.tunnel !== undefined)
+  if (reading.tunnel !== undefined && parts.upgrading !== null)
     return carryTunnel({
       request,
-      response,
+      response: parts.upgrading,
       target,
       ready,
       signal,
@@ -56,7 +57,14 @@ export async function exchange(parts: {
       tunnel: reading.tunnel,
       headers: gateways,
     })
-  const answer = new Answer({ response, ready, reading, permit, place: placeOf(parts) })
+  const answer = new Answer({
+    method: request.method ?? '',
+    response,
+    ready,
+    reading,
+    permit,
+    place: placeOf(parts),
+  })
   const body = length === 0 ? nothing : new PassThrough()
   // undici destroys it with the request, whose end is told by the answer.
   if (length !== 0) body.on('error', () => undefined)
@@ -163,25 +171,25 @@ function closeSoon(stream: Duplex): void {
 /** Reads what a request asks for, with its body where that takes part in it. What cannot be read is on record as refused. */
 async function understand(parts: {
   readonly dialect: Dialect
-  readonly request: IncomingMessage
-  readonly response: ServerResponse
-  /** Whether the connection is one that can be upgraded to WebSocket. */
-  readonly upgrades: boolean
+  readonly request: HttpRequest
+  readonly response: HttpResponse
+  readonly upgrading: ServerResponse | null
   readonly target: Target
   readonly ready: Ready
 }): Promise<{ reading: Reading; length: number | 'chunked'; whole: Buffer | null }> {
   const { dialect, request, target, ready } = parts
   const { session } = ready
   try {
-    const length = bodyLength(request.rawHeaders)
+    const length = bodyLength(request)
+    const upgrades = parts.upgrading !== null
     const reading = dialect.read(request, target, session)
-    if (parts.upgrades && length !== 0)
+    if (upgrades && length !== 0)
       throw new Refused('protocol_violation', 'an upgrade has no body', 'send it without one')
-    if (parts.upgrades !== (reading.tunnel !== undefined))
+    if (upgrades !== (reading.tunnel !== undefined))
       throw new Refused(
         'unsupported',
-        parts.upgrades ? 'an upgrade is not carried here' : 'this is carried by WebSocket only',
-        parts.upgrades ? 'send it as a plain request' : 'send it as an upgrade to websocket',
+        upgrades ? 'an upgrade is not carried here' : 'this is carried by WebSocket only',
+        upgrades ? 'send it as a plain request' : 'send it as an upgrade to websocket',
       )
     if (length === 0) return { reading: reading.body?.read(Buffer.alloc(0)) ?? reading, length, whole: null }
     if (reading.body !== undefined) {
@@ -204,8 +212,8 @@ async function understand(parts: {
 }
 
 /** Tells a client that waits for it (RFC 9110 §10.1.1) that its body is wanted: not before it is known that it is. */
-function invite({ request, response }: { request: IncomingMessage; response: ServerResponse }): void {
-  if (request.headers.expect !== undefined && request.httpVersion === '1.1' && !response.headersSent)
+function invite({ request, response }: { request: HttpRequest; response: HttpResponse }): void {
+  if (request.headers.expect !== undefined && request.httpVersion !== '1.0' && !response.headersSent)
     response.writeContinue()
 }
 
@@ -221,7 +229,7 @@ function askable(reading: Reading, body: Buffer): Reading {
 }
 
 /** Writes an answer of the gateway's own. */
-export function answerBySelf(response: ServerResponse, { status, headers, body }: Answered): void {
+export function answerBySelf(response: HttpResponse, { status, headers, body }: Answered): void {
   const text = JSON.stringify(body)
   response.writeHead(status, {
     ...headers,
@@ -231,7 +239,7 @@ export function answerBySelf(response: ServerResponse, { status, headers, body }
   response.end(text)
 }
 
-function drained(response: ServerResponse): Promise<void> {
+function drained(response: HttpResponse): Promise<void> {
   if (response.destroyed || !response.writableNeedDrain) return Promise.resolve()
   return new Promise((resolve) => {
     const done = (): void => {

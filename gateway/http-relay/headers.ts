@@ -1,5 +1,6 @@
 import { Refused } from '../core/errors.ts'
 import { type Place, relocate } from './locations.ts'
+import type { HttpRequest } from './message.ts'
 
 /** Names and values, one after the other, as they stood. */
 type RawHeaders = readonly string[]
@@ -74,8 +75,11 @@ export function headersToClient(
   return kept
 }
 
-/** The length of a request's body: a number of bytes, `chunked`, or 0. Throws `Refused` on what two servers could read in two ways (RFC 9112 §6.3). */
-export function bodyLength(raw: RawHeaders): number | 'chunked' {
+/** The length of a request's body: a number of bytes, `chunked` where none is said, or 0. Throws `Refused` on what two servers could read in two ways (RFC 9112 §6.3). */
+export function bodyLength({
+  rawHeaders: raw,
+  unannounced = false,
+}: Pick<HttpRequest, 'rawHeaders' | 'unannounced'>): number | 'chunked' {
   const values = (wanted: string): string[] =>
     [...pairs(raw)].filter(([name]) => name === wanted).map(([, value]) => value)
   const [coding, ...codings] = values('transfer-encoding')
@@ -86,7 +90,7 @@ export function bodyLength(raw: RawHeaders): number | 'chunked' {
     if (coding.toLowerCase() !== 'chunked') throw ambiguous('its transfer coding is not chunked alone')
     return 'chunked'
   }
-  if (length === undefined) return 0
+  if (length === undefined) return unannounced ? 'chunked' : 0
   if (!/^\d{1,15}$/.test(length)) throw ambiguous('its length is no number')
   return Number(length)
 }

@@ -5,6 +5,7 @@ import { type House, attend, noteRefusal } from '../core/serve.ts'
 import { Conversations } from './conversation.ts'
 import type { Dialect } from './dialect.ts'
 import { exchange } from './exchange.ts'
+import type { HttpRequest, HttpResponse } from './message.ts'
 import { readTarget } from './target.ts'
 
 /** The data path of one protocol over HTTP. */
@@ -12,17 +13,22 @@ export interface Relay {
   /** What the paths of its requests begin with, such as `/http`. */
   readonly prefix: string
   /** Takes one request; `identify` says who sends it, or rejects with `Refused`. Never throws. */
-  take(request: IncomingMessage, response: ServerResponse, identify: () => Promise<Identity>): void
+  take(request: HttpRequest, response: HttpResponse, identify: () => Promise<Identity>): void
   /** Takes one request for an upgrade to WebSocket, whose connection nothing else reads or writes any more. Never throws. */
   upgrade(request: IncomingMessage, head: Buffer, identify: () => Promise<Identity>): void
   close(): Promise<void>
 }
 
 const PATIENCE_MS = 240_000
-/** Requests that may wait on one connection at once. */
+/** Requests that may wait on one connection of HTTP/1.1 at once. */
 const PIPELINED = 16
 
-/** Carries one protocol's requests: who asks, in which session, decided one by one, and answered in their order. */
+/** True for a request that has a stream of its own (RFC 9113 §5), beside others on the same connection. */
+function isStream({ httpVersion }: HttpRequest): boolean {
+  return httpVersion === '2.0'
+}
+
+/** Carries one protocol's requests: who asks, in which session, decided one by one, and answered in their order, or on streams of their own. */
 export function createRelay(
   dialect: Dialect,
   options: {
@@ -49,10 +55,10 @@ export function createRelay(
   const turns = new WeakMap<object, { last: Promise<void>; count: number }>()
 
   async function serveOne(
-    request: IncomingMessage,
-    response: ServerResponse,
+    request: HttpRequest,
+    response: HttpResponse,
     identify: () => Promise<Identity>,
-    upgrades = false,
+    upgrading: ServerResponse | null = null,
   ): Promise<void> {
     const left = new AbortController()
     response.once('close', () => {
@@ -67,7 +73,7 @@ export function createRelay(
       if (over.aborted) end()
       over.addEventListener('abort', end)
       const { signal } = left
-      await exchange({ dialect, request, upgrades, response, target, ready, signal, patience })
+      await exchange({ dialect, request, response, upgrading, target, ready, signal, patience })
     } catch (error) {
       const refused = asRefused(error)
       if (over !== null && refused.code === 'internal')
@@ -78,7 +84,7 @@ export function createRelay(
     }
   }
 
-  async function begin(request: IncomingMessage, identify: () => Promise<Identity>) {
+  async function begin(request: HttpRequest, identify: () => Promise<Identity>) {
     const { remoteAddress: address = null } = request.socket
     let identity: Identity | null = null
     try {
@@ -93,13 +99,13 @@ export function createRelay(
     }
   }
 
-  function answerRefusal(request: IncomingMessage, response: ServerResponse, refused: Refused): void {
+  function answerRefusal(request: HttpRequest, response: HttpResponse, refused: Refused): void {
     // After an upgrade there is no answer left to give.
     if (response.headersSent || response.socket === null) return void response.destroy()
     const { status, headers, body } = dialect.refusal(refused)
     const text = JSON.stringify(body)
-    // A body that was not read would be taken for the next request.
-    const last = !request.complete || house.sessions.draining || status === 401
+    // A body that was not read would be taken for the next request, where it is not on a stream of its own.
+    const last = (!request.complete && !isStream(request)) || house.sessions.draining || status === 401
     response.writeHead(status, {
       ...headers,
       'content-length': Buffer.byteLength(text),
@@ -117,6 +123,8 @@ export function createRelay(
       // Writing to a client that has left is no fault of the process; that it left is told by `close`.
       for (const stream of [request, response]) stream.on('error', () => undefined)
       if (house.sessions.draining) response.shouldKeepAlive = false
+      // Streams are as many as the connection may have, and none waits for another.
+      if (isStream(request)) return void serveOne(request, response, identify)
       const turn = turns.get(request.socket) ?? { last: Promise.resolve(), count: 0 }
       turns.set(request.socket, turn)
       if (++turn.count > PIPELINED) return void request.socket.destroy()
@@ -134,7 +142,7 @@ export function createRelay(
       response.on('error', () => undefined)
       response.once('finish', () => socket.end())
       response.assignSocket(socket)
-      void serveOne(request, response, identify, true)
+      void serveOne(request, response, identify, response)
     },
     close: () => dialect.close(),
   }

@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import { Refused } from '../core/errors.ts'
@@ -6,6 +6,7 @@ import type { Permit } from '../core/gate.ts'
 import type { Session } from '../core/protocol.ts'
 import type { Ready } from './conversation.ts'
 import { headersToClient, headersUpstream } from './headers.ts'
+import type { HttpRequest } from './message.ts'
 import type { Target } from './target.ts'
 import { upstreamFailure } from './upstream.ts'
 import { acceptOf, newKey, readHandshake } from './websocket.ts'
@@ -43,7 +44,7 @@ const ANSWER_CAP = 65_536
 
 /** Asks the target for the upgrade that a client wants, and upgrades the client if it agrees. */
 export function upgrade(parts: {
-  readonly request: IncomingMessage
+  readonly request: HttpRequest
   readonly response: ServerResponse
   readonly target: Target
   readonly ready: Ready

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
 import { Refused } from '../core/errors.ts'
+import type { HttpRequest } from './message.ts'
 
 // The WebSocket protocol, version 13 (RFC 6455), without extensions.
 
@@ -27,7 +27,7 @@ export interface Handshake {
 }
 
 /** Reads a client's handshake (RFC 6455 §4.2.1). Throws `Refused` `protocol_violation`. */
-export function readHandshake(message: IncomingMessage): Handshake {
+export function readHandshake(message: HttpRequest): Handshake {
   const one = (name: string): string => {
     const values = message.headersDistinct[name] ?? []
     if (values.length > 1) throw broken(`${name} came more than once`)

@@ -13,7 +13,8 @@ export interface TlsConfig {
   readonly minVersion?: 'TLSv1.2' | 'TLSv1.3'
 }
 
-export const ALPN_HTTP = 'http/1.1'
+const ALPN_HTTP = 'http/1.1'
+const ALPN_HTTP2 = 'h2'
 export const ALPN_POSTGRES = 'postgresql'
 
 /** Does TLS handshakes on sockets that were accepted elsewhere. */
@@ -103,7 +104,7 @@ function optionsOf({ cert, key, clientCa, minVersion = 'TLSv1.2' }: TlsConfig): 
     // Asked for, not demanded: who comes without one may still exchange a token, and gets no further.
     requestCert: true,
     rejectUnauthorized: false,
-    ALPNProtocols: [ALPN_POSTGRES, ALPN_HTTP],
+    ALPNProtocols: [ALPN_POSTGRES, ALPN_HTTP2, ALPN_HTTP],
     honorCipherOrder: true,
     // Renegotiation could change who the client is in the middle of a connection.
     secureOptions: constants.SSL_OP_NO_RENEGOTIATION,

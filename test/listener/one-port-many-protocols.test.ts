@@ -17,6 +17,7 @@ describe('one port tells protocols apart by how they start', () => {
   for (const [what, alpn, taker] of [
     ['TLS without ALPN is HTTP', undefined, 'http'],
     ['TLS with ALPN http/1.1 is HTTP', ['http/1.1'], 'http'],
+    ['TLS with ALPN h2 is HTTP', ['h2', 'http/1.1'], 'http'],
     ['TLS with ALPN postgresql is PostgreSQL', ['postgresql'], 'postgres'],
   ] as const) {
     it(what, async () => {
@@ -28,7 +29,7 @@ describe('one port tells protocols apart by how they start', () => {
   }
 
   it('an ALPN that nobody speaks ends the handshake', async () => {
-    await expect(dialTls(stand, { ALPNProtocols: ['h2'] })).rejects.toThrow(/alert/i)
+    await expect(dialTls(stand, { ALPNProtocols: ['spdy/3.1'] })).rejects.toThrow(/alert/i)
   })
 
   it('TLS 1.1 is refused', async () => {

@@ -1,6 +1,6 @@
-import type { IncomingMessage } from 'node:http'
 import { Refused } from '../../core/errors.ts'
 import type { Request, Span } from '../../core/operation.ts'
+import type { HttpRequest } from '../../http-relay/message.ts'
 import type { Target } from '../../http-relay/target.ts'
 import { readQuery } from './query.ts'
 
@@ -12,12 +12,12 @@ const methods: ReadonlyMap<string, { readonly reads: boolean }> = new Map(
 )
 
 /** True for a request to become a WebSocket. */
-export function isWebSocket({ method, headers }: IncomingMessage): boolean {
+export function isWebSocket({ method, headers }: HttpRequest): boolean {
   return method === 'GET' && headers.upgrade?.toLowerCase() === 'websocket'
 }
 
 /** Refuses what is not carried, whatever rules say. */
-export function checkForm(request: IncomingMessage): void {
+export function checkForm(request: HttpRequest): void {
   if (request.headers.upgrade !== undefined && !isWebSocket(request)) {
     const to = request.headers.upgrade.slice(0, 32).replaceAll(/[^\w./-]/g, '?')
     throw new Refused('unsupported', `an upgrade to ${to} is not carried`, 'use plain HTTP, or a WebSocket')

@@ -1,8 +1,8 @@
-import type { IncomingMessage } from 'node:http'
 import { Refused } from '../../core/errors.ts'
 import type { Request } from '../../core/operation.ts'
 import type { Session } from '../../core/protocol.ts'
 import type { Reading } from '../../http-relay/dialect.ts'
+import type { HttpRequest } from '../../http-relay/message.ts'
 import type { Target } from '../../http-relay/target.ts'
 import { acceptOf, isUnread } from './accept.ts'
 import { BODY_CAP, movesValues, readBody, refuseMasked } from './bodies.ts'
@@ -13,7 +13,7 @@ import { maskSecrets, showSecret } from './secrets.ts'
 import { streamOf } from './streams.ts'
 
 /** What a request to a cluster asks for, and how it and its answer are carried. Throws `Refused`. */
-export function readKubernetes(message: IncomingMessage, target: Target, session: Session): Reading {
+export function readKubernetes(message: HttpRequest, target: Target, session: Session): Reading {
   const { method = '' } = message
   if (!['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'].includes(method))
     throw new Refused(
@@ -57,7 +57,7 @@ export function readKubernetes(message: IncomingMessage, target: Target, session
 }
 
 /** What of a request changes on its way, and what of its answer. */
-function carriage(message: IncomingMessage, info: RequestInfo): Omit<Reading, 'request'> {
+function carriage(message: HttpRequest, info: RequestInfo): Omit<Reading, 'request'> {
   const accept = acceptOf(message.headers.accept, info)
   const ofSecrets = isOfSecrets(info)
   return {
@@ -75,7 +75,7 @@ function carriage(message: IncomingMessage, info: RequestInfo): Omit<Reading, 'r
 
 /** exec, attach and port-forward, which WebSocket carries; SPDY, which older clients ask for, is named. */
 function streamReading(
-  message: IncomingMessage,
+  message: HttpRequest,
   info: ResourceInfo,
   request: Request,
   session: Session,

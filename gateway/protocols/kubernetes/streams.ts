@@ -1,11 +1,11 @@
-import type { IncomingMessage } from 'node:http'
+import type { HttpRequest } from '../../http-relay/message.ts'
 import type { Tunnel } from '../../http-relay/tunnel.ts'
 import { carryChannels } from './channels.ts'
 import { carryPortForward } from './port-forward.ts'
 import { type ResourceInfo, readQuery, truth } from './request-info.ts'
 
 /** The streams of a pod that a request asks for: exec and attach by channels, port-forward as it is. */
-export function streamOf(message: IncomingMessage, info: ResourceInfo): Tunnel {
+export function streamOf(message: HttpRequest, info: ResourceInfo): Tunnel {
   if (info.subresource === 'portforward')
     return { protocols: ['SPDY/3.1+portforward.k8s.io'], carry: carryPortForward }
   const query = /\?.*/.exec(message.url ?? '')?.[0] ?? ''
