@@ -2,11 +2,22 @@ import { createRequesterFn } from '@gitbeaker/requester-utils'
 import { Gitlab } from '@gitbeaker/rest'
 import { z } from 'zod'
 import { Refused } from '../core/errors.ts'
+import type { Origin } from '../core/identity.ts'
 import type { Config, Secret } from '../policy/schema.ts'
 import { fetchFrom } from './call.ts'
 
 /** One GitLab's REST API, with the token of hoop.yaml: gitbeaker's resources over the gateway's own requests. Calls reject with `Refused` or `TryLater`. */
-export type GitlabApi = Pick<InstanceType<typeof Gitlab>, 'Jobs'>
+export type GitlabApi = Pick<
+  InstanceType<typeof Gitlab>,
+  | 'Commits'
+  | 'Deployments'
+  | 'Jobs'
+  | 'MergeRequestApprovals'
+  | 'MergeRequestNotes'
+  | 'MergeRequests'
+  | 'Pipelines'
+  | 'Users'
+>
 
 /** The APIs of a configuration, by the issuer's name: those of GitLab issuers that have a token. Nothing is sent yet. */
 export function openGitlabs(
@@ -69,6 +80,48 @@ async function send(path: string, options: unknown): ReturnType<Parameters<typeo
   if (!read.success) throw lyingGitlab('it is not as documented')
   return { body: read.data, headers: Object.fromEntries(answered.headers), status }
 }
+
+/** The id of the account whose token the gateway has. */
+export async function gitlabSelf(api: GitlabApi): Promise<number> {
+  return readGitlab(z.object({ id: z.int() }), await api.Users.showCurrentUser()).id
+}
+
+/** Rejects with `Refused` when an account is a bot (of a project, a group, a service), or is blocked. */
+export async function wantPerson(api: GitlabApi, id: number): Promise<void> {
+  const found = readGitlab(userShape, await api.Users.show(id))
+  if (found.id !== id) throw lyingGitlab('it is about another account')
+  if (found.bot === false && found.state === 'active') return
+  throw new Refused(
+    'denied',
+    `the GitLab account ${id} is ${found.bot === false ? found.state : 'a bot'}, which approves nothing`,
+    'have a person answer it',
+  )
+}
+
+const pipelineShape = z.object({ id: z.int(), project_id: z.int(), user: z.object({ id: z.int() }) })
+
+/** Who started the pipeline that a job belongs to, where GitLab can be asked: the job's token names who ran the job, which is somebody else once it is run again. */
+export async function gitlabStarters(
+  apis: ReadonlyMap<string, GitlabApi>,
+  { issuer, platform, claims }: Origin,
+): Promise<readonly { readonly kind: 'gitlab'; readonly id: number }[]> {
+  const api = platform === 'gitlab' ? apis.get(issuer) : undefined
+  if (api === undefined) return []
+  const { project_id: code = '', job_project_id: project = code, pipeline_id: pipeline = '' } = claims
+  if (!/^\d{1,15}$/.test(project) || !/^\d{1,15}$/.test(pipeline)) {
+    throw new Refused(
+      'denied',
+      'the job does not say which pipeline it is of, so who started that cannot be told',
+      'run the job again, and approve what it asks then',
+    )
+  }
+  const found = readGitlab(pipelineShape, await api.Pipelines.show(project, Number(pipeline)))
+  if (String(found.id) !== pipeline || String(found.project_id) !== project)
+    throw lyingGitlab('it is about another pipeline')
+  return [{ kind: 'gitlab', id: found.user.id }]
+}
+
+const userShape = z.object({ id: z.int(), bot: z.boolean().nullable(), state: z.string() })
 
 /** A part of an answer that is as documented, or `Refused`. */
 export function readGitlab<Shape extends z.ZodType>(shape: Shape, given: unknown): z.output<Shape> {

@@ -8,7 +8,7 @@ export function findGateFaults(
   path: Path,
   findings: Findings,
 ): void {
-  const unknownTo = (account: 'slack' | 'email'): readonly string[] =>
+  const unknownTo = (account: 'slack' | 'email' | 'gitlab'): readonly string[] =>
     members.filter(
       (member) => Object.hasOwn(config.people, member) && config.people[member]?.[account] === undefined,
     )
@@ -32,6 +32,22 @@ export function findGateFaults(
     if (config.smtp === undefined) findings.fault(at, 'this gate needs the mail server: `smtp`')
     for (const member of unknownTo('email'))
       findings.warn(at, `${member} has no \`email\` in \`people\`: no letter reaches them`)
+  }
+  const gitlabs = Object.values(config.issuers).filter(
+    (issuer) => issuer.platform === 'gitlab' && issuer.token !== undefined,
+  )
+  if ('gitlab-deployment' in gate && gitlabs.length !== 1) {
+    // Its project names no server, and the accounts in `people` are of one.
+    findings.fault(
+      [...path, 'gitlab-deployment'],
+      `this gate needs one GitLab issuer with a \`token\`, and there ${gitlabs.length === 0 ? 'is none' : `are ${gitlabs.length}`}`,
+    )
+  }
+  if ('gitlab-merge-request' in gate && gitlabs.length === 0)
+    findings.fault([...path, 'gitlab-merge-request'], 'this gate needs a GitLab issuer with a `token`')
+  if ('gitlab-deployment' in gate || 'gitlab-merge-request' in gate) {
+    for (const member of unknownTo('gitlab'))
+      findings.warn(path, `${member} has no \`gitlab\` in \`people\`: what they answer there does not count`)
   }
   if ('webhook' in gate && !Object.hasOwn(config.webhooks, gate.webhook.to)) {
     findings.fault([...path, 'webhook', 'to'], `there is no webhook named \`${gate.webhook.to}\``)

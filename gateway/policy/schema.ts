@@ -288,6 +288,24 @@ const gate = z.union(
         .describe('A manual job of the same pipeline, which somebody plays'),
     }),
     z.strictObject({
+      'gitlab-deployment': z
+        .strictObject({
+          project: text
+            .regex(/^[\w.-]+(\/[\w.-]+)+$/, 'must be GROUP/PROJECT')
+            .describe('GROUP/PROJECT with the approval pipeline; best one that the jobs cannot write to'),
+          environment: text.describe('A protected environment with approval rules'),
+          ref: text.default('main').describe('The branch whose pipeline is run'),
+        })
+        .describe('A pipeline of its own whose one job waits for deployment approvals'),
+    }),
+    z.strictObject({
+      'gitlab-merge-request': z
+        .strictObject({})
+        .describe(
+          'An approval of the merge request whose head the job runs, with a comment that names the id',
+        ),
+    }),
+    z.strictObject({
       'jenkins-input': z
         .strictObject({})
         .describe('An `input` step beside the block of the build that waits'),
@@ -309,7 +327,7 @@ const gate = z.union(
   ],
   {
     error:
-      'a gate is one of `github-environment: {…}`, `github-pull-request: {}`, `gitlab-manual-job: {…}`, `jenkins-input: {}`, `slack: { channel: … }`, `email: {}`, `webhook: { to: … }` and `console: {}`',
+      'a gate is one of `github-environment: {…}`, `github-pull-request: {}`, `gitlab-manual-job: {…}`, `gitlab-deployment: {…}`, `gitlab-merge-request: {}`, `jenkins-input: {}`, `slack: { channel: … }`, `email: {}`, `webhook: { to: … }` and `console: {}`',
   },
 )
 

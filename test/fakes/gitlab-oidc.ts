@@ -35,6 +35,8 @@ export type Pipeline = keyof typeof pipelines
 export interface GitlabOidc {
   /** The issuer's URL: `iss`. */
   readonly url: string
+  /** Where it listens. */
+  readonly at: string
   /** The token of a new job in such a pipeline; `undefined` takes a claim out. */
   issue(
     pipeline: Pipeline,
@@ -44,13 +46,13 @@ export interface GitlabOidc {
   close(): Promise<void>
 }
 
-/** Starts the issuer on 127.0.0.1. */
-export async function startGitlabOidc(): Promise<GitlabOidc> {
+/** Starts the issuer on 127.0.0.1; `issuer` is its URL where another server stands before it. */
+export async function startGitlabOidc(issuer?: string): Promise<GitlabOidc> {
   const key = makeKey()
   const server = await serveJson((url) => ({
     '/.well-known/openid-configuration': {
-      issuer: url,
-      jwks_uri: `${url}/oauth/discovery/keys`,
+      issuer: issuer ?? url,
+      jwks_uri: `${issuer ?? url}/oauth/discovery/keys`,
       response_types_supported: ['code'],
       subject_types_supported: ['public'],
       id_token_signing_alg_values_supported: ['RS256'],
@@ -59,14 +61,15 @@ export async function startGitlabOidc(): Promise<GitlabOidc> {
   }))
   let jobs = 0
   return {
-    url: server.url,
+    url: issuer ?? server.url,
+    at: server.url,
     close: server.close,
     issue(pipeline, claims = {}, options = {}) {
       const now = Math.floor(Date.now() / 1000) + (options.issuedIn ?? 0)
       const given: Record<string, unknown> = {
         ...jobClaims(String(4_000 + ++jobs)),
         ...pipelines[pipeline],
-        iss: server.url,
+        iss: issuer ?? server.url,
         iat: now,
         nbf: now - 5,
         exp: now + (options.expiresIn ?? 3600),

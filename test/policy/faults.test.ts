@@ -252,6 +252,14 @@ describe('what contradicts itself', () => {
       'this gate needs a GitLab issuer',
     ],
     [
+      base.replace('{ console: {} }', '{ gitlab-deployment: →{ project: a/b, environment: e } }'),
+      'this gate needs one GitLab issuer with a `token`, and there is none',
+    ],
+    [
+      base.replace('{ console: {} }', '{ gitlab-merge-request: →{} }'),
+      'this gate needs a GitLab issuer with a `token`',
+    ],
+    [
       base.replace('{ console: {} }', '{ jenkins-input: →{} }'),
       'this gate needs a Jenkins issuer with `user` and `token`',
     ],

@@ -2,7 +2,6 @@ import type { Origin } from '../../core/identity.ts'
 import type { PlatformToken } from '../../identity/issuers.ts'
 import { type GithubApps, githubStarters } from '../../platforms/github-apps.ts'
 import { jenkinsStarters, openJenkinses } from '../../platforms/jenkins.ts'
-import { openGitlabs } from '../../platforms/gitlab.ts'
 import type { Config, Secret } from '../../policy/schema.ts'
 import type { Store } from '../../store/open.ts'
 import type { Account } from '../approval.ts'
@@ -10,7 +9,7 @@ import { consoleGate } from './console.ts'
 import { EmailGate } from './email.ts'
 import type { AnswerDesk, ApprovalGate } from './gate.ts'
 import { openGithub } from './github-open.ts'
-import { GitlabManualJobGate } from './gitlab-manual-job.ts'
+import { openGitlab } from './gitlab-open.ts'
 import { JenkinsInputGate } from './jenkins-input.ts'
 import type { Hook } from './hook.ts'
 import { ReportHook } from './report-hook.ts'
@@ -46,16 +45,17 @@ export interface OpenGates {
 export function openGates(tools: GateTools): OpenGates {
   const { githubs, verify, store, config, readSecret, desk } = tools
   const github = openGithub(tools, githubs)
-  const manualJob = new GitlabManualJobGate({ apis: openGitlabs(config(), readSecret), store, desk })
+  const gitlab = openGitlab(tools)
   const jenkinses = openJenkinses(config(), readSecret)
   const jenkinsInput = new JenkinsInputGate({ jenkinses, desk })
   const reports = {
     ...(github.report !== undefined && { github: github.report }),
-    gitlab: manualJob.report.bind(manualJob),
+    gitlab: gitlab.report,
   }
   const slack = openSlack(tools)
   const hooks: Hook[] = [
     ...github.hooks,
+    ...gitlab.hooks,
     slack.hook,
     new WebhookHook(tools),
     new ReportHook({ verify, store, desk, reports }),
@@ -64,7 +64,7 @@ export function openGates(tools: GateTools): OpenGates {
     gates: [
       consoleGate,
       ...github.gates,
-      manualJob,
+      ...gitlab.gates,
       jenkinsInput,
       slack.gate,
       new EmailGate(tools),
@@ -74,6 +74,7 @@ export function openGates(tools: GateTools): OpenGates {
     close: () => slack.close(),
     startersOf: async (origin) => [
       ...(await githubStarters(githubs, origin)),
+      ...(await gitlab.startersOf(origin)),
       ...(await jenkinsStarters(jenkinses, origin)),
     ],
   }

@@ -1,0 +1,234 @@
+import { z } from 'zod'
+import { Refused } from '../../core/errors.ts'
+import { TryLater } from '../../platforms/call.ts'
+import { type GitlabApi, gitlabSelf, lyingGitlab, readGitlab, wantPerson } from '../../platforms/gitlab.ts'
+import type { AnswerDesk, ApprovalGate, GateEntry, Posting } from './gate.ts'
+import { outcomeIn } from './words.ts'
+
+type Options = Extract<GateEntry, { 'gitlab-deployment': unknown }>['gitlab-deployment']
+
+const NAME = 'gitlab-deployment'
+const LOOK_MS = 20_000
+/** Deployments of the environment that are looked through for ours: 100 a page, the newest first. */
+const PAGES = 5
+/** Every role, user and group that an environment asks is a rule; a person answers once. */
+const ANSWERS_CAP = 100
+
+const pipelineShape = z.object({
+  id: z.int(),
+  ref: z.string(),
+  source: z.string(),
+  status: z.string(),
+  user: z.object({ id: z.int() }),
+  web_url: z.string(),
+})
+const listedShape = z.object({
+  id: z.int(),
+  environment: z.object({ name: z.string() }),
+  // Null for a deployment that the API made, which nobody can approve.
+  deployable: z.object({ pipeline: z.object({ id: z.int() }) }).nullable(),
+})
+const approvalShape = z.object({
+  user: z.object({ id: z.int() }),
+  status: z.enum(['approved', 'rejected']),
+  created_at: z.string(),
+  comment: z.string().nullish(),
+})
+const deploymentShape = listedShape.extend({
+  status: z.string(),
+  pending_approval_count: z.int().nullish(),
+  approvals: z.array(approvalShape).max(ANSWERS_CAP).nullish(),
+  approval_summary: z
+    .object({
+      rules: z
+        .array(
+          z.object({
+            required_approvals: z.int(),
+            deployment_approvals: z.array(approvalShape).max(ANSWERS_CAP),
+          }),
+        )
+        .max(ANSWERS_CAP),
+    })
+    .nullish(),
+})
+type Deployment = z.output<typeof deploymentShape>
+const handleShape = z.object({ pipeline: z.int() })
+
+/** What has become of a pipeline that will not wait for anybody any more. */
+const ended = new Set(['failed', 'canceled', 'skipped', 'success'])
+
+/**
+ * Asks by a pipeline of its own, which the gateway starts for each approval, and of which the one job waits for the
+ * deployment approvals of a protected environment: GitLab's approvals name no request, so the pipeline does. It is known by
+ * the id that GitLab answered when the gateway started it; one that somebody else started, under the same name or not, is
+ * another one. The first deployment of it counts, not those of jobs that are run again.
+ */
+export class GitlabDeploymentGate implements ApprovalGate {
+  readonly name = NAME
+  readonly lookEvery = LOOK_MS
+  readonly #api: GitlabApi
+  readonly #desk: AnswerDesk
+  /** What waits, by the approval's id, then by entry. */
+  readonly #waiting = new Map<string, Map<string, Options>>()
+
+  constructor(options: { readonly api: GitlabApi; readonly desk: AnswerDesk }) {
+    this.#api = options.api
+    this.#desk = options.desk
+  }
+
+  async announce(posting: Posting): Promise<{ handle: string; url?: string }> {
+    const { project, ref } = optionsOf(posting)
+    // Only the id: variables of pipelines are for everybody to read who may see the job.
+    const variables = [
+      { key: 'HOOP_APPROVAL', value: posting.approval.id, variable_type: 'env_var' as const },
+    ]
+    const made = readGitlab(pipelineShape, await this.#api.Pipelines.create(project, ref, { variables }))
+    this.#remember(posting)
+    const handle = JSON.stringify({ pipeline: made.id })
+    return { handle, ...(URL.canParse(made.web_url) && { url: made.web_url }) }
+  }
+
+  async look(posting: Posting): Promise<void> {
+    this.#remember(posting)
+    const { approval, groups } = posting
+    const { pipeline, deployment, self } = await this.#find(posting)
+    if (deployment === null) {
+      if (ended.has(pipeline.status)) throw unasked(posting, pipeline.id)
+      throw new TryLater(`pipeline ${pipeline.id} has no deployment yet`)
+    }
+    const given = answersOf(deployment).filter(({ user }) => user.id !== self)
+    const denied = given.filter(({ status }) => status === 'rejected')
+    // What GitLab itself still holds back, nobody here lets pass.
+    const counting = denied.length > 0 ? denied : isApproved(deployment) ? given : []
+    if (counting.length === 0) {
+      if (deployment.status === 'blocked') return
+      throw unasked(posting, pipeline.id)
+    }
+    let refused: unknown = null
+    for (const { user, status, comment, created_at: at } of counting) {
+      try {
+        if (!(Date.parse(at) >= Date.parse(approval.requested_at)))
+          throw lyingGitlab('the approval is older than the pipeline')
+        if (status === 'approved') await wantPerson(this.#api, user.id)
+        await this.#desk.answer(approval.id, {
+          account: { kind: 'gitlab', id: user.id },
+          gate: NAME,
+          groups,
+          answer: status === 'approved' ? 'approve' : 'deny',
+          reason: comment ?? '',
+        })
+      } catch (error) {
+        // One of several may be nobody here; the others count all the same.
+        refused ??= error
+      }
+    }
+    if (refused !== null) throw refused
+  }
+
+  /** GitLab cannot cancel a job that waits for people: rejecting its deployment is what takes it down. */
+  async conclude(posting: Posting): Promise<void> {
+    const { approval } = posting
+    this.#waiting.delete(approval.id)
+    if (approval.state === 'approved' || approval.state === 'used') return
+    const { pipeline, deployment } = await this.#find(posting)
+    if (deployment === null && !ended.has(pipeline.status))
+      throw new TryLater(`pipeline ${pipeline.id} has no deployment yet`)
+    if (deployment === null || deployment.status !== 'blocked' || isApproved(deployment)) return
+    const { project } = optionsOf(posting)
+    await this.#api.Deployments.setApproval(project, deployment.id, 'rejected', {
+      comment: `${outcomeIn(approval)} ${approval.url}`,
+    })
+  }
+
+  /** Something happened to a deployment of an environment. */
+  nudge(project: string, environment: string): void {
+    for (const [approval, entries] of this.#waiting) {
+      for (const options of entries.values()) {
+        if (options.environment === environment && options.project.toLowerCase() === project.toLowerCase())
+          this.#desk.look(approval, NAME)
+      }
+    }
+  }
+
+  #remember(posting: Posting): void {
+    const entries = this.#waiting.get(posting.approval.id) ?? new Map<string, Options>()
+    this.#waiting.set(posting.approval.id, entries.set(JSON.stringify(posting.entry), optionsOf(posting)))
+  }
+
+  /** The pipeline that the gateway started, and its first deployment to the environment; both as they should be. */
+  async #find(posting: Posting): Promise<{
+    readonly pipeline: z.output<typeof pipelineShape>
+    readonly deployment: Deployment | null
+    readonly self: number
+  }> {
+    const { project, environment, ref } = optionsOf(posting)
+    const { pipeline: id } = handleShape.parse(JSON.parse(posting.handle ?? 'null'))
+    const pipeline = readGitlab(pipelineShape, await this.#api.Pipelines.show(project, id))
+    const self = await gitlabSelf(this.#api)
+    if (pipeline.id !== id) throw lyingGitlab('it is about another pipeline')
+    if (pipeline.ref !== ref || pipeline.source !== 'api' || pipeline.user.id !== self)
+      throw lyingGitlab('the pipeline is none that the gateway started')
+    const listed = readGitlab(
+      z.array(listedShape),
+      await this.#api.Deployments.all(project, {
+        environment,
+        orderBy: 'id',
+        sort: 'desc',
+        perPage: 100,
+        maxPages: PAGES,
+      }),
+    )
+    const own = listed.filter(({ deployable }) => deployable?.pipeline.id === id).map((one) => one.id)
+    if (own.length === 0) return { pipeline, deployment: null, self }
+    const first = Math.min(...own)
+    const deployment = readGitlab(deploymentShape, await this.#api.Deployments.show(project, first))
+    if (deployment.id !== first || deployment.deployable?.pipeline.id !== id)
+      throw lyingGitlab('it is about another deployment')
+    if (deployment.environment.name !== environment) throw lyingGitlab('it is about another environment')
+    return { pipeline, deployment, self }
+  }
+}
+
+/** Each person's approval once: GitLab shows them in one list, by rules, or both. */
+function answersOf({ approvals, approval_summary: summary }: Deployment): Deployment['approvals'] & object {
+  const all = [...(approvals ?? []), ...rulesOf(summary).flatMap((rule) => rule.deployment_approvals)]
+  return [...new Map(all.map((one) => [one.user.id, one])).values()]
+}
+
+/** True when the environment wants approvals, and has all that it wants. */
+function isApproved({
+  approvals,
+  approval_summary: summary,
+  pending_approval_count: pending,
+}: Deployment): boolean {
+  const rules = rulesOf(summary).filter(({ required_approvals: required }) => required > 0)
+  if (rules.length > 0) {
+    return rules.every(
+      ({ required_approvals: required, deployment_approvals: given }) =>
+        given.filter(({ status }) => status === 'approved').length >= required,
+    )
+  }
+  return pending === 0 && (approvals ?? []).some(({ status }) => status === 'approved')
+}
+
+const rulesOf = (
+  summary: Deployment['approval_summary'],
+): NonNullable<Deployment['approval_summary']>['rules'] => summary?.rules ?? []
+
+function unasked(posting: Posting, pipeline: number): Refused {
+  const { project, environment } = optionsOf(posting)
+  return new Refused(
+    'upstream_failed',
+    `pipeline ${pipeline} of ${project} does not wait for approvals in ${environment}`,
+    'protect the environment and give it approval rules, let the gateway’s user deploy there, then repeat the request',
+  )
+}
+
+function optionsOf({ entry }: Posting): Options {
+  if (NAME in entry) return entry[NAME]
+  throw new Refused(
+    'internal',
+    'an entry of another gate was given',
+    'report this: it is a fault of the gateway',
+  )
+}

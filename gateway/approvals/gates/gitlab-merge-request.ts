@@ -1,0 +1,307 @@
+import { z } from 'zod'
+import { Refused } from '../../core/errors.ts'
+import type { Origin } from '../../core/identity.ts'
+import { type GitlabApi, gitlabSelf, lyingGitlab, readGitlab, wantPerson } from '../../platforms/gitlab.ts'
+import type { Config } from '../../policy/schema.ts'
+import type { AnswerDesk, ApprovalGate, Posting } from './gate.ts'
+import { operationsIn, outcomeIn, visible } from './words.ts'
+
+const NAME = 'gitlab-merge-request'
+const LOOK_MS = 20_000
+/** Of 100 entries each. */
+const PAGES = 10
+/** Open merge requests with the same head; a handle has to hold them. */
+const MOST = 10
+
+const user = z.object({ id: z.int() })
+const mergeShape = z.object({
+  iid: z.int(),
+  project_id: z.int(),
+  state: z.string(),
+  sha: z.string().nullable(),
+  author: user,
+  web_url: z.string(),
+})
+const noteShape = z.object({
+  id: z.int(),
+  body: z.string(),
+  author: user,
+  system: z.boolean(),
+  created_at: z.string(),
+  updated_at: z.string(),
+})
+const approvalsShape = z.object({
+  iid: z.int(),
+  // `approved_at` since GitLab 18; before, a system note tells the time.
+  approved_by: z.array(z.object({ user, approved_at: z.string().nullish() })),
+})
+const commitsShape = z.array(
+  z.object({ author_email: z.string().nullish(), committer_email: z.string().nullish() }),
+)
+const handleShape = z.object({
+  project: z.int(),
+  sha: z.string(),
+  notes: z.array(z.object({ iid: z.int(), note: z.int() })),
+})
+type Handle = z.output<typeof handleShape>
+type Merge = z.output<typeof mergeShape>
+type Note = z.output<typeof noteShape>
+
+/** What a comment says: `approve apr_…` or `deny apr_…` first, then why. */
+const spoken = /^`?(approve|deny)\s+`?(apr_[a-z2-7]{26})`?(?:[\s:,]+([^]*))?$/i
+
+/**
+ * Asks by a comment on the open merge request whose head the job runs. GitLab's approval of a merge request names no request
+ * and carries no text, so two things are wanted of the same person, both from after the question: the approval, for which
+ * GitLab checks who may, and a comment that names the id. Whoever may maintain a project may edit what others wrote, so an
+ * edited comment says nothing.
+ */
+export class GitlabMergeRequestGate implements ApprovalGate {
+  readonly name = NAME
+  readonly lookEvery = LOOK_MS
+  readonly #apis: ReadonlyMap<string, GitlabApi>
+  readonly #config: () => Config
+  readonly #desk: AnswerDesk
+  readonly #waiting = new Map<string, string>()
+
+  constructor(options: {
+    readonly apis: ReadonlyMap<string, GitlabApi>
+    readonly config: () => Config
+    readonly desk: AnswerDesk
+  }) {
+    this.#apis = options.apis
+    this.#config = options.config
+    this.#desk = options.desk
+  }
+
+  async announce(posting: Posting): Promise<{ handle: string; url?: string }> {
+    const { api, project, sha } = this.#jobOf(posting.origin)
+    const merges = await mergesOf(api, project, sha)
+    const [first] = merges
+    if (first === undefined) {
+      throw new Refused(
+        'upstream_failed',
+        `no open merge request has ${sha.slice(0, 12)} as its head`,
+        'answer by another gate, or run the job for a merge request',
+      )
+    }
+    const self = await gitlabSelf(api)
+    const notes: Handle['notes'] = []
+    for (const { iid } of merges) {
+      // Tried again after an answer that was lost, it is there already.
+      const known = (await notesOf(api, { project, iid })).find(
+        ({ author, body, system }) => !system && author.id === self && body.includes(posting.approval.id),
+      )
+      const note =
+        known ?? readGitlab(noteShape, await api.MergeRequestNotes.create(project, iid, questionOf(posting)))
+      notes.push({ iid, note: note.id })
+    }
+    this.#waiting.set(posting.approval.id, `${project} ${sha}`)
+    const handle: Handle = { project, sha, notes }
+    const url = `${first.web_url}#note_${notes[0]?.note}`
+    return { handle: JSON.stringify(handle), ...(URL.canParse(url) && { url }) }
+  }
+
+  async look(posting: Posting): Promise<void> {
+    const { approval, origin } = posting
+    const { project, sha } = readHandle(posting)
+    this.#waiting.set(approval.id, `${project} ${sha}`)
+    const { api } = this.#jobOf(origin)
+    const merges = await mergesOf(api, project, sha)
+    if (merges.length === 0) {
+      throw new Refused(
+        'denied',
+        `${sha.slice(0, 12)} is the head of no open merge request any more`,
+        'answer by another gate, or run the job for the new head',
+      )
+    }
+    let refused: unknown = null
+    for (const merge of merges) {
+      const { said, notes } = await this.#heard(api, merge, posting)
+      for (const note of said) {
+        try {
+          await this.#answer(posting, { api, merge, note, notes })
+        } catch (error) {
+          refused ??= error
+        }
+      }
+    }
+    if (refused !== null) throw refused
+  }
+
+  async conclude(posting: Posting): Promise<void> {
+    const { approval, origin } = posting
+    this.#waiting.delete(approval.id)
+    const { project, notes } = readHandle(posting)
+    const { api } = this.#jobOf(origin)
+    const body = `${subjectOf(posting)}\n\n${outcomeIn(approval)}\n\n${approval.url}`
+    for (const { iid, note } of notes) await api.MergeRequestNotes.edit(project, iid, note, { body })
+  }
+
+  /** A merge request was approved or commented. */
+  nudge(project: number, sha: string): void {
+    for (const [approval, commit] of this.#waiting)
+      if (commit === `${project} ${sha}`) this.#desk.look(approval, NAME)
+  }
+
+  /** What each person said last about this question, since it was asked; who denies comes first. */
+  async #heard(
+    api: GitlabApi,
+    merge: Merge,
+    { approval }: Posting,
+  ): Promise<{ readonly said: readonly Note[]; readonly notes: readonly Note[] }> {
+    const self = await gitlabSelf(api)
+    const since = Date.parse(approval.requested_at)
+    const notes = (await notesOf(api, { project: merge.project_id, iid: merge.iid }))
+      .filter(({ created_at: at }) => Date.parse(at) >= since)
+      .toSorted((one, other) => Date.parse(one.created_at) - Date.parse(other.created_at))
+    const last = new Map<number, Note>()
+    for (const note of notes) {
+      if (note.system || note.author.id === self) continue
+      if (spoken.exec(note.body.trim())?.[2] === approval.id) last.set(note.author.id, note)
+    }
+    // In the alphabet `deny` comes after `approve`.
+    const said = [...last.values()].toSorted((one, other) => verbOf(other).localeCompare(verbOf(one)))
+    return { said, notes }
+  }
+
+  async #answer(
+    { approval, groups }: Posting,
+    {
+      api,
+      merge,
+      note,
+      notes,
+    }: {
+      readonly api: GitlabApi
+      readonly merge: Merge
+      readonly note: Note
+      readonly notes: readonly Note[]
+    },
+  ): Promise<void> {
+    const { id } = note.author
+    const [, , , reason = ''] = spoken.exec(note.body.trim()) ?? []
+    if (note.updated_at !== note.created_at) {
+      throw new Refused(
+        'denied',
+        `comment ${note.id} was edited after it was written, which others may do too`,
+        'write a new one',
+      )
+    }
+    const answer = verbOf(note)
+    if (answer === 'approve') {
+      if (id === merge.author.id) throw own(id, 'opened the merge request')
+      await wantPerson(api, id)
+      await this.#wantNoCommitter(api, merge, id)
+      const at = await approvedAt(api, merge, { id, notes })
+      if (!(at !== null && at >= Date.parse(approval.requested_at))) {
+        throw new Refused(
+          'denied',
+          `account ${id} has not approved the merge request since this was asked`,
+          'approve it, or revoke the older approval and approve again',
+        )
+      }
+    }
+    const account = { kind: 'gitlab', id } as const
+    await this.#desk.answer(approval.id, { account, gate: NAME, groups, answer, reason: reason.trim() })
+  }
+
+  /** Commits name addresses and no accounts: those of `people`, and those that GitLab gives out for an account. */
+  async #wantNoCommitter(api: GitlabApi, { project_id: project, iid }: Merge, id: number): Promise<void> {
+    const email = Object.values(this.#config().people)
+      .find(({ gitlab }) => gitlab === id)
+      ?.email?.toLowerCase()
+    const commits = readGitlab(
+      commitsShape,
+      await api.MergeRequests.allCommits(project, iid, { perPage: 100, maxPages: PAGES }),
+    )
+    const wrote = commits
+      .flatMap((commit) => [commit.author_email, commit.committer_email])
+      .some((one) => {
+        const address = one?.toLowerCase()
+        return address !== undefined && (address === email || address.startsWith(`${id}-`))
+      })
+    if (wrote) throw own(id, 'has commits in the merge request')
+  }
+
+  #jobOf(origin: Origin | null): { readonly api: GitlabApi; readonly project: number; readonly sha: string } {
+    const api = origin === null ? undefined : this.#apis.get(origin.issuer)
+    const { project_id: code = '', job_project_id: runs = code, sha = '' } = origin?.claims ?? {}
+    if (api !== undefined && /^\d{1,15}$/.test(runs) && /^[0-9a-f]{40}([0-9a-f]{24})?$/.test(sha))
+      return { api, project: Number(runs), sha }
+    throw new Refused(
+      'unsupported',
+      'the job is not of a GitLab issuer with a `token`, so there is no merge request to ask on',
+      'answer by another gate',
+    )
+  }
+}
+
+const verbOf = ({ body }: Note): 'approve' | 'deny' =>
+  spoken.exec(body.trim())?.[1]?.toLowerCase() === 'approve' ? 'approve' : 'deny'
+
+/** When an account gave the approval that stands; null when none does, or its time is not told. */
+async function approvedAt(
+  api: GitlabApi,
+  { project_id: project, iid }: Merge,
+  { id, notes }: { readonly id: number; readonly notes: readonly Note[] },
+): Promise<number | null> {
+  const found = readGitlab(
+    approvalsShape,
+    await api.MergeRequestApprovals.showConfiguration(project, { mergerequestIId: iid }),
+  )
+  if (found.iid !== iid) throw lyingGitlab('it is about another merge request')
+  const given = found.approved_by.find((one) => one.user.id === id)
+  if (given === undefined) return null
+  const told = notes.findLast(
+    ({ system, author, body }) => system && author.id === id && body === 'approved this merge request',
+  )
+  const at = Date.parse(given.approved_at ?? told?.created_at ?? '')
+  return Number.isNaN(at) ? null : at
+}
+
+async function mergesOf(api: GitlabApi, project: number, sha: string): Promise<readonly Merge[]> {
+  const found = readGitlab(
+    z.array(mergeShape),
+    await api.Commits.allMergeRequests(project, sha, { perPage: 100, maxPages: 1 }),
+  )
+  return found
+    .filter((merge) => merge.state === 'opened' && merge.sha === sha && merge.project_id === project)
+    .slice(0, MOST)
+}
+
+async function notesOf(
+  api: GitlabApi,
+  { project, iid }: { readonly project: number; readonly iid: number },
+): Promise<readonly Note[]> {
+  const asked = { sort: 'desc', orderBy: 'created_at', perPage: 100, maxPages: PAGES } as const
+  return readGitlab(z.array(noteShape), await api.MergeRequestNotes.all(project, iid, asked))
+}
+
+/** What everybody may read who reads the merge request: what is done to what, and not the statement. */
+function questionOf(posting: Posting): string {
+  const { approval, groups } = posting
+  return [
+    `Approval wanted: ${subjectOf(posting)}`,
+    '',
+    `Asked of ${groups.join(', ')} by rule ${code(approval.rule)}, until ${approval.expires_at}. What exactly is asked: ${approval.url}`,
+    '',
+    `To let it pass, approve this merge request (revoke an older approval first) and comment ${code(`approve ${approval.id}`)}. To refuse it, comment ${code(`deny ${approval.id}`)}. A reason may follow.`,
+  ].join('\n')
+}
+
+const subjectOf = ({ approval }: Posting): string =>
+  `${code(operationsIn(approval))} on ${code(approval.connection)}`
+
+/** Names of tables and the like are the job's: on a line of their own they could be one of GitLab's quick actions, and mention people. */
+function code(text: string): string {
+  return `\`${visible(text).replaceAll(/\s+/g, ' ').replaceAll('`', "'")}\``
+}
+
+function own(id: number, what: string): Refused {
+  return new Refused('denied', `account ${id} ${what}`, 'have somebody else approve it')
+}
+
+function readHandle({ handle }: Posting): Handle {
+  return handleShape.parse(JSON.parse(handle ?? 'null'))
+}
