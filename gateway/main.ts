@@ -337,6 +337,8 @@ function reportApproval(event: ApprovalEvent, recordings: Recordings, log: Logge
     const { error, id, gate } = event
     log.warn({ err: error, approval: id, gate }, 'a gate failed')
   }
+  if (event.kind === 'store-failed')
+    log.error({ err: event.error, approval: event.id }, 'the store of approvals failed')
   if (event.kind === 'glass-broken') {
     const { id: approval, ...told } = event
     recordings.note({ ...told, approval })

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { copyFile, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -39,8 +40,9 @@ export async function openJobFiles(built: string | undefined, kept: string): Pro
 }
 
 async function readIndex(folder: string): Promise<JobFile[]> {
-  const text = await readFile(join(folder, 'index.json'), 'utf8').catch(() => '[]') // a checkout that was not built
-  const index: unknown = JSON.parse(text)
+  const file = join(folder, 'index.json')
+  // A checkout that was not built has none; one that cannot be read is a fault.
+  const index: unknown = existsSync(file) ? JSON.parse(await readFile(file, 'utf8')) : []
   if (!Array.isArray(index)) return []
   return index.filter(isBuilt).map((file) => ({ ...file, path: join(folder, file.name) }))
 }

@@ -60,6 +60,11 @@ export function createMetrics(): Metrics {
     labelNames: ['outcome'],
     registers,
   })
+  const storeFailures = new Counter({
+    name: 'hoop_approval_store_failures_total',
+    help: 'Approvals whose state could not be kept',
+    registers,
+  })
   const recordingFailures = new Counter({
     name: 'hoop_recording_failures_total',
     help: 'Sessions that ended because they could not be recorded',
@@ -96,6 +101,8 @@ export function createMetrics(): Metrics {
           return held.observe({ state: event.state }, event.waitedMs / 1000)
         case 'gate-failed':
           return gateFailures.inc()
+        case 'store-failed':
+          return storeFailures.inc()
         case 'glass-broken':
           return glassBroken.inc()
       }

@@ -44,6 +44,8 @@ class StoredApprovals implements LiveApprovals {
   readonly #postings: Postings
   readonly #waiters = new Map<string, Waiter>()
   readonly #sweep: NodeJS.Timeout
+  /** True from a sweep that failed to one that worked: told once. */
+  #blind = false
 
   constructor(options: ApprovalsOptions) {
     this.#options = options
@@ -57,7 +59,7 @@ class StoredApprovals implements LiveApprovals {
       failed: (id, gate, error) => this.#emit({ kind: 'gate-failed', id, gate, error }),
       times: options.times,
     })
-    this.#sweep = setInterval(() => void this.#learn().catch(() => undefined), SWEEP_MS)
+    this.#sweep = setInterval(() => void this.#look(), SWEEP_MS)
     this.#sweep.unref()
   }
 
@@ -119,9 +121,12 @@ class StoredApprovals implements LiveApprovals {
   async answer(id: string, given: GivenAnswer): Promise<Outcome> {
     const { store, config } = this.#options
     if (given.answer === 'approve') await this.#refuseRequester(id, given.person)
+    // Read before it is decided: what has passed has to be told of, whatever becomes of the store.
+    const broken =
+      given.breakGlass === true && given.answer === 'approve' ? await this.#toldOf(id) : undefined
     const decided = await decideRow(store, id, given, { config: config(), now: this.#now() })
-    if (given.breakGlass === true && (decided.kind === 'decided' || decided.kind === 'counted'))
-      await this.#tellAll(id, given)
+    if (broken !== undefined && (decided.kind === 'decided' || decided.kind === 'counted'))
+      this.#tellAll(id, given, broken)
     switch (decided.kind) {
       case 'expired':
         await this.#conclude(id, 'expired', decided.answers)
@@ -194,13 +199,16 @@ class StoredApprovals implements LiveApprovals {
       now: this.#now,
       url: linkOf(url, id),
       conclude: (state) =>
-        void this.#conclude(id, state, []).catch(() => {
-          // The store is gone: the row stays pending until the next start; the session is let go now.
+        void this.#conclude(id, state, []).catch((error: unknown) => {
+          // The row stays pending until the next start; the session is refused now.
+          this.#emit({ kind: 'store-failed', id, error })
           this.#over(id, state, [])
         }),
       giveUp: () =>
         // Whether or not the store can say so, nobody can join it any more.
-        void changeState(store, id, { from: 'approved', to: 'withdrawn' }).catch(() => undefined),
+        void changeState(store, id, { from: 'approved', to: 'withdrawn' }).catch((error: unknown) =>
+          this.#emit({ kind: 'store-failed', id, error }),
+        ),
       use: () => this.#use(row),
       forget: () => {
         if (this.#waiters.get(id) === waiter) this.#waiters.delete(id)
@@ -251,6 +259,17 @@ class StoredApprovals implements LiveApprovals {
     waiter.settle(state, answers)
   }
 
+  /** Never rejects: a session that cannot learn of its answer waits on, and its own deadline refuses it. */
+  async #look(): Promise<void> {
+    try {
+      await this.#learn()
+      this.#blind = false
+    } catch (error) {
+      if (!this.#blind) this.#emit({ kind: 'store-failed', id: null, error })
+      this.#blind = true
+    }
+  }
+
   /** Looks whether another gateway on the same store has taken an answer to what waits here. */
   async #learn(): Promise<void> {
     const open = [...this.#waiters.values()].filter(({ settled }) => !settled).map(({ row }) => row.id)
@@ -266,17 +285,21 @@ class StoredApprovals implements LiveApprovals {
   }
 
   /** Breaking the glass is for everybody to see: the ledger, through the event, and every gate. */
-  async #tellAll(id: string, { person, gate, reason: said, answer }: GivenAnswer): Promise<void> {
-    if (answer === 'deny') return
-    const row = await this.#options.store.db
+  #tellAll(
+    id: string,
+    { person, gate, reason }: GivenAnswer,
+    row: Pick<Row, 'identity' | 'connection' | 'rule'>,
+  ): void {
+    this.#emit({ kind: 'glass-broken', id, ...row, person, gate, reason: cleanReason(reason) })
+    this.#postings.alarm(id)
+  }
+
+  #toldOf(id: string): Promise<Pick<Row, 'identity' | 'connection' | 'rule'> | undefined> {
+    return this.#options.store.db
       .selectFrom('approvals')
       .select(['identity', 'connection', 'rule'])
       .where('id', '=', id)
       .executeTakeFirst()
-    if (row === undefined) return
-    const reason = cleanReason(said)
-    this.#emit({ kind: 'glass-broken', id, ...row, person, gate, reason })
-    this.#postings.alarm(id)
   }
 
   async #read(id: string): Promise<{ view: ApprovalView; origin: Origin | null } | null> {

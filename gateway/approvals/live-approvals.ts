@@ -17,6 +17,8 @@ export type ApprovalEvent =
       readonly waitedMs: number
     }
   | { readonly kind: 'gate-failed'; readonly id: string; readonly gate: string; readonly error: unknown }
+  /** The store failed where nobody waits for its answer; `id` is null when it is about all that is open. */
+  | { readonly kind: 'store-failed'; readonly id: string | null; readonly error: unknown }
   | {
       readonly kind: 'glass-broken'
       readonly id: string

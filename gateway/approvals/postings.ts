@@ -66,6 +66,7 @@ export class Postings {
   readonly #gates: ReadonlyMap<string, ApprovalGate>
   readonly #tasks = new Map<string, Task[]>()
   readonly #queue = new Queue(AT_ONCE)
+  readonly #sleeping = new Set<() => void>()
   #closed = false
 
   constructor(options: PostingsOptions) {
@@ -103,21 +104,34 @@ export class Postings {
     }
   }
 
-  /** Tells every entry of every gate in hoop.yaml that somebody broke the glass. */
+  /** Tells every entry of every gate in hoop.yaml that somebody broke the glass; one that fails is tried again for a while. */
   alarm(approval: string): void {
-    const { config, failed } = this.#options
+    const { config } = this.#options
     for (const place of placesOf(Object.keys(config().approvers), config())) {
       const gate = this.#gates.get(place.name)
-      if (gate?.alarm === undefined) continue
-      this.#queue
-        .run(() => this.#attempt({ ...place, approval, handle: null }, (posting) => gate.alarm?.(posting)))
-        .catch((error: unknown) => failed(approval, place.name, error))
+      if (gate?.alarm !== undefined) void this.#warn({ ...place, approval, handle: null }, gate)
+    }
+  }
+
+  /** Never rejects. */
+  async #warn(
+    at: Place & { readonly approval: string; readonly handle: null },
+    gate: ApprovalGate,
+  ): Promise<void> {
+    for (let tries = 1; !this.#closed && tries <= CONCLUDE_TRIES; tries++) {
+      try {
+        return await this.#queue.run(() => this.#attempt(at, (posting) => gate.alarm?.(posting)))
+      } catch (error) {
+        this.#options.failed(at.approval, at.name, error)
+        const afterMs = error instanceof TryLater ? error.afterMs : 0
+        await this.#sleep(Math.max(afterMs, this.#backoff(tries)))
+      }
     }
   }
 
   close(): void {
     this.#closed = true
-    for (const tasks of this.#tasks.values()) for (const task of tasks) task.wake()
+    for (const wake of this.#sleeping) wake()
   }
 
   #start(
@@ -244,12 +258,23 @@ export class Postings {
   }
 
   #pause(task: Task, milliseconds: number): Promise<void> {
-    if (this.#closed || task.nudged) return Promise.resolve()
+    if (task.nudged) return Promise.resolve()
+    return this.#sleep(milliseconds, (wake) => {
+      task.wake = wake
+    })
+  }
+
+  /** Until the time is over, the postings are closed, or the function that `hand` gets is called. */
+  async #sleep(milliseconds: number, hand?: (wake: () => void) => void): Promise<void> {
+    if (this.#closed) return
     const { promise, resolve } = Promise.withResolvers<void>()
     const timer = setTimeout(resolve, Math.min(milliseconds, FOREVER))
     timer.unref()
-    task.wake = resolve
-    return promise.finally(() => clearTimeout(timer))
+    this.#sleeping.add(resolve)
+    hand?.(resolve)
+    await promise
+    clearTimeout(timer)
+    this.#sleeping.delete(resolve)
   }
 }
 

@@ -39,7 +39,7 @@ export function approvalPage(
 <div class="head">
 <p class="crumb"><a href="/approvals">Approvals</a> <span aria-hidden="true">/</span> <code>${view.id}</code></p>
 <h1>${title}</h1>
-<p class="status" role="status" data-approval="${view.id}" data-state="${view.state}" data-answers="${view.answers.length}">${badge(view.state)} ${view.state === 'pending' ? deadline(view) : outcomeIn(view)}</p>
+<p class="status" role="status" data-approval="${view.id}" data-state="${view.state}" data-answers="${view.answers.length}">${badge(view)} ${view.state === 'pending' ? deadline(view) : outcomeIn(view)}</p>
 </div>
 <div class="columns">
 <div class="main">
@@ -58,8 +58,9 @@ ${binding(view)}
   })
 }
 
-export function badge(state: ApprovalView['state']): Html {
-  return html`<span class="badge ${state}">${stateWords[state]}</span>`
+export function badge({ state, answers }: ApprovalView): Html {
+  const glass = answers.some(({ break_glass: broken }) => broken)
+  return html`<span class="badge ${state}">${stateWords[state]}</span>${glass && html` <span class="badge denied">Glass broken</span>`}`
 }
 
 export function deadline(view: ApprovalView): Html {

@@ -26,7 +26,7 @@ function list(views: readonly ApprovalView[]): Html {
   return html`<ul class="rows">${views.map((view) => {
     const flat = view.statement.replaceAll(/\s+/g, ' ')
     return html`<li><a class="row" href="/approvals/${view.id}">
-<span class="top"><b>${operationsIn(view)}</b> <span>on ${view.connection}</span> ${badge(view.state)}</span>
+<span class="top"><b>${operationsIn(view)}</b> <span>on ${view.connection}</span> ${badge(view)}</span>
 <code>${flat.length > EXCERPT ? `${flat.slice(0, EXCERPT)} …` : flat}</code>
 <span class="bottom">${view.chain.map(({ stage }) => stage).join(' › ')} · asked of ${view.by.join(' and ')} · ${
       view.state === 'pending' ? deadline(view) : moment(view.requested_at)

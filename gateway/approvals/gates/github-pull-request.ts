@@ -5,6 +5,7 @@ import { type Github, lying } from '../../platforms/github.ts'
 import type { GithubApps } from '../../platforms/github-apps.ts'
 import { readRun } from '../../platforms/github-runs.ts'
 import type { AnswerDesk, ApprovalGate, Posting } from './gate.ts'
+import { glassIn, visible } from './words.ts'
 
 const NAME = 'github-pull-request'
 const LOOK_MS = 20_000
@@ -160,6 +161,33 @@ export class GithubPullRequestGate implements ApprovalGate {
         output: summaryOf(
           posting,
           `It is ${approval.state === 'used' ? 'approved' : approval.state}${people === '' ? '' : ` (${people})`}.`,
+        ),
+      },
+      signal,
+    })
+  }
+
+  /** On the commit that the job runs, whatever group was asked; jobs of other platforms have none. */
+  async alarm(posting: Posting): Promise<void> {
+    const { approval, origin, signal } = posting
+    if (origin?.platform !== 'github' || !this.#apps.has(origin.issuer)) return
+    const { github, repository, run } = jobOf(origin, this.#apps)
+    const { head_sha: sha } = await readRun(github, { repository, id: run, signal })
+    await github.ask(checkShape, {
+      repository,
+      permissions: { checks: 'write' },
+      method: 'POST',
+      path: '/check-runs',
+      body: {
+        name: 'Hoop Access: the glass was broken',
+        head_sha: sha,
+        status: 'completed',
+        conclusion: 'failure',
+        details_url: approval.url,
+        external_id: `${approval.id}.glass`,
+        output: summaryOf(
+          posting,
+          `${visible(glassIn(approval))}. It went through without the people whom the rule asks.`,
         ),
       },
       signal,

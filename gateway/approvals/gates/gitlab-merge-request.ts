@@ -4,7 +4,7 @@ import type { Origin } from '../../core/identity.ts'
 import { type GitlabApi, gitlabSelf, lyingGitlab, readGitlab, wantPerson } from '../../platforms/gitlab.ts'
 import type { Config } from '../../policy/schema.ts'
 import type { AnswerDesk, ApprovalGate, Posting } from './gate.ts'
-import { operationsIn, outcomeIn, visible } from './words.ts'
+import { glassIn, operationsIn, outcomeIn, visible } from './words.ts'
 
 const NAME = 'gitlab-merge-request'
 const LOOK_MS = 20_000
@@ -136,6 +136,16 @@ export class GitlabMergeRequestGate implements ApprovalGate {
     const { api } = this.#jobOf(origin)
     const body = `${subjectOf(posting)}\n\n${outcomeIn(approval)}\n\n${approval.url}`
     for (const { iid, note } of notes) await api.MergeRequestNotes.edit(project, iid, note, { body })
+  }
+
+  /** On the merge requests of the commit that the job runs, if there are any, whatever group was asked. */
+  async alarm(posting: Posting): Promise<void> {
+    const { approval, origin } = posting
+    if (origin?.platform !== 'gitlab' || !this.#apis.has(origin.issuer)) return
+    const { api, project, sha } = this.#jobOf(origin)
+    const body = `**The glass was broken:** ${subjectOf(posting)} went through without the people whom the rule asks. ${code(glassIn(approval))}\n\n${approval.url}`
+    for (const { iid } of await mergesOf(api, project, sha))
+      await api.MergeRequestNotes.create(project, iid, body)
   }
 
   /** A merge request was approved or commented. */

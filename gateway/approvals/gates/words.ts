@@ -26,6 +26,7 @@ export function outcomeIn(view: ApprovalView): string {
       return 'It waits for people.'
     case 'approved':
     case 'used':
+      if (view.answers.some(({ break_glass: glass }) => glass)) return `${glassIn(view)}.`
       return `Approved by ${names('approve')}.`
     case 'denied':
       return `Denied by ${names('deny')}.`
