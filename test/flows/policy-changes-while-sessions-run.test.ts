@@ -9,6 +9,7 @@ import {
   connect,
   eventually,
   failure,
+  hasPsql,
   startSeparateStack,
   startStack,
 } from './stack.ts'
@@ -76,7 +77,7 @@ test('a session that the change does not concern goes on', async () => {
   await client.query('UPDATE orders SET total = 43 WHERE id = 10')
 })
 
-test('a change at the top ends what is below, also where only the handing on is taken back', async () => {
+test.skipIf(!hasPsql)('a change at the top ends what is below, also where only the handing on is taken back', async () => {
   const [program = '', ...args] = nest(
     [['--stage', 'migrate']],
     ['psql', '-XAtq', '-c', "SELECT 'before'", '-c', '\\! sleep 4', '-c', "SELECT 'after'"],
