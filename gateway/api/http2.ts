@@ -5,6 +5,7 @@ import { StreamRequest, StreamResponse } from './http2-message.ts'
 const STREAMS = 100
 const HEADER_CAP = 16_384
 const IDLE_MS = 30_000
+const LAST_WORDS_MS = 5000
 
 /**
  * What one connection may do. nghttp2 bounds the rest by itself: frames that continue a header (8), acknowledgements that
@@ -60,12 +61,20 @@ export class Http2Connections {
     session.on('error', (err) => this.#log.debug({ err }, 'a connection of HTTP/2 broke'))
     let streams = 0
     // Node's own timeout is put off by every frame: pings would keep a connection for which there is no use.
-    const rest = (): NodeJS.Timeout => setTimeout(() => session.close(), IDLE_MS)
+    const rest = (): NodeJS.Timeout =>
+      setTimeout(
+        () => {
+          if (session.closed) return void socket.destroy()
+          session.close()
+          idle = rest()
+        },
+        // A client that does not take what there is for it would have its last words wait for good.
+        session.closed ? LAST_WORDS_MS : IDLE_MS,
+      )
     let idle = rest()
-    session.once('close', () => {
+    socket.once('close', () => {
       clearTimeout(idle)
       this.#open.delete(session)
-      socket.destroy()
     })
     session.on('stream', (stream, headers, _, raw) => {
       // The relay hears of it by what became of request and answer.
@@ -73,7 +82,7 @@ export class Http2Connections {
       streams++
       clearTimeout(idle)
       stream.once('close', () => {
-        if (--streams === 0 && !session.destroyed) idle = rest()
+        if (--streams === 0 && !socket.destroyed) idle = rest()
       })
       const request = new StreamRequest(stream, { headers, raw, socket })
       const response = new StreamResponse(stream, socket, () => session.close())
