@@ -275,19 +275,22 @@ export async function runGateway(options: {
   readonly acceptLedgerLoss?: string | undefined
 }): Promise<void> {
   const log = pino({ name: 'hoop-access', level: process.env.HOOP_LOG_LEVEL ?? 'info' }, pino.destination(2))
-  const gateway = await startGateway({ ...options, env: process.env, log })
-  const { address, port } = gateway.address
-  console.log(`hoop-access gateway is ready on ${address}:${port}, for clients at ${gateway.url}`)
-  console.log(`clients verify it by --ca ${gateway.pin} (not secret)`)
-  // One after the other, the last one wins.
-  let reloading = Promise.resolve()
+  const starting = startGateway({ ...options, env: process.env, log })
+  // One after the other, the last one wins; the first one not before there is something to reload.
+  let reloading: Promise<unknown> = starting
   process.on('SIGHUP', () => {
-    reloading = reloading.then(() => reload(gateway, log))
+    reloading = reloading.then(async () => reload(await starting, log))
   })
-  const signal = await new Promise<string>((stop) => {
+  const gateway = await starting
+  // Whoever reads that it is ready may signal at once.
+  const signalled = new Promise<string>((stop) => {
     process.once('SIGTERM', stop)
     process.once('SIGINT', stop)
   })
+  const { address, port } = gateway.address
+  console.log(`hoop-access gateway is ready on ${address}:${port}, for clients at ${gateway.url}`)
+  console.log(`clients verify it by --ca ${gateway.pin} (not secret)`)
+  const signal = await signalled
   for (const again of ['SIGTERM', 'SIGINT']) process.once(again, () => process.exit(1))
   log.info({ signal }, 'stopping: sessions have 30 s to end')
   await gateway.close(DRAIN_MS)

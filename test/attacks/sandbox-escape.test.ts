@@ -7,6 +7,7 @@ import { basename, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { executable, start } from '../bin/executable.ts'
 import { type GatewayApi, startGatewayApi } from '../fakes/gateway-api.ts'
+import { has } from '../servers/programs.ts'
 
 // What a command in a sandbox tries in order to get at the identity above it. Each road is seen leading there without one.
 
@@ -14,7 +15,7 @@ const works = (...words: string[]): boolean => spawnSync(words[0] ?? '', words.s
 const root = process.getuid?.() === 0
 const kinds = [
   ['bubblewrap', works('bwrap', '--version')],
-  ['util-linux', works('unshare', '--user', '--map-root-user', 'true')],
+  ['util-linux', has('mount') && works('unshare', '--user', '--map-root-user', 'true')],
 ] as const
 
 let api: GatewayApi

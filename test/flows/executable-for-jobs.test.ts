@@ -11,8 +11,10 @@ import { startGatewayApi } from '../fakes/gateway-api.ts'
 import { root } from '../servers/gateway.ts'
 import { fetchExecutable as fetchWith, type Image, pathOf } from '../servers/image.ts'
 import { type BuiltPlugins, buildPlugins } from '../servers/job-files.ts'
+import { has } from '../servers/programs.ts'
 import { hasPsql, type Ran, run, type Stack, startStack } from './stack.ts'
 
+const hasFetchers = has('curl', 'wget')
 const hasBusybox = spawnSync('busybox', ['true']).status === 0
 const shells = [['sh', [] as string[]], ...(hasBusybox ? [['busybox', ['ash']] as const] : [])] as const
 
@@ -58,7 +60,7 @@ const fetchExecutable = (image: Partial<Image> & Pick<Image, 'programs'>): Retur
 const pinsOf = ({ files }: BuiltPlugins): string =>
   [...files.map((file) => `${file.sha256}:${file.name}`), `${sha256(standIn)}:${standInName}`].join(' ')
 
-describe.for(shells)('in %s', (shell) => {
+describe.skipIf(!hasFetchers).for(shells)('in %s (needs curl and wget)', (shell) => {
   test.for(['curl', 'wget'])('with Node, by %s: one file, for its owner only', async (fetcher) => {
     const { code, err, program } = await fetchExecutable({ programs: [fetcher, process.execPath], shell })
     expect(err).toBe('')
@@ -90,7 +92,7 @@ describe.for(shells)('in %s', (shell) => {
   })
 })
 
-test.for([
+test.skipIf(!hasFetchers).for([
   ['the CA as a file', 'own', 0],
   ['another CA as a file', 'other', 1],
   ['the system’s CAs, which do not know the gateway’s', 'none', 1],
@@ -103,7 +105,7 @@ test.for([
   expect(existsSync(program)).toBe(false)
 })
 
-test.for([
+test.skipIf(!hasFetchers).for([
   ['neither curl nor wget', { programs: [process.execPath] }, 'neither curl nor wget'],
   [
     'a copy of the plugin without digests',
@@ -123,7 +125,7 @@ test.for([
   expect(existsSync(program)).toBe(false)
 })
 
-test('a folder that is there already, which may be anyone’s, is not used', async () => {
+test.skipIf(!hasFetchers)('a folder that is there already, which may be anyone’s, is not used', async () => {
   await mkdir(join(place, 'bin'))
   const { code, err } = await fetchExecutable({ programs: ['curl', process.execPath] })
   expect(code).toBe(1)
@@ -135,30 +137,35 @@ describe('what the gateway serves', () => {
     run('curl', ['-sS', '--cacert', join(stack.data, 'ca.pem'), ...args, `${stack.url}${path}`], {})
   const addressed = (): string => `/client/${built.files[0]?.sha256}/hoop-access.cjs`
 
-  test('by digest: for good, with its length, also to HEAD, and not again to who has it', async () => {
-    const { out: head } = await ask(addressed(), '-I')
-    expect(head).toMatch(/^HTTP\/1.1 200/)
-    expect(head).toContain(`content-length: ${built.files[0]?.size}`)
-    expect(head).toContain('cache-control: public, max-age=31536000, immutable')
-    const etag = `"${built.files[0]?.sha256}"`
-    expect(head).toContain(`etag: ${etag}`)
-    expect((await ask(addressed(), '-I', '-H', `If-None-Match: W/"x", ${etag}`)).out).toMatch(
-      /^HTTP\/1.1 304/,
-    )
-    expect(
-      (await ask(addressed(), '-D', '-', '-o', '/dev/null', '-H', `If-None-Match: ${etag}`)).out,
-    ).toMatch(/^HTTP\/1.1 304/)
-    const { out } = await ask(addressed())
-    expect(sha256(Buffer.from(out))).toBe(built.files[0]?.sha256)
-  })
+  test.skipIf(!hasFetchers)(
+    'by digest: for good, with its length, also to HEAD, and not again to who has it',
+    async () => {
+      const { out: head } = await ask(addressed(), '-I')
+      expect(head).toMatch(/^HTTP\/1.1 200/)
+      expect(head).toContain(`content-length: ${built.files[0]?.size}`)
+      expect(head).toContain('cache-control: public, max-age=31536000, immutable')
+      const etag = `"${built.files[0]?.sha256}"`
+      expect(head).toContain(`etag: ${etag}`)
+      expect((await ask(addressed(), '-I', '-H', `If-None-Match: W/"x", ${etag}`)).out).toMatch(
+        /^HTTP\/1.1 304/,
+      )
+      expect(
+        (await ask(addressed(), '-D', '-', '-o', '/dev/null', '-H', `If-None-Match: ${etag}`)).out,
+      ).toMatch(/^HTTP\/1.1 304/)
+      const { out } = await ask(addressed())
+      expect(sha256(Buffer.from(out))).toBe(built.files[0]?.sha256)
+    },
+  )
 
-  test.for([
-    '/client/hoop-access.js',
-    `/client/${'0'.repeat(64)}/hoop-access.cjs`,
-    '/client/..%2f..%2foperator.token',
-    '/client/%2e%2e/operator.token',
-    `/client/${'0'.repeat(64)}/..%2foperator.token`,
-  ])('%s: nothing', async (path) => {
+  test
+    .skipIf(!hasFetchers)
+    .for([
+      '/client/hoop-access.js',
+      `/client/${'0'.repeat(64)}/hoop-access.cjs`,
+      '/client/..%2f..%2foperator.token',
+      '/client/%2e%2e/operator.token',
+      `/client/${'0'.repeat(64)}/..%2foperator.token`,
+    ])('%s: nothing', async (path) => {
     const { out } = await ask(path, '--path-as-is', '-w', '\n%{http_code}')
     expect(out).toMatch(/\n404$/)
     expect(out).toContain('"code":"not_found"')

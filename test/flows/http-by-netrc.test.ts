@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { has } from '../servers/programs.ts'
 import { type HttpStack, startHttpStack } from './http-stack.ts'
 import { run } from './stack.ts'
 
@@ -28,26 +29,32 @@ const curl = (home: string, ...args: string[]) =>
   run('curl', ['-sS', '--cacert', join(home, 'ca.pem'), '-w', '\n%{http_code}', ...args], {})
 const url = (path: string): string => `${stack.url}/http/api${path}`
 
-test('where the token alone serves, the netrc of the folder does, within what is granted', async () => {
-  const { home } = await stack.open('bare')
-  const netrc = ['--netrc-file', join(home, 'netrc')]
-  expect((await curl(home, ...netrc, url('/v1/x'))).out).toBe('there\n200')
-  expect((await curl(home, ...netrc, url('/admin'))).out).toMatch(/\n403$/)
-  expect(stack.seen.map(({ line }) => line)).toEqual(['GET /base/v1/x'])
-  // The upstream gets the gateway's own credentials, and never the job's.
-  expect(JSON.stringify(stack.seen)).not.toContain((await readFile(join(home, 'token'), 'utf8')).trim())
-})
+test.skipIf(!has('curl'))(
+  'where the token alone serves, the netrc of the folder does, within what is granted',
+  async () => {
+    const { home } = await stack.open('bare')
+    const netrc = ['--netrc-file', join(home, 'netrc')]
+    expect((await curl(home, ...netrc, url('/v1/x'))).out).toBe('there\n200')
+    expect((await curl(home, ...netrc, url('/admin'))).out).toMatch(/\n403$/)
+    expect(stack.seen.map(({ line }) => line)).toEqual(['GET /base/v1/x'])
+    // The upstream gets the gateway's own credentials, and never the job's.
+    expect(JSON.stringify(stack.seen)).not.toContain((await readFile(join(home, 'token'), 'utf8')).trim())
+  },
+)
 
-test('where a key is wanted, there is no netrc, and the token as a password is nothing', async () => {
-  const { home, held } = await stack.open('bound')
-  expect(existsSync(join(home, 'netrc'))).toBe(false)
-  const before = stack.seen.length
-  const { out } = await curl(home, '-u', `hoop:${held.token}`, url('/v1/x'))
-  expect(out).toMatch(/\n401$/)
-  expect(stack.seen.length).toBe(before)
-})
+test.skipIf(!has('curl'))(
+  'where a key is wanted, there is no netrc, and the token as a password is nothing',
+  async () => {
+    const { home, held } = await stack.open('bound')
+    expect(existsSync(join(home, 'netrc'))).toBe(false)
+    const before = stack.seen.length
+    const { out } = await curl(home, '-u', `hoop:${held.token}`, url('/v1/x'))
+    expect(out).toMatch(/\n401$/)
+    expect(stack.seen.length).toBe(before)
+  },
+)
 
-test('only on the data path: elsewhere a password is nothing', async () => {
+test.skipIf(!has('curl'))('only on the data path: elsewhere a password is nothing', async () => {
   const { home, held } = await stack.open('bare')
   const { out } = await curl(home, '-u', `hoop:${held.token}`, `${stack.url}/api/v1/identity`)
   expect(out).toMatch(/\n401$/)

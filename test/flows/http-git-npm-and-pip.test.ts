@@ -5,6 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { has } from '../servers/programs.ts'
 import { type HttpJob, type HttpStack, startHttpStack } from './http-stack.ts'
 import { run } from './stack.ts'
 
@@ -46,7 +47,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-test('git clones, commits and pushes over HTTPS', async () => {
+test.skipIf(!has('git'))('git clones, commits and pushes over HTTPS', async () => {
   const at = (name: string): string => join(job.home, name)
   const env = { GIT_CONFIG_NOSYSTEM: '1', GIT_TERMINAL_PROMPT: '0' }
   const tls = ['-c', `http.sslCAInfo=${at('ca.pem')}`, '-c', `http.sslCert=${at('client.crt')}`]
@@ -74,59 +75,67 @@ test('git clones, commits and pushes over HTTPS', async () => {
   expect(readFileSync(join(again, 'large.bin'))).toEqual(readFileSync(join(clone, 'large.bin')))
 })
 
-test('npm installs from a registry behind it', async () => {
-  const at = (name: string): string => join(job.home, name)
-  const project = join(folder, 'project')
-  mkdirSync(project)
-  writeFileSync(join(project, 'package.json'), '{"name":"project","version":"1.0.0"}')
-  const pem = (name: string): string => readFileSync(at(name), 'utf8').trim()
-  const base = `//localhost:${stack.port}/http/api/npm/`
-  writeFileSync(
-    join(project, '.npmrc'),
-    `registry=https:${base}\ncafile=${at('ca.pem')}\n${base}:certfile=${at('client.crt')}\n${base}:keyfile=${at('client.key')}\naudit=false\nfund=false\ncache=${join(folder, 'cache')}\n`,
-  )
-  expect(pem('client.crt')).toContain('BEGIN CERTIFICATE')
-  for (const name of ['left-pad-of-ours', '@ours/left-pad']) {
-    const npm = await run('npm', ['install', name, '--prefix', project], {
-      NPM_CONFIG_USERCONFIG: join(project, '.npmrc'),
-    })
-    expect(npm).toMatchObject({ code: 0 })
-    expect(readFileSync(join(project, 'node_modules', name, 'index.js'), 'utf8')).toContain('7')
-  }
-  // npm asks for the scope with an escaped slash; what was decided on is what was sent.
-  const asked = stack.seen.map(({ line }) => line)
-  expect(asked).toContain('GET /base/npm/@ours/left-pad')
-  expect(asked.filter((line) => line.includes('%'))).toEqual([])
-}, 60_000)
+test.skipIf(!has('git'))(
+  'npm installs from a registry behind it',
+  async () => {
+    const at = (name: string): string => join(job.home, name)
+    const project = join(folder, 'project')
+    mkdirSync(project)
+    writeFileSync(join(project, 'package.json'), '{"name":"project","version":"1.0.0"}')
+    const pem = (name: string): string => readFileSync(at(name), 'utf8').trim()
+    const base = `//localhost:${stack.port}/http/api/npm/`
+    writeFileSync(
+      join(project, '.npmrc'),
+      `registry=https:${base}\ncafile=${at('ca.pem')}\n${base}:certfile=${at('client.crt')}\n${base}:keyfile=${at('client.key')}\naudit=false\nfund=false\ncache=${join(folder, 'cache')}\n`,
+    )
+    expect(pem('client.crt')).toContain('BEGIN CERTIFICATE')
+    for (const name of ['left-pad-of-ours', '@ours/left-pad']) {
+      const npm = await run('npm', ['install', name, '--prefix', project], {
+        NPM_CONFIG_USERCONFIG: join(project, '.npmrc'),
+      })
+      expect(npm).toMatchObject({ code: 0 })
+      expect(readFileSync(join(project, 'node_modules', name, 'index.js'), 'utf8')).toContain('7')
+    }
+    // npm asks for the scope with an escaped slash; what was decided on is what was sent.
+    const asked = stack.seen.map(({ line }) => line)
+    expect(asked).toContain('GET /base/npm/@ours/left-pad')
+    expect(asked.filter((line) => line.includes('%'))).toEqual([])
+  },
+  60_000,
+)
 
-test('pip installs from an index behind it', async () => {
-  const at = (name: string): string => join(job.home, name)
-  const both = join(folder, 'both.pem')
-  writeFileSync(both, readFileSync(at('client.crt'), 'utf8') + readFileSync(at('client.key'), 'utf8'))
-  const into = join(folder, 'site')
-  const pip = await run(
-    'pip',
-    [
-      'install',
-      '--isolated',
-      '--no-cache-dir',
-      '--no-deps',
-      '--disable-pip-version-check',
-      '--cert',
-      at('ca.pem'),
-      '--client-cert',
-      both,
-      '--target',
-      into,
-      '--index-url',
-      `https://localhost:${stack.port}/http/api/pypi/simple/`,
-      'ours-seven',
-    ],
-    {},
-  )
-  expect(pip).toMatchObject({ code: 0 })
-  expect(readFileSync(join(into, 'ours_seven.py'), 'utf8')).toContain('seven = 7')
-}, 120_000)
+test.skipIf(!has('git', 'pip'))(
+  'pip installs from an index behind it',
+  async () => {
+    const at = (name: string): string => join(job.home, name)
+    const both = join(folder, 'both.pem')
+    writeFileSync(both, readFileSync(at('client.crt'), 'utf8') + readFileSync(at('client.key'), 'utf8'))
+    const into = join(folder, 'site')
+    const pip = await run(
+      'pip',
+      [
+        'install',
+        '--isolated',
+        '--no-cache-dir',
+        '--no-deps',
+        '--disable-pip-version-check',
+        '--cert',
+        at('ca.pem'),
+        '--client-cert',
+        both,
+        '--target',
+        into,
+        '--index-url',
+        `https://localhost:${stack.port}/http/api/pypi/simple/`,
+        'ours-seven',
+      ],
+      {},
+    )
+    expect(pip).toMatchObject({ code: 0 })
+    expect(readFileSync(join(into, 'ours_seven.py'), 'utf8')).toContain('seven = 7')
+  },
+  120_000,
+)
 
 /** A simple index (PEP 503) of one wheel, as files on disk. */
 function makeWheel(): void {

@@ -9,6 +9,7 @@ import {
   connect,
   eventually,
   failure,
+  hasPsql,
   startSeparateStack,
   startStack,
 } from './stack.ts'
@@ -76,24 +77,27 @@ test('a session that the change does not concern goes on', async () => {
   await client.query('UPDATE orders SET total = 43 WHERE id = 10')
 })
 
-test('a change at the top ends what is below, also where only the handing on is taken back', async () => {
-  const [program = '', ...args] = nest(
-    [['--stage', 'migrate']],
-    ['psql', '-XAtq', '-c', "SELECT 'before'", '-c', '\\! sleep 4', '-c', "SELECT 'after'"],
-  )
-  const child = run(program, args, job.env)
-  await eventually(async () => expect(await stack.recorded("SELECT 'before'")).not.toEqual([]))
-  await edit((yaml) => yaml.replace('    delegates: [migrate]\n', ''))
-  await stack.gateway.reload()
-  const { out, err } = await child
-  expect(out).toContain('before')
-  expect(out).not.toContain('after')
-  expect(err).toContain('does not hand on stage migrate')
-  // The parent's own session stands.
-  await client.query('SELECT id FROM orders')
-  const again = await run(process.execPath, nest([['--stage', 'migrate']], ['true']).slice(1), job.env)
-  expect(again.code).toBe(125)
-})
+test.skipIf(!hasPsql)(
+  'a change at the top ends what is below, also where only the handing on is taken back',
+  async () => {
+    const [program = '', ...args] = nest(
+      [['--stage', 'migrate']],
+      ['psql', '-XAtq', '-c', "SELECT 'before'", '-c', '\\! sleep 4', '-c', "SELECT 'after'"],
+    )
+    const child = run(program, args, job.env)
+    await eventually(async () => expect(await stack.recorded("SELECT 'before'")).not.toEqual([]))
+    await edit((yaml) => yaml.replace('    delegates: [migrate]\n', ''))
+    await stack.gateway.reload()
+    const { out, err } = await child
+    expect(out).toContain('before')
+    expect(out).not.toContain('after')
+    expect(err).toContain('does not hand on stage migrate')
+    // The parent's own session stands.
+    await client.query('SELECT id FROM orders')
+    const again = await run(process.execPath, nest([['--stage', 'migrate']], ['true']).slice(1), job.env)
+    expect(again.code).toBe(125)
+  },
+)
 
 test('an approval that was given under the policy before does not let through what is denied now', async () => {
   const held = failure(client.query('DELETE FROM orders WHERE id = 11'))

@@ -109,9 +109,9 @@ export function internals(client: pg.Client): {
   return found as ReturnType<typeof internals>
 }
 
-/** What `work` gives once it no longer fails; its last failure after ten seconds. */
+/** What `work` gives once it no longer fails; its last failure after thirty seconds. */
 export async function eventually<T>(work: () => Promise<T>): Promise<T> {
-  const end = Date.now() + 10_000
+  const end = Date.now() + 30_000
   for (;;) {
     try {
       return await work()
