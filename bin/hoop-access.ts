@@ -1,5 +1,6 @@
 import { addApprovals } from './commands/approvals.ts'
 import { addAudit } from './commands/audit.ts'
+import { addClient } from './commands/client.ts'
 import { addClose } from './commands/close.ts'
 import { addCompletion } from './commands/completion.ts'
 import { addDoctor } from './commands/doctor.ts'
@@ -29,6 +30,7 @@ await runProgram(
     addSessions,
     addAudit,
     addPolicy,
+    addClient,
     addDoctor,
     addCompletion,
   ],

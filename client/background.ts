@@ -21,7 +21,7 @@ const GRACE_MS = 60_000
 
 // Nothing of the job but what the process needs to run, and what the runner finds its leftovers by.
 const kept =
-  /^(?:PATH|HOME|SystemRoot|TEMP|TMP|TMPDIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|RUNNER_TRACKING_ID|BUILD_ID|JENKINS_NODE_COOKIE)$/i
+  /^(?:PATH|HOME|LD_LIBRARY_PATH|SystemRoot|TEMP|TMP|TMPDIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|RUNNER_TRACKING_ID|BUILD_ID|JENKINS_NODE_COOKIE)$/i
 
 /** Starts the process, if the stage lets the identity be renewed; false where there is nothing to renew. */
 export async function startRenewal(options: {
@@ -102,7 +102,7 @@ export async function attendHome(
     if (why !== 'job') return
     // Nobody is left who would close it: the job was killed, or its machine lost the runner.
     await revoke(transport, renewal.held).catch(() => undefined) // without its key it is of no use, and it ends by itself
-    await excludeSshConfig(home.path)
+    await excludeSshConfig(home.path).catch(() => undefined) // the next `open` takes the line out
     await removeHome(home.path)
   } finally {
     await renewal.stop()

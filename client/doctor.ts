@@ -1,5 +1,4 @@
 import { execFile } from 'node:child_process'
-import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { ClientError } from './error.ts'
@@ -9,7 +8,7 @@ import { type Home, readHome } from './home.ts'
 import { choosePlatform } from './platform.ts'
 import { type Patience } from './retry.ts'
 import { leadingAround } from './around.ts'
-import { configPath, includeLine } from './ssh-settings.ts'
+import { configPath, findUserHome, includeLine } from './ssh-settings.ts'
 
 /** One thing looked at. */
 export interface Finding {
@@ -218,7 +217,7 @@ async function checkSsh(home: Home | null): Promise<Finding> {
     return {
       check,
       state: 'bad',
-      found: `\`ssh ${name}\` does not lead to the gateway: ${userInfo().homedir}/.ssh/config does not include its settings`,
+      found: `\`ssh ${name}\` does not lead to the gateway: ${findUserHome() ?? '~'}/.ssh/config does not include its settings`,
       fix: `use \`ssh -F "$HOOP_HOME/ssh_config" ${name}\`, or put \`${includeLine(home.path)}\` on that file's first line`,
     }
   } catch {

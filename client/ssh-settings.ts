@@ -46,8 +46,8 @@ function block(home: string, { name, host, port }: ConnectionView): string {
  * (after a `Host` it would count for that host only). OpenSSH takes the home of the password file, whatever HOME says.
  * False when there is no ssh_config to include.
  */
-export async function includeSshConfig(home: string, userHome = userInfo().homedir): Promise<boolean> {
-  if ((await readOrNull(join(home, 'ssh_config'))) === null) return false
+export async function includeSshConfig(home: string, userHome = findUserHome()): Promise<boolean> {
+  if (userHome === null || (await readOrNull(join(home, 'ssh_config'))) === null) return false
   await mkdir(join(userHome, '.ssh'), { recursive: true, mode: 0o700 })
   const stale = await findStale((await readOrNull(configOf(userHome))) ?? '')
   await edit(userHome, (config) => {
@@ -68,7 +68,8 @@ async function findStale(config: string): Promise<Set<string>> {
 }
 
 /** Takes the line out again; the rest stays as it is. */
-export async function excludeSshConfig(home: string, userHome = userInfo().homedir): Promise<void> {
+export async function excludeSshConfig(home: string, userHome = findUserHome()): Promise<void> {
+  if (userHome === null) return
   if ((await readOrNull(configOf(userHome)))?.includes(includeLine(home)) !== true) return
   const line = includeLine(home)
   await edit(userHome, (config) =>
@@ -77,6 +78,15 @@ export async function excludeSshConfig(home: string, userHome = userInfo().homed
       .filter((one) => one !== line)
       .join('\n'),
   )
+}
+
+/** By the password file, whatever HOME says; null for a user who is not in it (a container's), for whom OpenSSH does not run. */
+export function findUserHome(): string | null {
+  try {
+    return userInfo().homedir
+  } catch {
+    return null // there is no other reason for it to fail
+  }
 }
 
 /** The folder's name is the mark: no other line holds it. */

@@ -1,11 +1,8 @@
 import type { Command } from 'commander'
-import { connectGateway } from '../../client/connect.ts'
-import { wrongUsage } from '../../client/error.ts'
-import { choosePlatform } from '../../client/platform.ts'
-import { reportApproval } from '../../client/report.ts'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
+import { addConfirm, checkApproval } from './confirm.ts'
 import { connectOperator } from './operator.ts'
-import { type ClientOptions, orVariable, withClientOptions, withOperatorOptions } from './options.ts'
+import { type ClientOptions, withOperatorOptions } from './options.ts'
 import { print, printFields, printJson, printTable, tell } from './terminal.ts'
 import { addWaiting } from './waiting.ts'
 
@@ -23,10 +20,7 @@ export function addApprovals(program: Command): void {
     .argument('<id>')
     .action(show)
   addWaiting(approvals)
-  withClientOptions(approvals.command('confirm'))
-    .description('in a job that people let go on: report what they let go on')
-    .argument('[id]', 'the only request that its pipeline waits for, when left out')
-    .action(confirm)
+  addConfirm(approvals)
   for (const answer of ['approve', 'deny'] as const) {
     const command = withOperatorOptions(approvals.command(answer))
       .description(answer === 'approve' ? 'let a held request go on' : 'refuse a held request')
@@ -35,21 +29,6 @@ export function addApprovals(program: Command): void {
       .action((id: string, options: Options) => decide(answer, id, options))
     if (answer === 'approve')
       command.option('--break-glass', 'pass it alone, with a reason: everybody is told')
-  }
-}
-
-async function confirm(id: string | undefined, options: ClientOptions): Promise<void> {
-  const { transport } = await connectGateway(
-    orVariable(options.gateway, 'HOOP_GATEWAY'),
-    orVariable(options.ca, 'HOOP_CA'),
-  )
-  try {
-    const platform = choosePlatform(options.platform)
-    const reported = await reportApproval({ transport, platform }, id === undefined ? id : checkId(id))
-    if (options.json === true) return printJson(reported)
-    print(`${reported.said}: ${new URL(`/approvals/${reported.id}`, transport.gateway).href}`)
-  } finally {
-    transport.close()
   }
 }
 
@@ -76,7 +55,7 @@ async function list(options: Options): Promise<void> {
 
 async function show(id: string, options: Options): Promise<void> {
   const operator = await connectOperator(options)
-  const row = (await operator.get(`/api/v1/approvals/${checkId(id)}`)) as ApprovalView
+  const row = (await operator.get(`/api/v1/approvals/${checkApproval(id)}`)) as ApprovalView
   operator.close()
   if (options.json === true) return printJson(row)
   printFields([
@@ -108,7 +87,7 @@ async function show(id: string, options: Options): Promise<void> {
 
 async function decide(answer: 'approve' | 'deny', id: string, options: Options): Promise<void> {
   const operator = await connectOperator(options)
-  const row = (await operator.post(`/api/v1/approvals/${checkId(id)}/${answer}`, {
+  const row = (await operator.post(`/api/v1/approvals/${checkApproval(id)}/${answer}`, {
     reason: options.reason ?? '',
     break_glass: options.breakGlass === true,
   })) as ApprovalView
@@ -119,10 +98,4 @@ async function decide(answer: 'approve' | 'deny', id: string, options: Options):
 
 function operationsOf({ operations }: ApprovalView): string {
   return operations.map(({ action, resource }) => `${action} ${resource}`.trim()).join(', ')
-}
-
-/** Ends up in a path. */
-function checkId(id: string): string {
-  if (/^[\w-]{1,64}$/.test(id)) return id
-  throw wrongUsage('that is not an approval', 'copy the id from `hoop-access approvals list`')
 }

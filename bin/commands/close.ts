@@ -21,7 +21,7 @@ export function addClose(program: Command): void {
         tell(`${card.identity.id} is revoked`)
       } finally {
         // Whatever the gateway says: without its key the identity is of no use.
-        await excludeSshConfig(path)
+        await excludeSshConfig(path).catch((error: unknown) => tell(String(error)))
         await removeHome(path)
       }
       if (options.json === true) printJson({ identity: card.identity.id, revoked: true })

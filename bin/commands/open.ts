@@ -102,7 +102,7 @@ async function open(options: Options): Promise<void> {
       connections,
     })
   } catch (error) {
-    await excludeSshConfig(home)
+    await excludeSshConfig(home).catch(() => undefined) // the first fault is the one to tell
     await removeHome(home)
     throw error
   } finally {

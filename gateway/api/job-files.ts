@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, lstatSync } from 'node:fs'
 import { copyFile, mkdir, readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 
@@ -23,20 +23,31 @@ export interface JobFiles {
 /** No files: of a gateway that was not built. */
 export const noJobFiles: JobFiles = { current: [], find: () => undefined }
 
-const KEPT = 32
+/** Of each name. */
+const KEPT = 16
+const names = /^hoop-access[\w.+-]{0,128}$/
 
 /**
- * Reads what the build left in `built`, and keeps a copy in `kept` (which may hold others, put there by an operator as
+ * Reads what the build left in `built`, and keeps a copy in `kept` (to which an operator may add others at any time, as
  * `SHA256-NAME`), so that a plugin goes on working with its own version's file when the gateway is newer.
  */
 export async function openJobFiles(built: string | undefined, kept: string): Promise<JobFiles> {
   const current = built === undefined ? [] : await readIndex(built)
   await mkdir(kept, { recursive: true, mode: 0o700 })
   for (const file of current) await keep(file, kept)
-  const others = await readKept(kept)
-  for (const { path } of others.splice(KEPT)) await rm(path, { force: true })
-  const known = new Map([...others, ...current].map((file) => [`${file.sha256}/${file.name}`, file]))
-  return { current, find: (sha256, name) => known.get(`${sha256}/${name}`) }
+  await sweep(kept)
+  return {
+    current,
+    find: (sha256, name) =>
+      current.find((file) => file.sha256 === sha256 && file.name === name) ?? findKept(kept, sha256, name),
+  }
+}
+
+function findKept(folder: string, sha256: string, name: string): JobFile | undefined {
+  if (!/^[0-9a-f]{64}$/.test(sha256) || !names.test(name) || name.endsWith('.new')) return undefined
+  const path = join(folder, `${sha256}-${name}`)
+  const found = lstatSync(path, { throwIfNoEntry: false })
+  return found?.isFile() === true ? { name, sha256, size: found.size, path } : undefined
 }
 
 async function readIndex(folder: string): Promise<JobFile[]> {
@@ -67,20 +78,21 @@ async function keep({ sha256, name, path, size }: JobFile, folder: string): Prom
   await rename(draft, target)
 }
 
-/** Newest first. */
-async function readKept(folder: string): Promise<JobFile[]> {
-  const found: (JobFile & { at: number })[] = []
+/** Removes what was interrupted, and of each name all but the newest. */
+async function sweep(folder: string): Promise<void> {
+  const found: { path: string; name: string; at: number }[] = []
   for (const entry of await readdir(folder, { withFileTypes: true })) {
-    const [, sha256, name] = /^([0-9a-f]{64})-(hoop-access[a-z0-9.-]*)$/.exec(entry.name) ?? []
-    if (!entry.isFile() || sha256 === undefined || name === undefined) continue
+    const [, name = ''] = /^[0-9a-f]{64}-(.*)$/.exec(entry.name) ?? []
+    if (!entry.isFile() || !names.test(name)) continue
     const path = join(folder, entry.name)
-    if (name.endsWith('.new')) {
-      // A copy that was interrupted.
-      await rm(path, { force: true })
-      continue
-    }
-    const { size, mtimeMs: at } = await stat(path)
-    found.push({ name, sha256, size, path, at })
+    if (name.endsWith('.new')) await rm(path, { force: true })
+    else found.push({ path, name, at: (await stat(path)).mtimeMs })
   }
-  return found.sort((one, other) => other.at - one.at)
+  const byName = Map.groupBy(
+    found.toSorted((one, other) => other.at - one.at),
+    ({ name }) => name,
+  )
+  for (const { path } of [...byName.values()].flatMap((files) => files.slice(KEPT))) {
+    await rm(path, { force: true })
+  }
 }

@@ -68,7 +68,7 @@ void fetchExecutable(Map<String, String> settings, String folder) {
         'HOOP_GATEWAY=' + (settings.gateway ?: env.HOOP_GATEWAY ?: ''),
         'HOOP_CA=' + (settings.ca ?: env.HOOP_CA ?: ''),
         'HOOP_ACCESS_COMMAND=' + (settings.executable ?: ''),
-        'HOOP_ACCESS_PINS=' + HoopSettings.PINS,
+        'HOOP_ACCESS_PINS=' + HoopSettings.PINS + ' ' + (settings.pins ?: ''),
         'HOOP_ACCESS_FOLDER=' + folder + '/bin',
     ]
     String script = libraryResource('access/hoop/fetch.sh')

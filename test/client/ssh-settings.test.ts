@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -95,4 +95,11 @@ test('nothing is touched without hosts, and a linked config is left alone', asyn
   await symlink(join(folder, 'dotfiles'), join(user, '.ssh/config'))
   await expect(includeSshConfig(home, user)).rejects.toThrow(/left as it is/)
   expect(await readFile(join(folder, 'dotfiles'), 'utf8')).toBe('mine\n')
+})
+
+test('for a user whom the password file does not know, OpenSSH does not run: there is no config to change', async () => {
+  await writeSshSettings(home, [host])
+  expect(await includeSshConfig(home, null)).toBe(false)
+  await excludeSshConfig(home, null)
+  expect(await readdir(user)).toEqual([])
 })

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { chmod, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
@@ -25,7 +25,17 @@ let otherCa: string
 
 // A stand-in for the executable with a Node of its own: what the script does with it is the same, and it is 45 MB smaller.
 const standIn = gzipSync('#!/bin/sh\necho "self-contained $1"\n')
-const standInName = `hoop-access-linux-${process.arch}.gz`
+const kind = `hoop-access-linux-${process.arch}`
+const standInName = `${kind}.gz`
+/** As musl's loader does: it tells each thing that it misses, and only the first line says why. */
+const lacking = (library: string): Buffer =>
+  gzipSync(`#!/bin/sh
+case $LD_LIBRARY_PATH in */lib*) [ -e "\${LD_LIBRARY_PATH%%:*}/${library}" ] && echo "musl, with a library: $1" && exit 0 ;; esac
+echo "Error loading shared library ${library}" >&2
+echo "Error relocating: symbol not found" >&2
+exit 127
+`)
+const musl = { program: lacking('libstdc++.so.6'), library: gzipSync('a library\n') }
 const sha256 = (content: Uint8Array): string => createHash('sha256').update(content).digest('hex')
 
 beforeAll(async () => {
@@ -34,12 +44,17 @@ beforeAll(async () => {
   const offered = join(folder, 'offered')
   await built.offer(offered)
   await writeFile(join(offered, 'client', `${sha256(standIn)}-${standInName}`), standIn)
+  await writeFile(join(offered, 'client', `${sha256(musl.program)}-${kind}-musl.gz`), musl.program)
+  await writeFile(
+    join(offered, 'client', `${sha256(musl.library)}-${kind}-musl+libstdc++.so.6.gz`),
+    musl.library,
+  )
   const api = await startGatewayApi()
   otherCa = join(folder, 'other.pem')
   await writeFile(otherCa, api.caPem)
   await api.close()
   stack = await startStack({
-    prepare: (data) => spawnSync('cp', ['-r', `${offered}/.`, data]).status,
+    prepare: (data) => void spawnSync('cp', ['-r', `${offered}/.`, data]),
   })
 })
 afterAll(async () => {
@@ -75,6 +90,45 @@ describe.skipIf(!hasFetchers).for(shells)('in %s (needs curl and wget)', (shell)
     expect(err).toBe('')
     expect(code).toBe(0)
     expect((await run(program, ['open'], {})).out).toBe('self-contained open\n')
+  })
+
+  describe('on musl', () => {
+    /** What musl's ldd says when it is asked for its version. */
+    const ldd = async (): Promise<string> => {
+      const path = join(place, 'ldd')
+      await writeFile(path, '#!/bin/sh\necho "musl libc (x86_64)" >&2\nexit 1\n')
+      await chmod(path, 0o755)
+      return path
+    }
+    const program = `${sha256(musl.program)}:${kind}-musl.gz`
+    const library = `${sha256(musl.library)}:${kind}-musl+libstdc++.so.6.gz`
+
+    test('the one for musl, with the libraries that the image lacks', async () => {
+      const pins = `${pinsOf(built)} ${program} ${library}`
+      const image = { programs: ['curl', await ldd()], shell, pins }
+      const { code, err, program: path } = await fetchExecutable(image)
+      expect(err).toBe('')
+      expect(code).toBe(0)
+      expect((await run(path, ['open'], {})).out).toBe('musl, with a library: open\n')
+      expect((await stat(path)).mode & 0o777).toBe(0o700)
+    })
+
+    test.for([
+      ['that is pinned nowhere', '', `pins no digest of ${kind}-musl.gz`, 'hoop-access client build'],
+      ['without its libraries', program, 'Error loading shared library libstdc++.so.6\n', '--library'],
+      [
+        'whose library was changed',
+        `${program} ${'0'.repeat(64)}:${kind}-musl+libstdc++.so.6.gz`,
+        'cannot be fetched',
+        'hoop-access client build',
+      ],
+    ] as const)('one %s: said, with what to do', async ([, pins, why, next]) => {
+      const { code, err } = await fetchExecutable({ programs: ['curl', await ldd()], shell, pins })
+      expect(code).toBe(1)
+      expect(err).toContain(why)
+      expect(err).toMatch(new RegExp(`\n  next: .*${next}`))
+      expect(err.match(/\n/g)?.length).toBe(why === 'cannot be fetched' ? 3 : 2)
+    })
   })
 
   test('with a Node that is too old: the executable with its own', async () => {
@@ -199,20 +253,59 @@ test('it comes out the same, byte for byte, in another folder', async () => {
   expect(again.files).toEqual(built.files)
 })
 
+describe('client build', () => {
+  const hoop = (args: readonly string[]): Promise<Ran> => {
+    const how = ['--executable', join(folder, 'client/hoop-access.cjs'), '--out', place]
+    return run(process.execPath, [join(root, 'bin/hoop-access.ts'), 'client', 'build', ...how, ...args], {})
+  }
+
+  test.for([
+    ['a file that is no program', (): string => join(root, 'README.md'), 'not for Linux'],
+    ['a program that is no Node', (): string => '/bin/sh', 'no Node that takes a program in'],
+    ['a file that is not there', (): string => join(place, 'node'), 'cannot be read'],
+  ] as const)('%s is wrong usage', async ([, path, why]) => {
+    const { code, err, out } = await hoop(['--node', path()])
+    expect(err).toContain(why)
+    expect({ code, out }).toEqual({ code: 2, out: '' })
+    expect((await readdir(place)).filter((name) => name.includes('hoop-access'))).toEqual([])
+  })
+
+  test('a Node of another version is refused, because what is put in is good for one version', async () => {
+    const other = join(place, 'node')
+    const content = await readFile(process.execPath)
+    for (let at = content.indexOf('/node-v'); at !== -1; at = content.indexOf('/node-v', at + 1))
+      content.write('/node-v24.0.99', at)
+    await writeFile(other, content)
+    const { code, err } = await hoop(['--node', other])
+    expect(err).toContain(`is Node v24.0.99, and this is ${process.version}`)
+    expect(code).toBe(2)
+  })
+
+  test('a library that nothing loads by its name is refused', async () => {
+    const stray = join(place, 'libstray.so.1')
+    await writeFile(stray, await readFile(process.execPath))
+    const { code, err } = await hoop(['--node', process.execPath, '--library', stray])
+    expect(err).toContain('nothing loads it by this name, but ')
+    expect(code).toBe(2)
+  })
+})
+
 // The whole road, with what a small image has. Says what is skipped: psql reaches the database.
 test.skipIf(!hasPsql || process.platform !== 'linux' || process.arch !== 'x64')(
   'an image without Node: the executable with its own opens, reads through the gateway and closes',
   { timeout: 600_000 },
   async () => {
-    const whole = await buildPlugins(join(place, 'whole'), true)
-    const file = whole.files.find(({ name }) => name === 'hoop-access-linux-x64.gz')
-    expect(file?.size).toBeLessThan(60_000_000)
-    const program = join(place, 'hoop-access')
-    spawnSync('sh', ['-c', `gzip -dc "${join(place, 'whole/client', file?.name ?? '')}" >"${program}"`])
-    await chmod(program, 0o700)
+    // As an operator makes it, into the folder of a gateway that runs; the release's build does the same.
+    const from = ['--node', process.execPath, '--executable', join(folder, 'client/hoop-access.cjs')]
+    const made = await stack.operator('client', 'build', ...from)
+    expect(made.code, made.err).toBe(0)
+    const [, digest, name] = /^([0-9a-f]{64}):(hoop-access-linux-x64\.gz)\n$/.exec(made.out) ?? []
+    expect((await stat(join(stack.data, 'client', `${digest}-${name}`))).size).toBeLessThan(60_000_000)
+    const { err, program } = await fetchExecutable({ programs: ['curl'], pins: made.out.trim() })
+    expect(err).toBe('')
     const home = join(place, 'home')
     const env = {
-      PATH: await pathOf(place, ['psql', 'env', 'perl']),
+      PATH: await pathOf(join(place, 'bin'), ['psql', 'env', 'perl']),
       HOOP_HOME: home,
       HOOP_GATEWAY: stack.url,
       HOOP_CA: stack.gateway.pin,

@@ -102,14 +102,14 @@ export async function startGatewayStack<Gateway>(
     /** What the gateway reads its secrets from. */
     env?: Readonly<Record<string, string>>
     /** Called with the gateway's data folder before the gateway starts. */
-    prepare?: ((data: string) => void) | undefined
+    prepare?: ((data: string) => void | Promise<void>) | undefined
   },
 ): Promise<GatewayStack<Gateway>> {
   const folder = await mkdtemp(join(tmpdir(), 'hoop-flow-'))
   const data = join(folder, 'data')
   const oidc = await startGithubOidc()
   const { path: config, url } = await options.configure({ folder, issuer: oidc.url })
-  options.prepare?.(data)
+  await options.prepare?.(data)
   const gateway = await how.start(config, options.env ?? {})
   const operator = (...args: string[]): Promise<Ran> =>
     run(process.execPath, [executable, ...args, '--config', config], {})
@@ -225,11 +225,12 @@ export function run(
     })
     let out = ''
     let err = ''
-    child.stdout.on('data', (chunk: Buffer) => {
-      out += chunk.toString()
+    // A character may come in two chunks.
+    child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      out += chunk
     })
-    child.stderr.on('data', (chunk: Buffer) => {
-      err += chunk.toString()
+    child.stderr.setEncoding('utf8').on('data', (chunk: string) => {
+      err += chunk
     })
     child.once('error', reject)
     child.once('close', (code) => resolve({ code: code ?? 128, out, err }))

@@ -30,7 +30,7 @@ interface StackOptions {
   readonly edit?: (yaml: string) => string
   readonly seed?: string
   /** Called with the gateway's data folder before the gateway starts. */
-  readonly prepare?: (data: string) => void
+  readonly prepare?: (data: string) => void | Promise<void>
 }
 
 /** Starts it, the gateway within this process. */

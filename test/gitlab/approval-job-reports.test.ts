@@ -1,9 +1,12 @@
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type GitlabOidc, startGitlabOidc } from '../fakes/gitlab-oidc.ts'
 import { type Stack, hasPsql, startStack } from '../flows/stack.ts'
 import { run } from '../flows/gateway-stack.ts'
-import { executable, root } from '../servers/gateway.ts'
+import { executable } from '../servers/gateway.ts'
+import { type BuiltPlugins, buildPlugins } from '../servers/job-files.ts'
 import { type Checkout, canRunPipelines, checkoutComponent } from './pipeline.ts'
 
 const config = 'gitlab.example/acme/shop//.gitlab-ci.yml@refs/heads/main'
@@ -12,11 +15,16 @@ describe.skipIf(!canRunPipelines || !hasPsql)('the approval job (needs git, rsyn
   let oidc: GitlabOidc
   let stack: Stack
   let checkout: Checkout
+  let folder: string
+  let built: BuiltPlugins
 
   beforeAll(async () => {
     oidc = await startGitlabOidc()
-    checkout = await checkoutComponent(join(root, 'gitlab-component'))
+    folder = await mkdtemp(join(tmpdir(), 'hoop-approval-'))
+    built = await buildPlugins(folder)
+    checkout = await checkoutComponent(built.component)
     stack = await startStack({
+      prepare: (data) => built.offer(data),
       edit: (yaml) =>
         yaml
           .replace(
@@ -35,10 +43,11 @@ describe.skipIf(!canRunPipelines || !hasPsql)('the approval job (needs git, rsyn
     await stack.close()
     await checkout.close()
     await oidc.close()
+    await rm(folder, { recursive: true, force: true })
   })
 
-  /** Plays the job as alice. */
-  async function play(): Promise<{ code: number; text: string }> {
+  /** Plays the job as alice; with the gateway's file for jobs, when no executable is named. */
+  async function play(inputs = ''): Promise<{ text: string }> {
     const claims = { user_id: '43', user_access_level: 'maintainer', environment: 'hoop-approval' }
     const token = await oidc.issue('push', claims, { aud: stack.url })
     const yaml = `include:
@@ -47,16 +56,19 @@ describe.skipIf(!canRunPipelines || !hasPsql)('the approval job (needs git, rsyn
       gateway: ${stack.url}
       ca: ${stack.gateway.pin}
       tags: [approvals]
-      executable: ${process.execPath} ${executable}
-`
-    const { code, out, err } = await checkout.run(yaml, ['hoop-approval'], token)
+${inputs}`
+    const held = await readdir(checkout.temporary)
+    const { out, err } = await checkout.run(yaml, ['hoop-approval'], token)
     expect(out + err).not.toContain(token)
-    return { code, text: out + err }
+    expect(await readdir(checkout.temporary)).toEqual(held)
+    return { text: out + err }
   }
 
   test('says so when nothing waits, and otherwise releases what its pipeline waits for', async () => {
     const early = await play()
     expect(early.text).toContain('nothing of this pipeline waits for it')
+    const named = await play(`      executable: ${process.execPath} ${executable}\n`)
+    expect(named.text).toContain('nothing of this pipeline waits for it')
     const held = await oidc.issue('push', { job_id: '1000' }, { aud: stack.url })
     const opened = await run(
       process.execPath,
@@ -84,5 +96,18 @@ describe.skipIf(!canRunPipelines || !hasPsql)('the approval job (needs git, rsyn
     const done = await play()
     expect(done.text).toContain(`${id} is approved`)
     expect(await waiting).toMatchObject({ code: 0 })
+  })
+  test('a gateway that gives another executable: nothing of it runs, and nothing is reported', async () => {
+    const file = built.files.find(({ name }) => name === 'hoop-access.cjs')
+    const path = join(stack.data, 'client', `${file?.sha256}-hoop-access.cjs`)
+    const good = await readFile(path)
+    await writeFile(path, "console.log('poisoned')\n")
+    try {
+      const { text } = await play()
+      expect(text).toContain('it was not run')
+      expect(text).not.toContain('poisoned')
+    } finally {
+      await writeFile(path, good)
+    }
   })
 })

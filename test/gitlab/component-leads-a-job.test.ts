@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -6,6 +5,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type GitlabOidc, type Pipeline, startGitlabOidc } from '../fakes/gitlab-oidc.ts'
 import { hasPsql, type Ran, type Stack, startStack } from '../flows/stack.ts'
+import { writePlugin } from '../../build/plugins.ts'
 import { executable, root } from '../servers/gateway.ts'
 import { type BuiltPlugins, buildPlugins } from '../servers/job-files.ts'
 import { canRunPipelines, type Checkout, checkoutComponent } from './pipeline.ts'
@@ -26,11 +26,23 @@ const stageOf = ([kind, claims]: readonly [string, string]): string => `
       - { issuer: gitlab, claims: ${claims} }
     grants: [{ connection: orders-db, as: { user: ci_readonly, password: "\${ORDERS_RO_PASSWORD}" }, allow: [{ operations: [read] }] }]`
 
-test('the component fetches the executable as the Jenkins library does: by the same script', async () => {
-  const script = await readFile(join(root, 'jenkins-shim/resources/access/hoop/fetch.sh'), 'utf8')
-  const indented = script.trimEnd().replaceAll(/^(?=.)/gm, '      ')
-  expect(component).toContain(`      HOOP_ACCESS_PINS=''\n${indented}\n      ) || exit 1\n`)
-})
+test.for(['access', 'approval'])(
+  '%s fetches the executable by the script of the Jenkins library',
+  async (name) => {
+    const folder = await mkdtemp(join(tmpdir(), 'hoop-component-'))
+    try {
+      const pin = { name: 'hoop-access.cjs', sha256: 'f'.repeat(64), size: 1 }
+      await writePlugin('gitlab-component', join(folder, 'component'), [pin])
+      const built = await readFile(join(folder, `component/templates/${name}.yml`), 'utf8')
+      const script = await readFile(join(root, 'jenkins-shim/resources/access/hoop/fetch.sh'), 'utf8')
+      const indented = script.trimEnd().replaceAll(/^(?=.)/gm, '      ')
+      expect(built).toContain(`      HOOP_ACCESS_PINS='${pin.sha256}:${pin.name}'\n`)
+      expect(built).toContain(`\n${indented}\n      ) || exit 1\n`)
+    } finally {
+      await rm(folder, { recursive: true, force: true })
+    }
+  },
+)
 
 test('the component sets nothing but its hidden job', () => {
   const [, content = ''] = component.split('\n---\n')
@@ -51,10 +63,8 @@ describe.skipIf(!canRunPipelines || !hasPsql)('pipelines (need git, rsync and ps
     folder = await mkdtemp(join(tmpdir(), 'hoop-gitlab-'))
     built = await buildPlugins(folder)
     checkout = await checkoutComponent(built.component)
-    const offered = join(folder, 'offered')
-    await built.offer(offered)
     stack = await startStack({
-      prepare: (data) => void spawnSync('cp', ['-r', `${offered}/.`, data]),
+      prepare: (data) => built.offer(data),
       edit: (yaml) =>
         yaml
           .replace(
@@ -293,6 +303,8 @@ ${job}
     ['connections: "a\'; id; \'"', 'connections'],
     ['export: everything', 'export'],
     ['executable: "sh -c id;id"', 'executable'],
+    [`pins: "${'0'.repeat(64)}:hoop-access-linux-x64.gz$(touch pwned)"`, 'pins'],
+    [`pins: "${'0'.repeat(64)}:hoop-access.cjs"`, 'pins'],
   ])('an input of %j is refused before anything runs', async ([input]) => {
     const yaml = `include:
   - component: $CI_SERVER_FQDN/$CI_PROJECT_PATH/access@$CI_COMMIT_SHA

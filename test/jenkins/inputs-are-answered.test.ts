@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type JenkinsApi, startJenkinsApi } from '../fakes/jenkins-api.ts'
 import { type JenkinsOidc, startJenkinsOidc } from '../fakes/jenkins-oidc.ts'
 import { hasPsql, type Stack, startStack } from '../flows/stack.ts'
-import { executable, root } from '../servers/gateway.ts'
+import { root } from '../servers/gateway.ts'
+import { type BuiltPlugins, buildPlugins } from '../servers/job-files.ts'
 import { groovy, hasGroovy } from './groovy.ts'
 
 interface Build {
@@ -22,12 +23,15 @@ describe.skipIf(!hasGroovy || !hasPsql)(
     let api: JenkinsApi
     let stack: Stack
     let workspace: string
+    let built: BuiltPlugins
 
     beforeAll(async () => {
       workspace = await mkdtemp(join(tmpdir(), 'hoop-jenkins-'))
       oidc = await startJenkinsOidc(['hoop-deploy'])
       api = await startJenkinsApi(oidc.url)
+      built = await buildPlugins(join(workspace, 'built'))
       stack = await startStack({
+        prepare: (data) => built.offer(data),
         edit: (yaml) =>
           yaml
             .replace(
@@ -62,10 +66,10 @@ describe.skipIf(!hasGroovy || !hasPsql)(
         'steps.groovy',
         [
           root,
-          `hoopAccess(gateway: '${stack.url}', ca: '${stack.gateway.pin}', stage: 'deploy', credentialsId: 'hoop-deploy', executable: '${process.execPath} ${executable}', ask: true) {
+          `hoopAccess(gateway: '${stack.url}', ca: '${stack.gateway.pin}', stage: 'deploy', credentialsId: 'hoop-deploy', ask: true) {
           sh 'psql -XAtqc "${statement}"'
         }`,
-          join(root, 'jenkins-shim'),
+          built.library,
         ],
         {
           env: { PATH: process.env.PATH, HOME: workspace, WORKSPACE_TMP: join(workspace, 'tmp') },

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process'
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -38,13 +37,11 @@ describe.skipIf(!hasGroovy || !hasPsql)('builds (need groovy and psql)', () => {
     // As workspaces are called whose job has a space in its name.
     workspace = join(folder, 'the workspace')
     built = await buildPlugins(folder)
-    const offered = join(folder, 'offered')
-    await built.offer(offered)
     const subject = (stage: string): string =>
       `subjects: [{ issuer: jenkins, claims: { sub: "**/job/shop/", kid: hoop-${stage} } }]`
     const stages = ['test', 'deploy']
     stack = await startStack({
-      prepare: (data) => void spawnSync('cp', ['-r', `${offered}/.`, data]),
+      prepare: (data) => built.offer(data),
       edit: (yaml) =>
         yaml
           .replace(
@@ -293,6 +290,7 @@ describe.skipIf(!hasGroovy || !hasPsql)('builds (need groovy and psql)', () => {
     ["stage: 'test', credentialsId: 'hoop-test', connections: 'orders-db'", 'connections is a list'],
     ["stage: 'test', credentialsId: 'hoop-test', connections: ['a;id']", 'connections cannot hold'],
     ["stage: 'test', credentialsId: 'hoop-test', env: [A: 'b c']", 'env cannot hold'],
+    ["stage: 'test', credentialsId: 'hoop-test', pins: '$(id)'", 'pins cannot be'],
     ["stage: 'test', credentialsId: 'hoop-test', conections: []", 'there is no parameter "conections"'],
   ])('a call with %s is refused before any step', async ([call, why]) => {
     const { failure, calls } = await build(`hoopAccess(${given(String(call))}) { echo 'ran' }`)

@@ -5,7 +5,7 @@ import { type Ran, run } from '../flows/gateway-stack.ts'
 import { root } from './gateway.ts'
 
 const script = join(root, 'jenkins-shim/resources/access/hoop/fetch.sh')
-const usual = ['mkdir', 'chmod', 'uname', 'sha256sum', 'gzip', 'rm', 'cat', 'sh']
+const usual = ['mkdir', 'chmod', 'mv', 'uname', 'sha256sum', 'gzip', 'rm', 'cat', 'sh']
 
 /** A job's image: what is on its PATH beside the usual small things, and how the job was set up. */
 export interface Image {

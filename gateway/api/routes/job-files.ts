@@ -62,7 +62,7 @@ export const jobFileRoutes: Routes = (app, { jobFiles = noJobFiles, version }) =
       const { sha256, name } = request.params
       const file = jobFiles.find(sha256, name)
       if (file === undefined) {
-        const next = `take the plugin of version ${version}, or have its file put into the gateway’s data/client`
+        const next = `take the plugin of version ${version}, or have the file made there: hoop-access client build`
         throw unknown(`of version ${version} has no file with this digest`, next)
       }
       return send(request, reply.header('cache-control', 'public, max-age=31536000, immutable'), file)

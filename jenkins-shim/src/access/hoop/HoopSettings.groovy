@@ -18,6 +18,7 @@ class HoopSettings implements Serializable {
 
     private static final String NAME = '[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?'
     private static final String DURATION = '[1-9][0-9]{0,5}[smhd]'
+    private static final String PIN = '[0-9a-f]{64}:hoop-access-linux-[A-Za-z0-9_.+-]+'
     private static final String WORD = '[A-Za-z0-9@%+=:,./\\\\_-]+'
 
     private static final Map<String, String> PATTERNS = [
@@ -28,6 +29,7 @@ class HoopSettings implements Serializable {
         ca             : 'sha256:[A-Za-z0-9+/=_:-]+|' + WORD,
         approvalTimeout: DURATION,
         executable     : WORD + '( ' + WORD + ')*',
+        pins           : PIN + '( ' + PIN + ')*',
     ]
 
     /**
