@@ -113,6 +113,7 @@ var package_default = {
     oauth4webapi: "3.8.8",
     pg: "8.23.1",
     pino: "10.4.0",
+    postject: "1.0.0-alpha.6",
     "prom-client": "15.1.3",
     ssh2: "1.17.0",
     undici: "8.12.4",
@@ -137,7 +138,6 @@ var package_default = {
     oxlint: "1.89.0",
     "oxlint-tsgolint": "7.0.2004",
     "playwright-core": "1.65.1",
-    postject: "1.0.0-alpha.6",
     typescript: "7.0.2",
     vitest: "5.1.1"
   },
@@ -1064,8 +1064,8 @@ function block(home, { name: name2, host, port }) {
   ProxyJump none
 `;
 }
-async function includeSshConfig(home, userHome = (0, import_node_os2.userInfo)().homedir) {
-  if (await readOrNull((0, import_node_path2.join)(home, "ssh_config")) === null) return false;
+async function includeSshConfig(home, userHome = findUserHome()) {
+  if (userHome === null || await readOrNull((0, import_node_path2.join)(home, "ssh_config")) === null) return false;
   await (0, import_promises7.mkdir)((0, import_node_path2.join)(userHome, ".ssh"), { recursive: true, mode: 448 });
   const stale = await findStale(await readOrNull(configOf(userHome)) ?? "");
   await edit(userHome, (config) => {
@@ -1083,13 +1083,21 @@ async function findStale(config) {
   }
   return stale;
 }
-async function excludeSshConfig(home, userHome = (0, import_node_os2.userInfo)().homedir) {
+async function excludeSshConfig(home, userHome = findUserHome()) {
+  if (userHome === null) return;
   if ((await readOrNull(configOf(userHome)))?.includes(includeLine(home)) !== true) return;
   const line = includeLine(home);
   await edit(
     userHome,
     (config) => config.split("\n").filter((one) => one !== line).join("\n")
   );
+}
+function findUserHome() {
+  try {
+    return (0, import_node_os2.userInfo)().homedir;
+  } catch {
+    return null;
+  }
 }
 function includeLine(home) {
   return `Include "${configPath((0, import_node_path2.join)(home, "ssh_config"))}"`;
@@ -1434,7 +1442,7 @@ async function renewAbove(transport, path2, wanted, signal) {
 // client/background.ts
 var LOOK_MS = 5e3;
 var GRACE_MS = 6e4;
-var kept = /^(?:PATH|HOME|SystemRoot|TEMP|TMP|TMPDIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|RUNNER_TRACKING_ID|BUILD_ID|JENKINS_NODE_COOKIE)$/i;
+var kept = /^(?:PATH|HOME|LD_LIBRARY_PATH|SystemRoot|TEMP|TMP|TMPDIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|RUNNER_TRACKING_ID|BUILD_ID|JENKINS_NODE_COOKIE)$/i;
 async function startRenewal(options) {
   const { home, card, job, ttl } = options;
   const { expires_at, renewable_until } = card.identity;
@@ -1492,7 +1500,7 @@ async function attendHome(path2, options) {
     await renewal.stop();
     if (why !== "job") return;
     await revoke(transport, renewal.held).catch(() => void 0);
-    await excludeSshConfig(home.path);
+    await excludeSshConfig(home.path).catch(() => void 0);
     await removeHome(home.path);
   } finally {
     await renewal.stop();
@@ -1592,18 +1600,12 @@ function addClose(program2) {
       transport.close();
       tell(`${card.identity.id} is revoked`);
     } finally {
-      await excludeSshConfig(path2);
+      await excludeSshConfig(path2).catch((error) => tell(String(error)));
       await removeHome(path2);
     }
     if (options.json === true) printJson({ identity: card.identity.id, revoked: true });
   });
 }
-
-// client/doctor.ts
-var import_node_child_process3 = require("node:child_process");
-var import_node_os4 = require("node:os");
-var import_node_path5 = require("node:path");
-var import_node_util2 = require("node:util");
 
 // client/platform.ts
 function choosePlatform(name2, environment = process.env) {
@@ -1692,6 +1694,79 @@ function readValue(text) {
     return null;
   }
 }
+
+// client/report.ts
+var patience2 = { attempts: 8, first: 1e3, within: 12e4 };
+function reportApproval({ transport, platform }, approval) {
+  return retrying(async () => {
+    const token = await platform.getIdToken(transport.gateway.origin);
+    const answer = await transport.json({
+      method: "POST",
+      path: "/hooks/approve",
+      headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+      body: JSON.stringify(approval === void 0 ? {} : { approval })
+    }).catch((error) => {
+      throw refused(error);
+    });
+    return read(transport.gateway, answer);
+  }, patience2);
+}
+function read(gateway, answer) {
+  const { id, kind, state, missing } = Object(answer);
+  if (typeof id !== "string") throw badAnswer(gateway, "it names no approval");
+  switch (kind) {
+    case "decided":
+      return { id, said: `${id} is ${printable(String(state))}` };
+    case "counted": {
+      const groups = (Array.isArray(missing) ? missing : []).map((one) => {
+        const { group, people } = Object(one);
+        return `${printable(String(people), 20)} of ${printable(String(group), 63)}`;
+      });
+      return { id, said: `the answer counts for ${id}, which still needs ${groups.join(" and ")}` };
+    }
+    case "late":
+      throw new ClientError(
+        "already_decided",
+        `the answer came too late: ${id} is ${printable(String(state))}`,
+        "look at the job that asked",
+        { exitCode: 4 }
+      );
+    default:
+      throw badAnswer(gateway, "it does not say what became of the report");
+  }
+}
+function refused(error) {
+  if (!(error instanceof ClientError) || error.code !== "denied") return error;
+  return new ClientError(error.code, error.why, error.next, { cause: error, exitCode: 4 });
+}
+
+// bin/commands/confirm.ts
+function addConfirm(approvals) {
+  withClientOptions(approvals.command("confirm")).description("in a job that people let go on: report what they let go on").argument("[id]", "the only request that its pipeline waits for, when left out").action(confirm);
+}
+async function confirm(id, options) {
+  const { transport } = await connectGateway(
+    orVariable(options.gateway, "HOOP_GATEWAY"),
+    orVariable(options.ca, "HOOP_CA")
+  );
+  try {
+    const platform = choosePlatform(orVariable(options.platform, "HOOP_PLATFORM"));
+    const reported = await reportApproval({ transport, platform }, id === void 0 ? id : checkApproval(id));
+    if (options.json === true) return printJson(reported);
+    print(`${reported.said}: ${new URL(`/approvals/${reported.id}`, transport.gateway).href}`);
+  } finally {
+    transport.close();
+  }
+}
+function checkApproval(id) {
+  if (/^[\w-]{1,64}$/.test(id)) return id;
+  throw wrongUsage("that is not an approval", "copy the id from `hoop-access approvals list`");
+}
+
+// client/doctor.ts
+var import_node_child_process3 = require("node:child_process");
+var import_node_path5 = require("node:path");
+var import_node_util2 = require("node:util");
 
 // client/around.ts
 var places = ["PGHOST", "PGSERVICEFILE", "KUBECONFIG"];
@@ -1883,7 +1958,7 @@ async function checkSsh(home) {
     return {
       check: check2,
       state: "bad",
-      found: `\`ssh ${name2}\` does not lead to the gateway: ${(0, import_node_os4.userInfo)().homedir}/.ssh/config does not include its settings`,
+      found: `\`ssh ${name2}\` does not lead to the gateway: ${findUserHome() ?? "~"}/.ssh/config does not include its settings`,
       fix: `use \`ssh -F "$HOOP_HOME/ssh_config" ${name2}\`, or put \`${includeLine(home.path)}\` on that file's first line`
     };
   } catch {
@@ -1994,14 +2069,14 @@ var import_node_fs7 = require("node:fs");
 
 // client/hidden.ts
 var import_node_fs4 = require("node:fs");
-var import_node_os5 = require("node:os");
+var import_node_os4 = require("node:os");
 var import_node_path6 = require("node:path");
 var hiddenVariables = /^(SSH_AUTH_SOCK|SSH_AGENT_PID|GPG_AGENT_INFO|DBUS_SESSION_BUS_ADDRESS|XDG_RUNTIME_DIR|DOCKER_HOST|TMUX|STY|GITHUB_(ENV|PATH|STATE))$/;
 var daemons = /\/(docker|podman|containerd|buildkitd?|crio|dbus|systemd|libvirt|lxd|incus|snapd)[^/]*\/|\/(docker|podman|containerd|buildkitd|crio|lxd|snapd)[^/]*\.(sock|socket)$|\/system_bus_socket$/;
 function findHidden(options) {
   const { own, above, environment } = options;
   const mounts = readMounts();
-  const bases = [environment.RUNNER_TEMP, environment.TMPDIR, (0, import_node_os5.tmpdir)(), "/tmp", "/var/tmp", (0, import_node_path6.dirname)(own)];
+  const bases = [environment.RUNNER_TEMP, environment.TMPDIR, (0, import_node_os4.tmpdir)(), "/tmp", "/var/tmp", (0, import_node_path6.dirname)(own)];
   const runtime = `/run/user/${process.getuid?.()}`;
   const views = [...above, ...bases.flatMap(homesIn)].flatMap(real).filter((path2) => path2 !== real(own)[0]);
   const folders = unique([
@@ -2332,7 +2407,7 @@ function noSandbox(why, next) {
 // client/run.ts
 var import_node_child_process5 = require("node:child_process");
 var import_node_fs6 = require("node:fs");
-var import_node_os6 = require("node:os");
+var import_node_os5 = require("node:os");
 var passed = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"];
 function runCommand(command, environment, within) {
   const [program2 = "", ...args] = command;
@@ -2368,7 +2443,7 @@ function runCommand(command, environment, within) {
   });
   child.once("exit", (code, signal) => {
     finish();
-    resolve(code ?? 128 + (signal === null ? 0 : import_node_os6.constants.signals[signal]));
+    resolve(code ?? 128 + (signal === null ? 0 : import_node_os5.constants.signals[signal]));
   });
   return { done: promise, kill };
 }
@@ -2831,7 +2906,7 @@ async function open4(options) {
       connections
     });
   } catch (error) {
-    await excludeSshConfig(home);
+    await excludeSshConfig(home).catch(() => void 0);
     await removeHome(home);
     throw error;
   } finally {
@@ -2857,6 +2932,33 @@ function addRenew(program2) {
     await attendHome(process.env.HOOP_HOME, { job, ttl: readDuration(ttl) });
     process.exit();
   });
+}
+
+// gateway/core/contract.ts
+function inputMessage(approval) {
+  const { id, operations, connection, rule, url } = approval;
+  const what = operations.map(({ action, resource }) => `${action} ${resource}`.trim()).join(", ");
+  return `${id}: ${what} on ${connection} (rule ${rule}). What exactly is asked: ${url}`.replaceAll(/[\p{Cc}\p{Cf}]+/gu, " ").slice(0, 1e3);
+}
+
+// bin/commands/waiting.ts
+function addWaiting(approvals) {
+  approvals.command("waiting").description("in a job: what the identity in force (HOOP_HOME) waits for, an id and the question a line").option("--gate <name>", "only what is asked at this gate, as hoop.yaml names it").option("--json", "print JSON").action(waiting);
+}
+async function waiting(options) {
+  const { card, held, ca } = await readHome(process.env.HOOP_HOME);
+  const { transport } = await connectGateway(card.gateway, ca);
+  try {
+    const { approvals } = await viewActivity(transport, held);
+    const { gate: wanted } = options;
+    const pending = approvals.filter(
+      ({ state, gates }) => state === "pending" && (wanted === void 0 || gates.some(({ gate }) => gate === wanted))
+    );
+    if (options.json === true) return printJson(pending);
+    for (const approval of pending) print(`${approval.id}	${inputMessage(approval)}`);
+  } finally {
+    transport.close();
+  }
 }
 
 // node_modules/commander/lib/error.js
@@ -6267,5 +6369,10 @@ function exitCodeOf(error) {
 void runProgram(
   package_default.version,
   "Stage-scoped identities for CI jobs (what jobs need of Hoop Access, in one file)",
-  [addOpen, addEnv, addExec, addRenew, addClose, addDoctor]
+  [addOpen, addEnv, addExec, addRenew, addClose, addDoctor, addApprovals]
 );
+function addApprovals(program2) {
+  const approvals = program2.command("approvals").description("see what this job waits for, and report answers");
+  addWaiting(approvals);
+  addConfirm(approvals);
+}

@@ -20518,8 +20518,8 @@ function block(home, { name: name2, host, port }) {
   ProxyJump none
 `;
 }
-async function includeSshConfig(home, userHome = (0, import_node_os2.userInfo)().homedir) {
-  if (await readOrNull((0, import_node_path2.join)(home, "ssh_config")) === null) return false;
+async function includeSshConfig(home, userHome = findUserHome()) {
+  if (userHome === null || await readOrNull((0, import_node_path2.join)(home, "ssh_config")) === null) return false;
   await (0, import_promises6.mkdir)((0, import_node_path2.join)(userHome, ".ssh"), { recursive: true, mode: 448 });
   const stale = await findStale(await readOrNull(configOf(userHome)) ?? "");
   await edit(userHome, (config) => {
@@ -20536,6 +20536,13 @@ async function findStale(config) {
     if (path2 !== void 0 && await readOrNull(path2) === null) stale.add(line);
   }
   return stale;
+}
+function findUserHome() {
+  try {
+    return (0, import_node_os2.userInfo)().homedir;
+  } catch {
+    return null;
+  }
 }
 function includeLine(home) {
   return `Include "${configPath((0, import_node_path2.join)(home, "ssh_config"))}"`;
@@ -20792,7 +20799,7 @@ function rewritten(card, files, current) {
 }
 
 // client/background.ts
-var kept = /^(?:PATH|HOME|SystemRoot|TEMP|TMP|TMPDIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|RUNNER_TRACKING_ID|BUILD_ID|JENKINS_NODE_COOKIE)$/i;
+var kept = /^(?:PATH|HOME|LD_LIBRARY_PATH|SystemRoot|TEMP|TMP|TMPDIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|RUNNER_TRACKING_ID|BUILD_ID|JENKINS_NODE_COOKIE)$/i;
 async function startRenewal(options) {
   const { home, card, job, ttl } = options;
   const { expires_at, renewable_until } = card.identity;

@@ -20157,13 +20157,21 @@ var import_node_fs3 = require("node:fs");
 var import_promises6 = require("node:fs/promises");
 var import_node_os = require("node:os");
 var import_node_path = require("node:path");
-async function excludeSshConfig(home, userHome = (0, import_node_os.userInfo)().homedir) {
+async function excludeSshConfig(home, userHome = findUserHome()) {
+  if (userHome === null) return;
   if ((await readOrNull(configOf(userHome)))?.includes(includeLine(home)) !== true) return;
   const line = includeLine(home);
   await edit(
     userHome,
     (config) => config.split("\n").filter((one) => one !== line).join("\n")
   );
+}
+function findUserHome() {
+  try {
+    return (0, import_node_os.userInfo)().homedir;
+  } catch {
+    return null;
+  }
 }
 function includeLine(home) {
   return `Include "${configPath((0, import_node_path.join)(home, "ssh_config"))}"`;
