@@ -11,6 +11,8 @@ import type {
   UserSchema,
 } from '@gitbeaker/rest'
 
+import { type GitlabOidc, startGitlabOidc } from './gitlab-oidc.ts'
+
 // GitLab's REST API v4, as far as the gateway asks it: a token of scope `api` in `PRIVATE-TOKEN`, whose account (500, a project's
 // bot) may start pipelines of acme/approvals and deploy to its environments, and may comment in acme/shop. Shapes are those
 // of gitbeaker; what GitLab would refuse is refused, and kept in `violations`.
@@ -422,6 +424,21 @@ export async function startGitlabApi(issuer: string | (() => string)): Promise<G
       }),
   }
   return api
+}
+
+/** A GitLab of one address: its API and its issuer. */
+export async function startGitlab(): Promise<{ api: GitlabApi; oidc: GitlabOidc; close(): Promise<void> }> {
+  let at = ''
+  const api = await startGitlabApi(() => at)
+  const oidc = await startGitlabOidc(api.url)
+  at = oidc.at
+  return {
+    api,
+    oidc,
+    async close() {
+      await Promise.all([api.close(), oidc.close()])
+    },
+  }
 }
 
 async function readBody(request: IncomingMessage): Promise<Readonly<Record<string, unknown>>> {

@@ -43,6 +43,8 @@ export interface OpenOptions {
   readonly connections?: string
   readonly claims?: Record<string, string>
   readonly ttl?: string
+  /** An ID token of another platform, in place of one of the stack's own issuer. */
+  readonly token?: string
 }
 
 /** One job with its identity. */
@@ -123,13 +125,11 @@ export async function startGatewayStack<Gateway>(
     config,
     data,
     operator,
-    async open(stage, { connections = '', claims = {}, ttl } = {}) {
+    async open(stage, { connections = '', claims = {}, ttl, token } = {}) {
       const connected = await connectGateway(url, join(data, 'ca.pem'))
       const home = await makeHome({ RUNNER_TEMP: folder })
-      const HOOP_ID_TOKEN = await oidc.issue(
-        { repository_id: '1296269', ref: 'refs/heads/main', ...claims, run_id: String(++jobs) },
-        { aud: url },
-      )
+      const own = { repository_id: '1296269', ref: 'refs/heads/main', ...claims, run_id: String(++jobs) }
+      const HOOP_ID_TOKEN = token ?? (await oidc.issue(own, { aud: url }))
       const { held, settings } = await openIdentity(connected, home, {
         source: { kind: 'platform', platform: choosePlatform('token', { HOOP_ID_TOKEN }) },
         wish: { scope: scopeOf(stage, readConnections(connections)), ttl: readDuration(ttl) },
