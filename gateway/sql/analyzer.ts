@@ -5,7 +5,13 @@ export interface CatalogRelation {
   readonly schema: string
   readonly name: string
   readonly kind: 'table' | 'view' | 'matview' | 'foreign' | 'sequence'
-  readonly columns: readonly { readonly name: string; readonly type: string; readonly attnum: number }[]
+  readonly columns: readonly {
+    readonly name: string
+    readonly type: string
+    readonly attnum: number
+    /** Generated columns: names of the columns of the same relation that it is made of. */
+    readonly from?: readonly string[]
+  }[]
   /** Views: columns of other relations that it reads, `schema.relation.column` or `schema.relation.*`, views already resolved to what lies below. */
   readonly reads: readonly string[]
   /** Tables that share rows with it by inheritance or partitioning, `schema.relation`. */
@@ -30,6 +36,8 @@ export interface Catalog {
    * when they are made (a domain with such a check).
    */
   functionSchemas(name: string): readonly string[]
+  /** The columns that what such a function or operator returns may come from beside its arguments; `*.*.*` for any. */
+  functionReads(schema: string, name: string): readonly string[]
 }
 
 /** What of the session decides what a text means. */
@@ -67,6 +75,15 @@ export interface Statement {
   readonly forgets: { readonly kind: 'prepared' | 'cursor'; readonly name: string | null } | null
   /** The form of what COPY … TO STDOUT gives; null for other statements, and where it cannot be told. */
   readonly copy: CopyForm | null
+  /** What it makes that decides what later texts mean, before any catalog shows it; absent for nothing. */
+  readonly makes?: readonly Made[]
+}
+
+/** A function, operator or view that was made or renamed: `*` where it may have any name, or any schema. */
+export interface Made {
+  readonly kind: 'function' | 'view'
+  readonly schema: string
+  readonly name: string
 }
 
 /** How the values in COPY data are told apart. `delimiter`, `quote` and `escape` are one ASCII character each. */

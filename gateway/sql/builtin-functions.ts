@@ -298,8 +298,17 @@ export const volatileHarmless: ReadonlySet<string> = new Set(
 export const dangerousExtension =
   /^(dblink.*|crosstab.*|connectby|xpath_table|pg_file_.*|http(_.*)?|postgres_fdw_.*|pg_background_.*|cron|plv8_.*)$/
 
-/** Functions whose literal arguments may hold credentials. */
-export const takesCredentials = /^(dblink.*|pg_create_subscription|http(_.*)?)$/
+/**
+ * Functions, PostgreSQL's own and those of extensions, that show rows of relations, files of the server or statements of
+ * others whatever they are given: what they return may be a value of any column. (pageinspect, pg_walinspect,
+ * pg_stat_statements, logical decoding.)
+ */
+export const revealing =
+  /^((query|table|schema|database|cursor)_to_xml.*|ts_stat|ts_rewrite|pg_read_.*|pg_stat_get_(backend_)?activity|pg_logical_slot_(get|peek)_.*|pg_get_wal_.*|pg_stat_statements|get_raw_page|.*_page_items.*|heap_page_.*|tuple_data_split|gin_leafpage_items|pg_background_result)$/
+
+/** Functions whose literal arguments may hold credentials or keys. (dblink, http, pgcrypto, vault, aws_commons.) */
+export const takesCredentials =
+  /^(dblink.*|http(_.*)?|pgp_(sym|pub)_(en|de)crypt(_bytea)?|crypt|hmac|(en|de)crypt(_iv)?|(create|update)_secret|create_aws_credentials)$/
 
 /** What the effect is, where it is not `admin`: actions from specific to general. Sequences and settings are read from the arguments. */
 export const effects: Readonly<Record<string, readonly [string, ...string[]]>> = {
@@ -323,16 +332,16 @@ export const sequenceFunctions: Readonly<Record<string, readonly [string, ...str
 
 /**
  * Functions that pass on what they are given: a masked column may pass through them into the result, where it is
- * masked. They cannot fail, give no NULL and no other number of rows because of it: all others tell something about the
- * value that no mask hides, so they need `probe`.
+ * masked. They cannot fail, give no NULL, no other number of rows and nothing of another length because of what is in it
+ * (a row over the relay's cap fails, so `replace` or `max` beside a text of 16 MiB would tell letter by letter): all others
+ * tell something about the value that no mask hides, so they need `probe`. Sums overflow.
  */
 export const showing: ReadonlySet<string> = new Set(
   words(`
   lower upper initcap length char_length character_length octet_length bit_length reverse concat concat_ws md5
-  quote_literal quote_ident quote_nullable
-  to_json to_jsonb row_to_json array_to_json json_build_object json_build_array jsonb_build_object jsonb_build_array
-  json_agg jsonb_agg json_agg_strict jsonb_agg_strict json_object_agg jsonb_object_agg array_agg
-  xmlagg count min max any_value sum avg first_value last_value array_append array_prepend jsonb_pretty
+  to_json to_jsonb row_to_json array_to_json json_build_object json_build_array jsonb_build_array
+  json_agg jsonb_agg json_agg_strict jsonb_agg_strict json_object_agg array_agg
+  xmlagg count any_value first_value last_value array_append array_prepend jsonb_pretty
   text varchar bpchar
 `),
 )
@@ -340,6 +349,9 @@ export const showing: ReadonlySet<string> = new Set(
 /** Those that do so with their first argument only: another may make them fail (a length below zero) or give NULL. */
 export const showingFirst: ReadonlySet<string> = new Set(
   words(`
-  btrim ltrim rtrim trim left right substr replace translate string_agg array_to_string lag lead nth_value
+  left right substr string_agg array_to_string lag lead nth_value
 `),
 )
+
+/** Builders of objects that drop a key when it comes twice: keys tell by what is left, values do not. */
+export const showingValues: ReadonlySet<string> = new Set(['jsonb_build_object', 'jsonb_object_agg'])

@@ -1,5 +1,6 @@
 import { GatewayError } from '../core/errors.ts'
 import type { Catalog, CatalogRelation } from './analyzer.ts'
+import { readSources } from './function-sources.ts'
 import { qualify } from './identifiers.ts'
 
 type Rows = readonly (readonly (string | null)[])[]
@@ -10,6 +11,8 @@ export type CatalogQuery = (sql: string) => Promise<readonly Rows[]>
 /** More relations, or columns, than this are not read: the memory would be gone before the answer. */
 const maxRelations = 200_000
 const maxColumns = 4_000_000
+/** A function of a longer source may read anything. */
+const maxSource = 100_000
 
 /** Knows nothing: every relation is unknown, so every result column is of unknown origin. */
 export const emptyCatalog: Catalog = catalogOf({ version: 0, relations: [], schemas: [], functions: [] })
@@ -30,6 +33,13 @@ const queries = {
       join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where ${own} and relkind in ('r','p','v','m','f','S') and attnum > 0 and not attisdropped
     order by attrelid, attnum`,
+  // A generated column depends on those of its expression; since 15 it is the expression that does.
+  generated: `select distinct a.attrelid, a.attnum, d.refobjsubid from pg_catalog.pg_attribute a
+    left join pg_catalog.pg_attrdef e on e.adrelid = a.attrelid and e.adnum = a.attnum
+    join pg_catalog.pg_depend d on (d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = a.attrelid and d.objsubid = a.attnum)
+      or (d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass and d.objid = e.oid)
+    where attgenerated <> '' and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid = a.attrelid
+      and d.refobjsubid <> a.attnum`,
   // A view's rule depends on the columns it reads; on column 0 when it reads a whole row.
   views: `select distinct r.ev_class, d.refobjid, d.refobjsubid
     from pg_catalog.pg_rewrite r
@@ -43,7 +53,7 @@ const queries = {
   functions: `select distinct nspname, proname from pg_catalog.pg_proc p
     join pg_catalog.pg_namespace n on n.oid = p.pronamespace where ${own}`,
   // Types whose values run a user's function when they are made: domains with such a check, targets of such casts, and
-  // what is made of them (arrays, rows, domains over them).
+  // what is made of them (arrays, rows, ranges and domains over them: each depends on the type that it is made of).
   types: `with recursive running(oid) as (
       select k.contypid from pg_catalog.pg_constraint k
         join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
@@ -54,16 +64,26 @@ const queries = {
         join pg_catalog.pg_namespace n on n.oid = p.pronamespace
         join pg_catalog.pg_language l on l.oid = p.prolang
         where ${own} and lanname <> 'c'
-      union select t.oid from running r join pg_catalog.pg_type t on t.typbasetype = r.oid or t.typelem = r.oid
+      union select t.oid from running r join pg_catalog.pg_type t on t.typelem = r.oid
+        or exists (select 1 from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
+          and d.objid = t.oid and d.refclassid = d.classid and d.refobjid = r.oid)
         or exists (select 1 from pg_catalog.pg_attribute a where a.attrelid = t.typrelid and a.atttypid = r.oid)
     ) select distinct nspname, typname from running join pg_catalog.pg_type t using (oid)
       join pg_catalog.pg_namespace n on n.oid = t.typnamespace`,
   // Operators of extensions are made in C; one that SQL, a procedural language or a built-in function implements may do
   // anything.
-  operators: `select distinct nspname, oprname from pg_catalog.pg_operator o
+  operators: `select distinct n.nspname, oprname, f.nspname, proname from pg_catalog.pg_operator o
     join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
     join pg_catalog.pg_proc p on p.oid = o.oprcode join pg_catalog.pg_language l on l.oid = p.prolang
-    where ${own} and lanname <> 'c'`,
+    join pg_catalog.pg_namespace f on f.oid = p.pronamespace
+    where n.${own.replace(' and ', ' and n.')} and lanname <> 'c'`,
+  // What users' functions read stands in their sources, and for those kept as a tree in what they depend on.
+  sources: `select nspname, proname, lanname, case when pg_catalog.length(prosrc) between 1 and ${maxSource} then prosrc end, p.oid
+    from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+      join pg_catalog.pg_language l on l.oid = p.prolang
+    where ${own} and lanname not in ('c', 'internal')`,
+  sourceReads: `select distinct d.objid, d.refobjid, d.refobjsubid from pg_catalog.pg_depend d
+    where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass`,
 }
 
 /**
@@ -84,7 +104,19 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
   // In one text: the ways to the server and back would cost more than what is asked.
   const { count: _, ...all } = queries
   const answers = await query(Object.values(all).join('; '))
-  const [schemaNames = [], found = [], attributes = [], views = [], inherits = [], ...callable] = answers
+  const [
+    schemaNames = [],
+    found = [],
+    attributes = [],
+    generated = [],
+    views = [],
+    inherits = [],
+    named = [],
+    types = [],
+    operators = [],
+    sources = [],
+    sourceReads = [],
+  ] = answers
   const schemas = schemaNames.map(([name]) => name ?? '')
   if (attributes.length > maxColumns) {
     throw new GatewayError(
@@ -92,13 +124,20 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
       `the database has ${attributes.length} columns, more than the ${maxColumns} that are read`,
     )
   }
-  const functions = callable.flat()
-
-  const columns = new Map<string, { name: string; type: string; attnum: number }[]>()
+  const columns = new Map<string, { name: string; type: string; attnum: number; from?: string[] }[]>()
   for (const [relation, attnum, name, type] of attributes) {
     const list = columns.get(relation ?? '') ?? []
     list.push({ name: name ?? '', type: type ?? '', attnum: Number(attnum) })
     columns.set(relation ?? '', list)
+  }
+  for (const [relation, made, of] of generated) {
+    const list = columns.get(relation ?? '') ?? []
+    const column = list.find(({ attnum }) => attnum === Number(made))
+    // On 0 it depends when it is made of the whole row.
+    const from = list
+      .filter(({ attnum }) => attnum === Number(of) || Number(of) === 0)
+      .map(({ name }) => name)
+    if (column !== undefined) column.from = [...(column.from ?? []), ...from]
   }
   const names = new Map(
     found.map(([oid, schema, name]) => [oid ?? '', { schema: schema ?? '', name: name ?? '' }]),
@@ -117,11 +156,45 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
       ...(definition === null || definition === undefined ? {} : { definition }),
     },
   }))
+  const byName = new Map<string, string[]>()
+  for (const { relation } of relations) {
+    const { schema, name } = relation
+    const having = byName.get(name) ?? []
+    having.push(...relation.columns.map((column) => qualify(schema, name, column.name)), ...relation.reads)
+    byName.set(name, having)
+  }
+  const below = new Map<string, string[]>()
+  for (const [oid = null, relation = null, attnum] of sourceReads) {
+    const read = names.get(relation ?? '')
+    if (oid === null || relation === null || read === undefined) continue
+    const column = columns.get(relation)?.find((each) => each.attnum === Number(attnum))?.name
+    const own =
+      column === undefined ? `${qualify(read.schema, read.name)}.*` : qualify(read.schema, read.name, column)
+    // Of a view it is what lies below.
+    below.set(oid, [...(below.get(oid) ?? []), own, ...reads(relation)])
+  }
+  const functionReads = readSources(
+    sources.map(([schema, name, language, source, oid]) => ({
+      schema: schema ?? '',
+      name: name ?? '',
+      language: language ?? '',
+      source: source ?? null,
+      reads: below.get(oid ?? '') ?? [],
+    })),
+    (name) => byName.get(name) ?? [],
+  )
+  const ofOperators = new Map(
+    operators.map(([schema, name, of, by]) => [`${schema}\0${name}`, functionReads(of ?? '', by ?? '')]),
+  )
   return catalogOf({
     version,
     relations,
     schemas,
-    functions: functions.map(([schema, name]) => ({ schema: schema ?? '', name: name ?? '' })),
+    functions: [...named, ...types, ...operators].map(([schema, name]) => ({
+      schema: schema ?? '',
+      name: name ?? '',
+    })),
+    functionReads: (schema, name) => ofOperators.get(`${schema}\0${name}`) ?? functionReads(schema, name),
   })
 }
 
@@ -131,6 +204,7 @@ export function catalogOf(content: {
   readonly relations: readonly { readonly oid: number; readonly relation: CatalogRelation }[]
   readonly schemas: readonly string[]
   readonly functions: readonly { readonly schema: string; readonly name: string }[]
+  readonly functionReads?: Catalog['functionReads']
 }): Catalog {
   const byName = new Map<string, Map<string, CatalogRelation>>()
   const byOid = new Map<number, CatalogRelation>()
@@ -154,6 +228,7 @@ export function catalogOf(content: {
     hasSchema: (name) => schemas.has(name),
     relationSchemas: (name) => [...(byName.get(name)?.keys() ?? [])],
     functionSchemas: (name) => functions.get(name) ?? [],
+    functionReads: content.functionReads ?? (() => []),
   }
 }
 

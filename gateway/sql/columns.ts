@@ -4,6 +4,7 @@ import { merge, mergeShape, type Origin, origin, type Scope, type Shape, type So
 import type { Reader } from './reader.ts'
 import { textOf } from './parse-tree.ts'
 import { functionSchemas } from './relations.ts'
+import { noteReturned } from './functions.ts'
 
 const systemColumns: ReadonlySet<string> = new Set(['ctid', 'xmin', 'xmax', 'cmin', 'cmax', 'tableoid'])
 
@@ -69,6 +70,7 @@ function readQualified(
       const whole = origin()
       mergeShape(whole, source.shape)
       reader.facts.probe(whole)
+      noteReturned(reader, schema, name, into)
     }
   }
   if (sources.length > 0) return

@@ -9,6 +9,7 @@ export type Question =
   | { readonly kind: 'relation'; readonly schema: string; readonly name: string }
   | { readonly kind: 'relation-schemas'; readonly name: string }
   | { readonly kind: 'function-schemas'; readonly name: string }
+  | { readonly kind: 'function-reads'; readonly schema: string; readonly name: string }
   | { readonly kind: 'schema'; readonly name: string }
   | { readonly kind: 'prepared' | 'cursor'; readonly name: string }
 
@@ -49,7 +50,7 @@ export type FromWorker =
 
 /** One key per question. */
 export function keyOf(question: Question): string {
-  return question.kind === 'relation'
-    ? `relation ${question.schema}\0${question.name}`
+  return 'schema' in question
+    ? `${question.kind} ${question.schema}\0${question.name}`
     : `${question.kind} ${question.name}`
 }

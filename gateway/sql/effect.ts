@@ -77,7 +77,7 @@ export function meaningOf(
     relations: [...facts.relations],
     results: shapes.map(resultOf),
     probes: [...facts.probes],
-    spans: spansOf(text, facts.links, facts.secrets, scan),
+    spans: spansOf(text, facts.links, facts.secrets, facts.ends, scan),
     parameters,
   }
 }

@@ -1,7 +1,7 @@
 import type { A_Expr, Node, SubLink, TypeCast } from '@pgsql/types'
 import { qualify } from './identifiers.ts'
 import { readColumn } from './columns.ts'
-import { noteCall } from './functions.ts'
+import { noteCall, noteOverloads, noteReturned } from './functions.ts'
 import { merge, mergeShape, type Origin, origin, type Scope } from './origin.ts'
 import { eachChild, open, textOf, textsOf, unreadable } from './parse-tree.ts'
 import type { Reader } from './reader.ts'
@@ -18,6 +18,13 @@ const textTypes: ReadonlySet<string> = new Set(['text', 'varchar', 'bpchar', 'na
 
 /** What XmlExpr is when it builds; the others (XMLPARSE, XMLPI, XMLROOT, IS DOCUMENT) fail or answer by what they are given. */
 const buildsXml: ReadonlySet<unknown> = new Set(['IS_XMLCONCAT', 'IS_XMLELEMENT', 'IS_XMLFOREST'])
+
+/** Queries of SQL/JSON: a server before 17 takes them for calls of functions that anybody may have made. */
+const jsonQueries: Readonly<Record<string, string>> = {
+  JSON_EXISTS_OP: 'json_exists',
+  JSON_QUERY_OP: 'json_query',
+  JSON_VALUE_OP: 'json_value',
+}
 
 /** Constructors of SQL/JSON, with the function that a server before 16 would call for the same text. */
 const jsonConstructors: Readonly<Record<string, string>> = {
@@ -73,6 +80,7 @@ export function readExpression(
   if ('SubLink' in node) return readSubLink(reader, node.SubLink, scope, into, probe)
   if ('CaseExpr' in node) {
     const { arg, args, defresult } = node.CaseExpr
+    if (arg !== undefined) noteOperator(reader, ['='])
     read(arg, true)
     for (const when of args ?? []) {
       if (!('CaseWhen' in when)) throw unreadable('a CASE without WHEN')
@@ -82,6 +90,10 @@ export function readExpression(
     return read(defresult)
   }
   if ('A_Indirection' in node) return readIndirection(reader, node.A_Indirection, scope, into, probe)
+  if ('SortBy' in node) {
+    if (node.SortBy.useOp !== undefined) noteOperator(reader, textsOf(node.SortBy.useOp))
+    return read(node.SortBy.node, true)
+  }
   if ('SelectStmt' in node) return mergeShape(into, reader.query(node.SelectStmt, scope, scope.ctes))
 
   const { tag, fields } = open(node) ?? { tag: 'node without a tag', fields: {} }
@@ -112,14 +124,15 @@ export function readExpression(
       noteCall(reader, null, jsonConstructors[tag] ?? tag, {})
       return readBelow(fields, true)
     // These tell something about a value by what they answer or by failing.
+    case 'JsonFuncExpr':
+    case 'JsonParseExpr':
+      noteOverloads(reader, jsonQueries[String(fields['op'])] ?? 'json')
+      return readBelow(fields, true)
     case 'MinMaxExpr':
     case 'NullTest':
     case 'BooleanTest':
     case 'GroupingFunc':
     case 'GroupingSet':
-    case 'SortBy':
-    case 'JsonFuncExpr':
-    case 'JsonParseExpr':
     case 'JsonIsPredicate':
     case 'JsonArgument':
     case 'JsonBehavior':
@@ -127,10 +140,11 @@ export function readExpression(
     case 'A_Indices':
     case 'WindowDef':
       return readBelow(fields, true)
+    case 'MergeSupportFunc':
+      return noteOverloads(reader, 'merge_action')
     case 'SQLValueFunction':
     case 'SetToDefault':
     case 'CurrentOfExpr':
-    case 'MergeSupportFunc':
     case 'TypeName':
     case 'String':
     case 'Integer':
@@ -155,15 +169,19 @@ export function readCondition(reader: Reader, node: Node | undefined, scope: Sco
 }
 
 function readOperator(reader: Reader, expression: A_Expr, scope: Scope, into: Origin, probe: boolean): void {
-  const name = noteOperator(reader, expression.name)
+  const names = textsOf(expression.name)
+  const name = noteOperator(reader, names)
+  if (name === null) noteReturned(reader, names.at(-2) ?? null, names.at(-1) ?? '', into)
+  // BETWEEN stands in the tree by that name, and is made of these.
+  if (/BETWEEN/.test(expression.kind ?? ''))
+    for (const op of ['<', '<=', '>', '>=']) noteOperator(reader, [op])
   const shows = expression.kind === 'AEXPR_OP' && name !== null && showingOperators.has(name)
   reader.expression(expression.lexpr, scope, into, probe || !shows)
   reader.expression(expression.rexpr, scope, into, probe || !shows)
 }
 
-/** Notes the call that an operator may be; gives its name when it can only be PostgreSQL's own. */
-function noteOperator(reader: Reader, written: readonly Node[] | undefined): string | null {
-  const names = textsOf(written)
+/** Notes the call that an operator may be, as written or as the grammar makes it of another word; gives its name when it can only be PostgreSQL's own. */
+export function noteOperator(reader: Reader, names: readonly string[]): string | null {
   const name = names.at(-1) ?? ''
   const schema = names.length > 1 ? names.at(-2) : undefined
   const schemas =
@@ -178,7 +196,8 @@ function castsToText(cast: TypeCast): boolean {
 }
 
 function readSubLink(reader: Reader, link: SubLink, scope: Scope, into: Origin, probe: boolean): void {
-  if (link.operName !== undefined) noteOperator(reader, link.operName)
+  if (link.operName !== undefined) noteOperator(reader, textsOf(link.operName))
+  else if (link.subLinkType === 'ANY_SUBLINK') noteOperator(reader, ['='])
   const own = origin()
   if (link.subselect !== undefined) {
     const shape = reader.statement(link.subselect, scope, scope.ctes)
@@ -214,7 +233,9 @@ function readIndirection(
   reader.expression(node.arg, scope, into, probe)
   if (field !== null) {
     // Of anything else it may be a function in attribute notation.
-    for (const schema of functionSchemas(reader, field))
+    for (const schema of functionSchemas(reader, field)) {
       reader.facts.operation(['call'], qualify(schema, field))
+      noteReturned(reader, schema, field, into)
+    }
   }
 }

@@ -12,8 +12,16 @@ export class Facts {
   readonly probes = new Set<Column>()
   readonly links = new Map<Literal, Set<Column>>()
   readonly secrets = new Set<Literal>()
+  /** Literals within a program that is itself a literal: where each ends, for no token of the text does. */
+  readonly ends = new Map<Literal, number>()
+  /** What the strings of a statement meet whose tree does not say where they stand, by the statement's fields. */
+  readonly unplaced = new Map<object, Origin>()
   /** Nodes that were read: at the end, a relation or call that was not is a refusal. */
   readonly seen = new Set<object>()
+  /** True when a function makes a row of the type of what it is given, which may be that of any relation read. */
+  makesRows = false
+  /** The names of the relations read, which are those of their rows' types. */
+  readonly rowTypes = new Map<string, readonly [schema: string, name: string]>()
   #muted = 0
 
   operation(
@@ -30,7 +38,9 @@ export class Facts {
   }
 
   relation(schema: string, name: string): void {
-    this.relations.add(qualify(schema, name))
+    const resource = qualify(schema, name)
+    this.relations.add(resource)
+    this.rowTypes.set(resource, [schema, name])
   }
 
   probe(origin: Origin): void {

@@ -14,7 +14,7 @@ import {
 } from './origin.ts'
 import { eachChild, isFields, textsOf, unreadable } from './parse-tree.ts'
 import type { Reader } from './reader.ts'
-import { readCondition } from './expressions.ts'
+import { noteOperator, readCondition } from './expressions.ts'
 
 /** One item of FROM: the sources that names can mean, and the columns that `*` shows. */
 export interface Item {
@@ -91,6 +91,7 @@ function readJoin(reader: Reader, join: JoinExpr, outer: Scope, before: readonly
   const inside: Scope = { sources, parent: outer.parent, ctes: outer.ctes }
   if (join.quals !== undefined) readCondition(reader, join.quals, inside)
   const common = join.isNatural === true ? commonNames(left.star, right.star) : textsOf(join.usingClause)
+  if (common.length > 0) noteOperator(reader, ['='])
   const merged = common.map((name): Offered => {
     const own = origin()
     for (const side of [left, right]) addByName(side.star, name, own)

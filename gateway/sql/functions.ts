@@ -2,17 +2,20 @@ import {
   dangerousExtension,
   effects,
   harmless,
+  revealing,
   sequenceFunctions,
   showing,
   showingFirst,
+  showingValues,
   takesCredentials,
   volatileHarmless,
 } from './builtin-functions.ts'
 import { qualify, splitIdentifiers } from './identifiers.ts'
-import { origin, type Origin, type Scope } from './origin.ts'
+import { merge, origin, type Origin, type Scope } from './origin.ts'
 import { eachChild, textOf, textsOf, unreadable } from './parse-tree.ts'
 import type { FuncCallFields, Reader } from './reader.ts'
-import { firstSchema, functionSchemas, resolve } from './relations.ts'
+import { firstSchema, functionSchemas, noteType, relationOf, resolve } from './relations.ts'
+import { secretSetting } from './session-settings.ts'
 import { noteSetting } from './settings.ts'
 
 /** Reads a call: its operation, if it has one, and where its value comes from. */
@@ -27,37 +30,73 @@ export function readCall(
   const names = textsOf(call.funcname)
   const name = names.at(-1)
   if (name === undefined) throw unreadable('a function without a name')
-  const shows = noteCall(reader, names.length > 1 ? (names.at(-2) ?? null) : null, name, call)
+  const schema = names.at(-2) ?? null
+  const shows = noteCall(reader, schema, name, call)
   const own = origin()
   const distinct = call.agg_distinct === true
   call.args?.forEach((argument, index) => {
-    reader.expression(argument, scope, own, probe || distinct || index >= shows)
+    reader.expression(argument, scope, own, probe || distinct || !shows(index))
   })
   for (const order of call.agg_order ?? []) reader.expression(order, scope, own, true)
   if (call.agg_filter !== undefined) reader.expression(call.agg_filter, scope, own, true)
   // Windows order and group by their columns, which shows in the value only as a position.
   if (call.over !== undefined)
     eachChild(call.over, (child) => reader.expression(child, scope, origin(), true))
-  if (takesCredentials.test(name)) for (const literal of own.literals) reader.facts.secrets.add(literal)
-  for (const column of own.columns) into.columns.add(column)
-  for (const literal of own.literals) into.literals.add(literal)
+  if (takesCredentials.test(name) || (name === 'set_config' && setsSecret(call)))
+    for (const literal of own.literals) reader.facts.secrets.add(literal)
+  merge(into, own)
+  noteReturned(reader, schema, name, into)
 }
 
-/** Notes the operation of a call; gives how many arguments, from the first, may come out masked without telling anything else. */
-export function noteCall(reader: Reader, schema: string | null, name: string, call: FuncCallFields): number {
+/** Adds where what a call returns may come from beside its arguments; `schema` is null where the name was written alone. */
+export function noteReturned(reader: Reader, schema: string | null, name: string, into: Origin): void {
+  for (const column of returned(reader, schema, name)) {
+    into.columns.add(column)
+    reader.facts.relations.add(relationOf(column))
+  }
+}
+
+const anyColumn: readonly string[] = ['*.*.*']
+
+function returned(reader: Reader, schema: string | null, name: string): readonly string[] {
+  if (schema === 'information_schema') return []
+  if (revealing.test(name) || dangerousExtension.test(name)) return anyColumn
+  if (schema === 'pg_catalog') return []
+  const found = schema === null ? functionSchemas(reader, name) : [schema]
+  const known = reader.around.functionSchemas(name)
+  if (found.length === 0) {
+    const isOwn = harmless.has(name) || volatileHarmless.has(name) || isBuiltIn(name) || isLikelyBuiltIn(name)
+    return isOwn ? [] : anyColumn
+  }
+  // One that no catalog shows may return anything.
+  return found.flatMap((each) => (known.includes(each) ? reader.around.functionReads(each, name) : anyColumn))
+}
+
+function setsSecret(call: FuncCallFields): boolean {
+  const name = textOf(unwrapCast(call.args?.[0]))
+  return name === null || secretSetting.test(name)
+}
+
+/** Which arguments of a call, by index, may come out masked without telling anything else. */
+type Shows = (index: number) => boolean
+const none: Shows = () => false
+
+/** Notes the operation of a call; gives which of its arguments show. */
+export function noteCall(reader: Reader, schema: string | null, name: string, call: FuncCallFields): Shows {
   const { facts } = reader
   // JDBC and ORMs read index columns by information_schema._pg_expandarray.
-  if (schema === 'information_schema' && name.startsWith('_pg_')) return 0
+  if (schema === 'information_schema' && name.startsWith('_pg_')) return none
   if (schema !== null && schema !== 'pg_catalog') {
     facts.operation(dangerousExtension.test(name) ? ['call', 'admin'] : ['call'], qualify(schema, name))
-    return 0
+    return none
   }
   // An overload in a user's schema wins when its argument types fit better, even behind pg_catalog (10.3).
   const overloads = schema === null ? functionSchemas(reader, name) : []
   for (const found of overloads) {
     facts.operation(dangerousExtension.test(name) ? ['call', 'admin'] : ['call'], qualify(found, name))
   }
-  if (harmless.has(name) || volatileHarmless.has(name)) return overloads.length > 0 ? 0 : shown(name, call)
+  if (makesValues.test(name)) noteMadeValues(reader, name, call)
+  if (harmless.has(name) || volatileHarmless.has(name)) return overloads.length > 0 ? none : shown(name, call)
   if (isBuiltIn(name)) {
     noteEffect(reader, name, call)
   } else if (overloads.length === 0) {
@@ -67,15 +106,39 @@ export function noteCall(reader: Reader, schema: string | null, name: string, ca
       qualify(where, name),
     )
   }
-  return 0
+  return none
 }
 
-function shown(name: string, call: FuncCallFields): number {
-  if (showing.has(name)) return Infinity
-  if (showingFirst.has(name)) return 1
+/** These make a value of a type that they are given by name, or in which they are given a value. */
+const makesValues = /^(pg_input_(is_valid|error_info)|jsonb?_populate_record(set|_valid)?)$/
+
+function noteMadeValues(reader: Reader, name: string, call: FuncCallFields): void {
+  if (!name.startsWith('pg_input')) {
+    reader.facts.makesRows = true
+    return
+  }
+  const written = textOf(unwrapCast(call.args?.[1])) ?? ''
+  // `character varying(3)[]`: what has more words than one is PostgreSQL's own.
+  const words = /^([a-z]+ )+[a-z]+\b/i.test(written)
+  const type = words ? ['pg_catalog'] : splitIdentifiers(written.replace(/[([].*$/s, ''), '.')
+  if (type === null || type.length === 0) {
+    reader.facts.operation(['call', 'admin'], qualify('pg_catalog', name))
+  } else noteType(reader, type)
+}
+
+/** What reads like a call of PostgreSQL's own, and is one of a user's function where there is one of that name. */
+export function noteOverloads(reader: Reader, name: string): void {
+  for (const found of functionSchemas(reader, name)) reader.facts.operation(['call'], qualify(found, name))
+}
+
+function shown(name: string, call: FuncCallFields): Shows {
+  if (showing.has(name)) return () => true
+  if (showingFirst.has(name)) return (index) => index === 0
+  if (showingValues.has(name)) return (index) => index % 2 === 1 && call.func_variadic !== true
   // A pattern would give NULL where it does not match; two positions in numbers do not.
   const positions = name === 'substring' ? call.args?.slice(1) : undefined
-  return positions?.every((at) => 'A_Const' in at && 'ival' in at.A_Const) === true ? 1 : 0
+  const plain = positions?.every((at) => 'A_Const' in at && 'ival' in at.A_Const) === true
+  return (index) => plain && index === 0
 }
 
 function isBuiltIn(name: string): boolean {

@@ -13,6 +13,11 @@ export function qualify(...parts: readonly string[]): string {
   return parts.map(quote).join('.')
 }
 
+/** As PostgreSQL folds what is not quoted, in encodings of several bytes: letters of ASCII alone (downcase_identifier). */
+function fold(name: string): string {
+  return name.replace(/[A-Z]+/g, (letters) => letters.toLowerCase())
+}
+
 /**
  * Splits a list of identifiers as PostgreSQL does (SplitIdentifierString): `a, "B c"` for search_path, `s.seq` with
  * separator `.` for regclass. Unquoted parts are folded to lower case. Null when malformed.
@@ -24,7 +29,7 @@ export function splitIdentifiers(text: string, separator: ',' | '.'): string[] |
   for (;;) {
     const match = /^(?:"((?:[^"]|"")*)"|([^",.\s]+))\s*/u.exec(rest)
     if (match === null) return null
-    parts.push(match[1] !== undefined ? match[1].replaceAll('""', '"') : (match[2] ?? '').toLowerCase())
+    parts.push(match[1] !== undefined ? match[1].replaceAll('""', '"') : fold(match[2] ?? ''))
     rest = rest.slice(match[0].length)
     if (rest === '') return parts
     if (!rest.startsWith(separator)) return null

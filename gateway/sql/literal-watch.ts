@@ -1,4 +1,4 @@
-import type { Parsed } from './analyze.ts'
+import type { Parsed } from './parsed.ts'
 import { isFields } from './parse-tree.ts'
 import { skeletonOf } from './skeleton.ts'
 

@@ -9,12 +9,13 @@ export interface Token {
 
 /**
  * Turns byte offsets of literals into spans of the text: each from its first character (a sign included) to the end of
- * its token. Where there are very many, they become one span to the end of the text that meets the columns of all.
+ * its token, or to where `ends` says. Where there are very many, they become one span to the end of the text that meets the columns of all.
  */
 export function spansOf(
   text: string,
   links: ReadonlyMap<number, ReadonlySet<Column>>,
   secrets: ReadonlySet<number>,
+  ends: ReadonlyMap<number, number>,
   scan: () => readonly Token[],
 ): Span[] {
   const starts = [...new Set([...links.keys(), ...secrets])].filter((at) => at >= 0).toSorted((a, b) => a - b)
@@ -28,18 +29,20 @@ export function spansOf(
   }
   const tokens = scan()
   let token = 0
+  const place = (start: number, end: number | undefined): Span => ({
+    start: toUtf16(start),
+    end: end === undefined ? text.length : toUtf16(end),
+    columns: [...(links.get(start) ?? [])],
+    secret: secrets.has(start),
+  })
   return starts.map((start) => {
+    const within = ends.get(start)
+    if (within !== undefined) return place(start, within)
     while (token < tokens.length && (tokens[token]?.end ?? 0) <= start) token += 1
     const at = tokens[token]
     const sign = at !== undefined && at.end - at.start === 1 && /[-+]/.test(text[toUtf16(at.start)] ?? '')
     // What the scanner does not place is hidden to the end of the text rather than shown.
-    const end = (sign ? tokens[token + 1] : at)?.end
-    return {
-      start: toUtf16(start),
-      end: end === undefined ? text.length : toUtf16(end),
-      columns: [...(links.get(start) ?? [])],
-      secret: secrets.has(start),
-    }
+    return place(start, (sign ? tokens[token + 1] : at)?.end)
   })
 }
 

@@ -104,11 +104,13 @@ export interface Inventory {
   readonly calls: Set<object>
   /** The names of types, as written. */
   readonly types: (readonly string[])[]
+  /** What sets a setting to a value, in a statement of its own or in that of a role, database or function. */
+  readonly settings: Fields[]
 }
 
 /** Walks the whole tree without recursion: refuses unknown tags and too deep nesting, and lists relations and calls. */
 export function takeInventory(tree: unknown): Inventory {
-  const inventory: Inventory = { relations: new Set(), calls: new Set(), types: [] }
+  const inventory: Inventory = { relations: new Set(), calls: new Set(), types: [], settings: [] }
   const stack: { value: unknown; depth: number }[] = [{ value: tree, depth: 0 }]
   for (let item = stack.pop(); item !== undefined; item = stack.pop()) {
     const { value, depth } = item
@@ -123,6 +125,7 @@ export function takeInventory(tree: unknown): Inventory {
     if ('funcname' in value && 'funcformat' in value) inventory.calls.add(value)
     if ('names' in value && 'typemod' in value && Array.isArray(value.names))
       inventory.types.push(textsOf(value.names))
+    if (isFields(value) && value['kind'] === 'VAR_SET_VALUE') inventory.settings.push(value)
     for (const [key, field] of Object.entries(value)) {
       if (/^[A-Z]/.test(key) && !knownTags.has(key)) throw unreadable(`it has a ${key}`)
       stack.push({ value: field, depth: depth + 1 })

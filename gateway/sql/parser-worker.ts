@@ -1,9 +1,10 @@
 import { parentPort } from 'node:worker_threads'
 import { hasSqlDetails, loadModule, parseSync, scanSync } from 'libpg-query'
 import { Refused } from '../core/errors.ts'
-import { analyze, type Parsed, placeStatement } from './analyze.ts'
+import { analyze } from './analyze.ts'
 import { type Answer, type FromWorker, keyOf, type Question, type ToWorker } from './conversation.ts'
 import type { Token } from './literals.ts'
+import { type Parsed, placeStatement } from './parsed.ts'
 import type { Node } from '@pgsql/types'
 import type { Surroundings } from './reader.ts'
 
@@ -106,6 +107,7 @@ function surroundings(
     hasSchema: (name) => look({ kind: 'schema', name }) === true,
     relationSchemas: (name) => list(look({ kind: 'relation-schemas', name })),
     functionSchemas: (name) => list(look({ kind: 'function-schemas', name })),
+    functionReads: (schema, name) => list(look({ kind: 'function-reads', schema, name })),
     named: (kind, name) => {
       const answer = look({ kind, name })
       return answer !== null && typeof answer === 'object' && 'operations' in answer ? answer : null

@@ -279,6 +279,8 @@ function answer(question: Question, context: SqlContext): Answer {
       return catalog.relationSchemas(question.name)
     case 'function-schemas':
       return catalog.functionSchemas(question.name)
+    case 'function-reads':
+      return catalog.functionReads(question.schema, question.name)
     case 'schema':
       return catalog.hasSchema(question.name)
     case 'prepared':

@@ -1,7 +1,7 @@
 import type { CommonTableExpr, Node, SelectStmt, WithClause } from '@pgsql/types'
 import { Refused } from '../core/errors.ts'
 import { expandStar } from './columns.ts'
-import { readCondition } from './expressions.ts'
+import { noteOperator, readCondition } from './expressions.ts'
 import { limits } from './facts.ts'
 import { readFromItem } from './from.ts'
 import {
@@ -149,6 +149,7 @@ function subLinkName(link: Extract<Node, { SubLink: unknown }>['SubLink']): stri
 
 /** Reads a key of GROUP BY, ORDER BY or DISTINCT ON: an expression, a position, or the name of a result column. */
 function readKey(reader: Reader, node: Node, scope: Scope, shape: Shape): void {
+  if ('SortBy' in node && node.SortBy.useOp !== undefined) noteOperator(reader, textsOf(node.SortBy.useOp))
   const value = 'SortBy' in node ? node.SortBy.node : node
   if (value === undefined) return
   if ('A_Const' in value && 'ival' in value.A_Const) {
@@ -315,6 +316,7 @@ function readOnce(
     if (query === undefined) throw unreadable('an empty WITH')
     const names = textsOf(cte.aliascolnames)
     soFar = { columns: [], rest: origin(), exact: 0 }
+    const compared = textsOf(cte.cycle_clause?.cycle_col_list)
     if (
       ctes?.names.has(cte.ctename ?? '') === true &&
       'SelectStmt' in query &&
@@ -334,6 +336,7 @@ function readOnce(
         if (pass >= 8) soFar = saturated(soFar)
       }
       done = soFar
+      probeColumns(reader, done, compared)
       return done
     }
     const shape = reader.statement(query, parent, ctes) ?? { columns: [], rest: null, exact: 0 }
@@ -355,7 +358,16 @@ function saturated(shape: Shape): Shape {
   return { ...shape, columns: shape.columns.map((column) => ({ name: column.name, origin: all })) }
 }
 
-/** SEARCH and CYCLE add columns made of the ones they follow, and compare those. */
+/** A cycle ends where a row comes again: how many rows there are tells of what is compared. */
+function probeColumns(reader: Reader, shape: Shape, names: readonly string[]): void {
+  for (const name of names) {
+    const known = shape.columns.filter((column) => column.name === name)
+    for (const column of known) reader.facts.probe(column.origin)
+    if (known.length === 0) probeShape(reader, shape)
+  }
+}
+
+/** SEARCH and CYCLE add columns made of the ones they follow. */
 function withMarks(cte: CommonTableExpr, shape: Shape): Shape {
   const { search_clause: search, cycle_clause: cycle } = cte
   const added = [search?.search_seq_column, cycle?.cycle_mark_column, cycle?.cycle_path_column].filter(

@@ -1,6 +1,6 @@
 import type { Node, RangeVar, SelectStmt } from '@pgsql/types'
 import type { Meaning } from '../core/operation.ts'
-import type { CatalogRelation } from './analyzer.ts'
+import type { CatalogRelation, Made } from './analyzer.ts'
 import type { Facts } from './facts.ts'
 import type { Ctes, Origin, Scope, Shape } from './origin.ts'
 
@@ -9,6 +9,8 @@ export interface Found {
   searchPath: readonly string[] | null
   /** True once a statement of the text changed the search_path. */
   repathed: boolean
+  /** What it makes that no catalog shows yet. */
+  makes: Made[]
 }
 
 /** What of the catalog and the session a text may need; answered without waiting. */
@@ -17,6 +19,7 @@ export interface Surroundings {
   hasSchema(name: string): boolean
   relationSchemas(name: string): readonly string[]
   functionSchemas(name: string): readonly string[]
+  functionReads(schema: string, name: string): readonly string[]
   named(kind: 'prepared' | 'cursor', name: string): Meaning | null
   /** The parse tree of a view's definition, or null when it cannot be had. */
   definition(text: string): readonly Node[] | null
@@ -29,7 +32,8 @@ export interface Surroundings {
  */
 export interface Reader {
   readonly facts: Facts
-  readonly around: Surroundings
+  /** Grows by what each statement of the text makes. */
+  around: Surroundings
   /** Schemas that an unqualified name may mean from here on. */
   path: readonly string[]
   /** The schema that CREATE SCHEMA makes along with what is in it. */
@@ -56,4 +60,5 @@ export interface FuncCallFields {
   readonly agg_filter?: Node
   readonly over?: object
   readonly agg_distinct?: boolean
+  readonly func_variadic?: boolean
 }

@@ -1,10 +1,17 @@
 import type { RangeVar } from '@pgsql/types'
 import type { CatalogRelation } from './analyzer.ts'
 import { qualify, quote } from './identifiers.ts'
+import { isUnseen } from './made.ts'
 import { merge, type Offered, origin, type Shape } from './origin.ts'
 import type { Reader } from './reader.ts'
-import { splitPaths } from './settings.ts'
-import { describesSchema, isSystemSchema, revealingCatalogs, schemaCatalogs } from './system-catalogs.ts'
+import { noteSetting, splitPaths } from './settings.ts'
+import {
+  describesSchema,
+  isSystemSchema,
+  revealingCatalogs,
+  schemaCatalogs,
+  valuelessColumns,
+} from './system-catalogs.ts'
 
 /** A relation that a name may mean. */
 export interface Candidate {
@@ -54,7 +61,7 @@ export function functionSchemas(reader: Reader, name: string): readonly string[]
   const having = reader.around.functionSchemas(name)
   if (having.length === 0 || reader.path.includes('*')) return having
   const path = schemas(reader)
-  return having.filter((schema) => path.includes(schema))
+  return having.filter((schema) => schema === '*' || path.includes(schema))
 }
 
 /** Every relation that the name may mean, one at least. */
@@ -106,14 +113,17 @@ export function noteWrite(
 ): void {
   const [action] = actions
   const resource = qualify(candidate.schema, candidate.name)
-  if (isSystemSchema(candidate.schema))
+  if (isSystemSchema(candidate.schema)) {
     reader.facts.operation([`${action}-catalog`, 'admin'], resource, { unbounded })
-  else reader.facts.operation(actions, resource, { unbounded })
+    // An UPDATE of this view is a SET of whichever settings its rows name.
+    if (candidate.name === 'pg_settings') noteSetting(reader, null, null)
+  } else reader.facts.operation(actions, resource, { unbounded })
   if (candidate.known?.kind !== 'view') return
+  // What lies below a view that nobody has seen is written to as well.
+  if (isUnseen(candidate.known)) reader.facts.operation([`${action}-unseen-view`, 'admin'], resource)
   if (action === 'lock') {
     // Rows of all that it reads, however deep.
-    for (const column of candidate.known.reads)
-      reader.facts.operation(actions, column.slice(0, lastDot(column)))
+    for (const column of candidate.known.reads) reader.facts.operation(actions, relationOf(column))
     return
   }
   const below = writtenBelow(reader, candidate.known)
@@ -154,18 +164,21 @@ export function shapeOf(reader: Reader, candidates: readonly Candidate[]): Shape
 function shapeOfOne(reader: Reader, { schema, name, known }: Candidate): Shape {
   if (describesSchema(schema, name)) return { columns: [], rest: origin(), exact: 0 }
   reader.facts.relation(schema, name)
-  if (schema === '*') {
-    reader.facts.relations.add('*.*')
-    return { columns: [], rest: origin(['*.*.*']), exact: 0 }
-  }
-  if (known === null) return { columns: [], rest: origin([`${qualify(schema, name)}.*`]), exact: 0 }
-  for (const column of known.reads) reader.facts.relations.add(column.slice(0, lastDot(column)))
+  if (schema === '*') return anyValues(reader, [])
+  const valueless = valuelessColumns(schema, name)
+  if (valueless !== null) return anyValues(reader, valueless)
+  if (known === null || isUnseen(known))
+    return { columns: [], rest: origin([`${qualify(schema, name)}.*`]), exact: 0 }
+  for (const column of known.reads) reader.facts.relations.add(relationOf(column))
   const family = known.family ?? []
   for (const relative of family) reader.facts.relations.add(relative)
   const below = known.kind === 'view' || known.kind === 'matview' ? viewShape(reader, known) : null
   const columns = known.columns.map((column, index): Offered => {
-    const own = origin([qualify(schema, name, column.name)])
-    for (const relative of family) own.columns.add(`${relative}.${quote(column.name)}`)
+    const own = origin()
+    for (const each of [column.name, ...(column.from ?? [])]) {
+      own.columns.add(qualify(schema, name, each))
+      for (const relative of family) own.columns.add(`${relative}.${quote(each)}`)
+    }
     if (below !== null && index < below.exact) {
       for (const read of below.columns[index]?.origin.columns ?? []) own.columns.add(read)
     } else {
@@ -174,6 +187,23 @@ function shapeOfOne(reader: Reader, { schema, name, known }: Candidate): Shape {
     return { name: column.name, origin: own }
   })
   return { columns, rest: null, exact: columns.length }
+}
+
+/** A relation that may show values of any column of any relation, but in the columns named. */
+function anyValues(reader: Reader, valueless: readonly string[]): Shape {
+  reader.facts.relations.add('*.*')
+  const columns = valueless.map((column): Offered => ({ name: column, origin: origin() }))
+  return { columns, rest: origin(['*.*.*']), exact: 0 }
+}
+
+/** Notes the call of a type's function: one whose values run a user's function when they are made is a call of it. */
+export function noteType(reader: Reader, names: readonly string[]): void {
+  const [name = '', schema] = names.toReversed()
+  const having =
+    schema === undefined
+      ? functionSchemas(reader, name)
+      : reader.around.functionSchemas(name).filter((found) => found === schema)
+  for (const found of having) reader.facts.operation(['call'], qualify(found, name))
 }
 
 /** Where each column of a view comes from, by its definition; null when that cannot be told. */
@@ -193,6 +223,11 @@ function viewShape(reader: Reader, view: CatalogRelation): Shape | null {
   } finally {
     reader.path = path
   }
+}
+
+/** The relation of a column. */
+export function relationOf(column: string): string {
+  return column.slice(0, lastDot(column))
 }
 
 /** The dot before the last name part, quoted or not. */

@@ -30,3 +30,6 @@ export const harmlessSettings: ReadonlyMap<string, RegExp> = new Map([
   // Off, a backslash in '…' escapes what follows: the text would mean something else to the parser here.
   ['standard_conforming_strings', on],
 ])
+
+/** Names of settings, mostly of applications' own, whose values are secrets. */
+export const secretSetting: RegExp = /pass(word|wd|phrase)|secret|token|credential|conninfo|private|jwt|key$/i

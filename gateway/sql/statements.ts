@@ -2,12 +2,14 @@ import type { Node, SelectStmt, VariableSetStmt } from '@pgsql/types'
 import type { Meaning } from '../core/operation.ts'
 import { Refused } from '../core/errors.ts'
 import { readCopy } from './copy.ts'
-import { creationNames, definitionTags, readDefinition } from './definitions.ts'
+import { definitionTags, readDefinition } from './definitions.ts'
 import { type Effect, effect, plainColumns, rows, shapeOfResult } from './effect.ts'
 import { readCondition } from './expressions.ts'
 import { qualify } from './identifiers.ts'
 import { origin, rename, type Shape } from './origin.ts'
 import { eachChild, open, textOf, textsOf, unreadable } from './parse-tree.ts'
+import { creationNames } from './object-names.ts'
+import { noteMade } from './moves.ts'
 import { noteInto } from './queries.ts'
 import type { Reader } from './reader.ts'
 import { noteRead, noteWrite, resolve } from './relations.ts'
@@ -110,6 +112,7 @@ export function readStatement(
     const { view, query, aliases } = node.ViewStmt
     if (view === undefined || query === undefined) throw unreadable('a view of nothing')
     reader.facts.seen.add(view)
+    noteMade(reader, 'view', view.schemaname, view.relname ?? '')
     noteInto(
       reader,
       creationNames(reader, view),

@@ -46,6 +46,37 @@ export const revealingInformation: ReadonlySet<string> = new Set(
 `),
 )
 
+/** Columns that hold no value of a user's column, of catalogs where the others may. Source: PostgreSQL 18 documentation, chapters 52 to 54. */
+const valueless: ReadonlyMap<string, readonly string[]> = new Map(
+  Object.entries({
+    pg_stats: `schemaname tablename attname inherited null_frac avg_width n_distinct most_common_freqs correlation
+      most_common_elem_freqs elem_count_histogram range_empty_frac`,
+    pg_statistic: `starelid staattnum stainherit stanullfrac stawidth stadistinct stakind1 stakind2 stakind3 stakind4
+      stakind5 staop1 staop2 staop3 staop4 staop5 stacoll1 stacoll2 stacoll3 stacoll4 stacoll5 stanumbers1 stanumbers2
+      stanumbers3 stanumbers4 stanumbers5`,
+    pg_stats_ext: `schemaname tablename statistics_schemaname statistics_name statistics_owner attnames exprs kinds
+      inherited n_distinct dependencies most_common_val_nulls most_common_freqs most_common_base_freqs`,
+    pg_stats_ext_exprs: `schemaname tablename statistics_schemaname statistics_name statistics_owner expr inherited
+      null_frac avg_width n_distinct most_common_freqs correlation most_common_elem_freqs elem_count_histogram`,
+    pg_statistic_ext_data: `stxoid stxdinherit stxdndistinct stxddependencies`,
+    // Other sessions' statements hold what they compare with masked columns and write to them.
+    pg_stat_activity: `datid datname pid leader_pid usesysid usename application_name client_addr client_hostname
+      client_port backend_start xact_start query_start state_change wait_event_type wait_event state backend_xid
+      backend_xmin query_id backend_type`,
+    // Of an extension, in whatever schema; utility statements stand there with their literals.
+    pg_stat_statements: `userid dbid toplevel queryid plans total_plan_time min_plan_time max_plan_time mean_plan_time
+      stddev_plan_time calls total_exec_time min_exec_time max_exec_time mean_exec_time stddev_exec_time rows
+      shared_blks_hit shared_blks_read shared_blks_dirtied shared_blks_written temp_blks_read temp_blks_written wal_bytes
+      stats_since`,
+  }).map(([name, columns]): [string, readonly string[]] => [name, words(columns)]),
+)
+
+/** Columns that hold no value of a user's column; null where none of the relation's does. */
+export function valuelessColumns(schema: string, name: string): readonly string[] | null {
+  if (schema === 'pg_toast') return ['chunk_id', 'chunk_seq']
+  return schema === 'pg_catalog' || name === 'pg_stat_statements' ? (valueless.get(name) ?? null) : null
+}
+
 /** True for a schema of PostgreSQL's own, whose relations are not a user's data. */
 export function isSystemSchema(schema: string): boolean {
   return schema === 'pg_catalog' || schema === 'information_schema' || schema === 'pg_toast'
