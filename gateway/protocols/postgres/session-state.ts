@@ -1,14 +1,20 @@
 import { Refused } from '../../core/errors.ts'
 import type { Meaning } from '../../core/operation.ts'
-import type { Analysis, Analyzer, SqlContext, Statement } from '../../sql/analyzer.ts'
+import type { Analysis, Analyzer, Catalog, Made, SqlContext, Statement } from '../../sql/analyzer.ts'
 import type { DatabaseCatalog, Known } from './catalogs.ts'
 import { splitIdentifiers } from '../../sql/identifiers.ts'
+import { withMade } from '../../sql/made.ts'
 import { addPath, pathOf } from '../../sql/settings.ts'
 import { nameKey } from './codec.ts'
 import type { Ledger } from './ledger.ts'
 import type { Names } from './names.ts'
 
 const PATH_CAP = 100
+const MADE_CAP = 500
+const everything: readonly Made[] = [
+  { kind: 'function', schema: '*', name: '*' },
+  { kind: 'view', schema: '*', name: '*' },
+]
 /** How old the catalog may be that tells what the columns of a COPY are: its answer does not say. */
 const COPY_CATALOG_MS = 1000
 
@@ -33,6 +39,9 @@ export class SessionState {
   /** True once the catalog was read again for the request in hand: others who change the database all the time cannot hold it up. */
   #renewed = false
   #metUncertain = false
+  /** What this session made since the catalog was read: it sees that before any catalog does. */
+  #made: readonly Made[] = []
+  #seen: { readonly known: Catalog; readonly made: readonly Made[]; readonly catalog: Catalog } | null = null
   /** Made anew only when something in it changed. */
   #context: SqlContext | null = null
 
@@ -53,8 +62,14 @@ export class SessionState {
     this.#takeReportedPath()
   }
 
-  get catalog(): Known['catalog'] {
-    return this.#known.catalog
+  /** The catalog, with what this session made; another object whenever it may have changed. */
+  get catalog(): Catalog {
+    const { catalog: known } = this.#known
+    const made = this.#made
+    if (made.length === 0) return known
+    if (this.#seen?.known !== known || this.#seen.made !== made)
+      this.#seen = { known, made, catalog: withMade(known, made) }
+    return this.#seen.catalog
   }
 
   /** The search path as far as it is known: another array whenever it may have changed. */
@@ -69,6 +84,8 @@ export class SessionState {
       flush()
       return ledger.until(() => ledger.size === 0).then(() => this.settle(flush))
     }
+    // Answered, and neither waiting for a COMMIT nor for the catalog to be read: it was not made.
+    if (this.#unsettled && !ledger.catalogChanged && !ledger.catalogStale) this.#made = []
     this.#unsettled = false
     this.#takeReportedPath()
     if (ledger.catalogStale || (catalog.outdated && !this.#renewed)) {
@@ -76,6 +93,7 @@ export class SessionState {
       return catalog.refresh().then((known) => {
         this.#known = known
         this.#renewed = true
+        if (!ledger.catalogChanged) this.#made = []
       })
     }
     this.#renewed = false
@@ -134,10 +152,17 @@ export class SessionState {
       const calls = meaning.operations.some(({ actions }) => actions[0] === 'call' || actions[0] === 'do')
       if (calls && !this.#parts.ledger.parameters.has('search_path')) this.#addPath(['*'])
     }
-    for (const { searchPath, changesCatalog, names, forgets } of statements) {
+    for (const { searchPath, changesCatalog, names, forgets, makes } of statements) {
       if (searchPath !== null) this.#addPath(searchPath)
+      if (makes !== undefined) this.#addMade(makes)
       if (changesCatalog || names !== null || forgets !== null) this.#unsettled = true
     }
+  }
+
+  #addMade(makes: readonly Made[]): void {
+    const all = [...this.#made, ...makes]
+    // A migration of thousands of functions in one transaction: any name may be one of them.
+    this.#made = all.length > MADE_CAP ? everything : all
   }
 
   #addPath(path: readonly string[]): void {
@@ -157,7 +182,7 @@ export class SessionState {
     const { ledger, user } = this.#parts
     const standardConformingStrings =
       ledger.parameters.get('standard_conforming_strings') !== 'off' && !(open && this.#settingsTouched)
-    const { catalog } = this.#known
+    const { catalog } = this
     const last = this.#context
     if (
       last?.catalog === catalog &&
@@ -187,13 +212,32 @@ export class SessionState {
     const { parameters } = this.#parts.ledger
     const client = parameters.get('client_encoding')
     const same = client === 'UTF8' || (client === 'SQL_ASCII' && parameters.get('server_encoding') === 'UTF8')
-    if ((same && !(open && this.#settingsTouched)) || isAsciiText(text)) return
+    if (isAsciiText(text)) return
+    if (foldsElsewhere(parameters.get('server_encoding'), text)) {
+      throw new Refused(
+        'unsupported',
+        'this database may take an unquoted name in letters beyond ASCII for another name',
+        'put names with capital letters beyond ASCII in double quotes',
+      )
+    }
+    if (same && !(open && this.#settingsTouched)) return
     throw new Refused(
       'unsupported',
       `statements in the encoding ${client ?? 'of this connection'} may hold ASCII only`,
       'connect with client_encoding=UTF8',
     )
   }
+}
+
+/**
+ * In an encoding of one byte a letter, the server folds capitals beyond ASCII in unquoted names by its locale
+ * (downcase_identifier); the parser here, which reads UTF-8, does not: it would take GEHÄLTER for another table.
+ */
+function foldsElsewhere(encoding: string | undefined, text: string): boolean {
+  if (encoding === undefined || !/^(LATIN|ISO_8859|WIN|KOI8)/.test(encoding)) return false
+  // Where a string or a quoted name begins and ends is told at a glance only without these.
+  const unquoted = /--|\/\*|[$\\]/.test(text) ? text : text.replace(/'[^']*'|"[^"]*"/g, '')
+  return /(?!\p{ASCII})[\p{Lu}\p{Lt}]/u.test(unquoted)
 }
 
 function isAsciiText(text: string): boolean {
