@@ -5,10 +5,8 @@ export const masked = /lovelace|grace@example|parted@|childmail|000-11-2222/
 /** What only `vault` holds. */
 export const vaulted = /VAULT-7/
 
-/** A stack whose database holds every kind of object that could lead around a rule or a mask. */
-export function startRange(): Promise<Stack> {
-  return startStack({
-    seed: `
+/** Every kind of object that could lead around a rule or a mask, for the shop's database. */
+export const range = `
 CREATE SCHEMA vault;
 CREATE TABLE vault.keys (id int PRIMARY KEY, key text);
 CREATE TABLE vault.orders (id int PRIMARY KEY, key text);
@@ -42,7 +40,12 @@ INSERT INTO legacy_orders VALUES (1), (2);
 GRANT USAGE ON SCHEMA vault TO ci_readonly; GRANT ALL ON ALL TABLES IN SCHEMA vault TO ci_readonly;
 GRANT ALL ON ALL TABLES IN SCHEMA public TO ci_readonly; GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO ci_readonly;
 GRANT TEMPORARY ON DATABASE shop TO ci_readonly; GRANT pg_read_all_stats TO ci_readonly;
-`,
+`
+
+/** A stack whose database holds the range. */
+export function startRange(): Promise<Stack> {
+  return startStack({
+    seed: range,
     edit: (yaml) =>
       yaml
         .replace(

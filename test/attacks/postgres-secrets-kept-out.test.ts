@@ -59,6 +59,31 @@ const passwords: readonly string[] = [
   "DECLARE c CURSOR FOR SELECT dblink_connect('password=hunter2')",
   "ALTER ROLE secretive PASWORD 'hunter2'",
   "CREATE ROLE secretive PASSWORD 'hunter2",
+  'ALTER ROLE secretive PASSWORD hunter2',
+  "SET app.jwt_secret TO 'hunter2'",
+  "SET LOCAL app.api_key = 'hunter2'",
+  "SELECT set_config('app.token', 'hunter2', false)",
+  "SELECT set_config(lower('APP.X'), 'hunter2', false)",
+  "ALTER ROLE secretive SET app.password = 'hunter2'",
+  "ALTER DATABASE shop SET app.secret TO 'hunter2'",
+  "ALTER FUNCTION mail(int) SET app.private_key = 'hunter2'",
+  "CREATE FOREIGN TABLE public.secretive (a int) SERVER secretive_server OPTIONS (password 'hunter2')",
+  "ALTER FOREIGN TABLE public.secretive OPTIONS (SET password 'hunter2')",
+  "IMPORT FOREIGN SCHEMA a FROM SERVER secretive_server INTO public OPTIONS (password 'hunter2')",
+  "CREATE FOREIGN DATA WRAPPER secretive OPTIONS (password 'hunter2')",
+  "SELECT pgp_sym_decrypt('x', 'hunter2')",
+  "SELECT pgp_sym_encrypt(name, 'hunter2') FROM customers",
+  "SELECT crypt('hunter2', gen_salt('bf'))",
+  "SELECT encode(hmac('x', 'hunter2', 'sha256'), 'hex')",
+  "SELECT vault.create_secret('hunter2', 'name')",
+  "SELECT aws_commons.create_aws_credentials('key', 'hunter2', '')",
+  "DO $$ BEGIN PERFORM pgp_sym_decrypt('x', 'hunter2'); END $$",
+  "DO $a$ BEGIN EXECUTE format($$ALTER ROLE secretive PASSWORD %L$$, 'hunter2'); END $a$",
+  "DO E'BEGIN ALTER ROLE secretive PASSWORD ''hunter2''; END'",
+  "DO $$ BEGIN /* /* */ it's */ ALTER ROLE secretive PASSWORD 'hunter2'; END $$",
+  'DO LANGUAGE plpython3u $$ password = "hunter2" $$',
+  "CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS 'BEGIN ALTER ROLE secretive PASSWORD ''hunter2''; END'",
+  "CREATE PROCEDURE f() LANGUAGE sql AS $$ SELECT dblink_connect('password=hunter2') $$",
 ]
 
 describe('a password is kept nowhere', () => {
@@ -122,6 +147,22 @@ const compared: readonly string[] = [
   "ALTER TABLE customers ALTER email SET DEFAULT 'sought@x.org'",
   "CREATE POLICY p ON customers USING (email = 'sought@x.org')",
   "CREATE RULE r AS ON UPDATE TO customers WHERE new.email = 'sought@x.org' DO INSTEAD NOTHING",
+  "COMMENT ON COLUMN customers.email IS 'such as sought@x.org'",
+  'COMMENT ON TABLE customers IS $$ sought@x.org $$',
+  "COMMENT ON COLUMN mails.contact IS E'sought@x.org'",
+  "COMMENT ON COLUMN people_a.email IS 'sought@x.org'",
+  "COMMENT ON CONSTRAINT customers_pkey ON customers IS 'sought@x.org'",
+  "COMMENT ON TRIGGER t ON customers IS 'sought@x.org'",
+  "SECURITY LABEL ON COLUMN customers.email IS 'sought@x.org'",
+  "SECURITY LABEL FOR x ON TABLE customers IS 'sought@x.org'",
+  "DO $$ BEGIN UPDATE customers SET email = 'sought@x.org'; END $$",
+  "DO 'BEGIN UPDATE customers SET email = ''sought@x.org''; END'",
+  "DO $$ BEGIN EXECUTE 'UPDATE customers SET email = ''sought@x.org'''; END $$",
+  'DO $$ -- sought@x.org\nBEGIN PERFORM FROM customers; END $$',
+  "DO $$ BEGIN PERFORM mail(1) = 'sought@x.org'; END $$",
+  "CREATE FUNCTION f() RETURNS void LANGUAGE sql AS $$ DELETE FROM customers WHERE email = 'sought@x.org' $$",
+  "CREATE FUNCTION f() RETURNS void LANGUAGE sql BEGIN ATOMIC DELETE FROM customers WHERE email = 'sought@x.org'; END",
+  "SELECT 1 WHERE mail(1) = 'sought@x.org'",
   "CREATE TRIGGER t BEFORE UPDATE ON customers FOR EACH ROW WHEN (new.email = 'sought@x.org') EXECUTE FUNCTION wipe()",
 ]
 
@@ -143,6 +184,18 @@ describe('a value that meets a masked column is kept nowhere', () => {
     await wire.ask(Buffer.concat(frames)).finally(() => wire.close())
     expect(await kept()).not.toContain('sought@x.org')
   })
+})
+
+test('of a program only what may be a value is gone: who is asked sees what it does', async () => {
+  const wire = await openWire(job)
+  await wire.run("DO $$ BEGIN UPDATE customers SET email = 'sought@x.org', name = lower(name); END $$")
+  wire.close()
+  expect(await kept()).toContain(
+    "DO $$ BEGIN UPDATE customers SET email = '•••', name = lower(name); END $$".replaceAll(
+      '•',
+      Buffer.from('•').toString('latin1'),
+    ),
+  )
 })
 
 test('what is kept is kept: the rest of such statements can be read', async () => {

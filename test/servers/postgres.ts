@@ -70,7 +70,7 @@ export async function startPostgres(
   const initialise = ['-D', data, '-U', 'postgres', '-A', 'scram-sha-256', `--pwfile=${passwordFile}`]
   await promisify(execFile)(
     join(binaries, 'initdb'),
-    [...initialise, '--no-sync', '--no-instructions', '--encoding=UTF8', '--locale=C'],
+    [...initialise, '--no-sync', '--encoding=UTF8', '--locale=C'],
     { ...identity, cwd: home, env: environment },
   )
   rmSync(passwordFile)
@@ -207,8 +207,7 @@ function findBinaries(copy: boolean): string {
   }
   const fresh = mkdtempSync(`${cache}.`)
   cpSync(join(root, 'native'), join(fresh, 'native'), { recursive: true, verbatimSymlinks: true })
-  linkLibraries(fresh)
-  openToAll(fresh)
+  prepareBinaries(fresh)
   try {
     renameSync(fresh, cache)
   } catch (error) {
@@ -217,6 +216,12 @@ function findBinaries(copy: boolean): string {
     if (!existsSync(cache)) throw error
   }
   return join(cache, 'native', 'bin')
+}
+
+/** Makes the programs of an unpacked package run, for every account. */
+export function prepareBinaries(root: string): void {
+  linkLibraries(root)
+  openToAll(root)
 }
 
 /** npm packs no symbolic links; the package's install script, which may be off, would make them. */
