@@ -91,6 +91,7 @@ var package_default = {
     start: "node bin/hoop-access.js gateway",
     build: "node build.ts",
     test: "vitest run",
+    "test:releases": "node test/servers/postgres-releases.ts && vitest run test/protocols/postgres/releases.test.ts",
     lint: "oxlint --type-aware --deny-warnings && biome format . && tsc && knip",
     format: "biome format --write .",
     "check-dist": "node build.ts --check",
