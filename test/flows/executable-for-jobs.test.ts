@@ -195,17 +195,17 @@ describe('what the gateway serves', () => {
     'by digest: for good, with its length, also to HEAD, and not again to who has it',
     async () => {
       const { out: head } = await ask(addressed(), '-I')
-      expect(head).toMatch(/^HTTP\/1.1 200/)
+      expect(head).toMatch(/^HTTP\/2 200/)
       expect(head).toContain(`content-length: ${built.files[0]?.size}`)
       expect(head).toContain('cache-control: public, max-age=31536000, immutable')
       const etag = `"${built.files[0]?.sha256}"`
       expect(head).toContain(`etag: ${etag}`)
       expect((await ask(addressed(), '-I', '-H', `If-None-Match: W/"x", ${etag}`)).out).toMatch(
-        /^HTTP\/1.1 304/,
+        /^HTTP\/2 304/,
       )
       expect(
         (await ask(addressed(), '-D', '-', '-o', '/dev/null', '-H', `If-None-Match: ${etag}`)).out,
-      ).toMatch(/^HTTP\/1.1 304/)
+      ).toMatch(/^HTTP\/2 304/)
       const { out } = await ask(addressed())
       expect(sha256(Buffer.from(out))).toBe(built.files[0]?.sha256)
     },
