@@ -6,7 +6,7 @@ import { readBeginning } from './beginning.ts'
 import { connectGateway } from './connect.ts'
 import { revoke } from './exchange.ts'
 import { type Card, type Home, readHome, removeHome, writePrivate } from './home.ts'
-import { markOf } from './process-mark.ts'
+import { markOf, watchProcess } from './process-mark.ts'
 import { keepAlive } from './renewal.ts'
 import { writeRenewed } from './settings.ts'
 import { excludeSshConfig } from './ssh-settings.ts'
@@ -121,11 +121,12 @@ async function endOf(
   }: { expiresAt: () => number; job: string | undefined; look: number; grace: number },
 ): Promise<'closed' | 'expired' | 'job'> {
   let goneSince: number | null = null
+  const isRunning = job === undefined ? null : watch(job)
   for (;;) {
     await new Promise((resolve) => setTimeout(resolve, look))
     if (!(await isOurs(home))) return 'closed'
     if (expiresAt() <= Date.now()) return 'expired'
-    if (job === undefined || (await isRunning(job))) continue
+    if (isRunning === null || (await isRunning())) continue
     goneSince ??= Date.now()
     if (Date.now() - goneSince >= grace) return 'job'
   }
@@ -140,9 +141,9 @@ async function isOurs({ path, card }: Home): Promise<boolean> {
   }
 }
 
-async function isRunning(job: string): Promise<boolean> {
+function watch(job: string): () => Promise<boolean> {
   const [pid = '', ...mark] = job.split(':')
-  return (await markOf(Number(pid))) === mark.join(':')
+  return watchProcess(Number(pid), mark.join(':'))
 }
 
 /** Ends the process that renews this folder, if there is one; gives what it had to say. */

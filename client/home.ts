@@ -102,7 +102,18 @@ export async function writePrivate(home: string, name: string, content: string |
   } finally {
     await file.close()
   }
-  await rename(draft, join(home, name))
+  await replace(draft, join(home, name))
+}
+
+/** Windows keeps a file from being replaced while a program reads it, which takes a moment. */
+async function replace(draft: string, path: string, tries = 20): Promise<void> {
+  try {
+    await rename(draft, path)
+  } catch (error) {
+    if (process.platform !== 'win32' || tries === 0) throw error
+    await new Promise((resolve) => setTimeout(resolve, 50))
+    await replace(draft, path, tries - 1)
+  }
 }
 
 /** Removes the folder and all in it; nothing when it is gone. Links in it are removed, never followed. */

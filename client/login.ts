@@ -1,9 +1,10 @@
-import { chmod, mkdir, readFile, rm, stat } from 'node:fs/promises'
+import { mkdir, readFile, rm, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { ClientError, systemCode } from './error.ts'
 import { writePrivate } from './home.ts'
 import { type Key, makeKey, readKey } from './key.ts'
+import { makeOwnerOnly } from './owner-only.ts'
 import { badAnswer, type Transport } from './transport.ts'
 
 const deviceGrant = 'urn:ietf:params:oauth:grant-type:device_code'
@@ -77,7 +78,7 @@ function folderOf(environment: Readonly<Record<string, string | undefined>>): st
 export async function keepLogin(login: Login, environment = process.env): Promise<void> {
   const folder = folderOf(environment)
   await mkdir(folder, { recursive: true, mode: 0o700 })
-  await chmod(folder, 0o700)
+  await makeOwnerOnly(folder)
   const { key, expiresAt, ...kept } = login
   await writePrivate(folder, 'login.json', JSON.stringify({ ...kept, key: key.pem, expires_at: expiresAt }))
 }

@@ -1,3 +1,4 @@
+import { systemCode } from './error.ts'
 import { here, type System, windowsProgram } from './system.ts'
 
 /**
@@ -11,6 +12,32 @@ export async function markOf(pid: number, system: System = here): Promise<string
     return mark === '' ? null : mark
   } catch {
     return null // no such process, which each system says in a way of its own
+  }
+}
+
+const ASKED_EACH_MS = 60_000
+
+/**
+ * Whether a process still runs, which began when `mark` says; to be asked again and again. Windows tells of a start by a
+ * program of its own: there it is asked for once a minute, and in between whether any process has the number.
+ */
+export function watchProcess(pid: number, mark: string, system: System = here): () => Promise<boolean> {
+  let asked = -Infinity
+  return async () => {
+    if (system.platform === 'win32') {
+      if (!hasProcess(pid)) return false
+      if (performance.now() - asked < ASKED_EACH_MS) return true
+      asked = performance.now()
+    }
+    return (await markOf(pid, system)) === mark
+  }
+}
+
+function hasProcess(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch (error) {
+    return systemCode(error) === 'EPERM' // it is there, and another user's
   }
 }
 

@@ -1,7 +1,8 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync, readdirSync } from 'node:fs'
 import { constants } from 'node:os'
 import { ClientError, systemCode } from './error.ts'
+import { windowsCommand } from './windows-command.ts'
 
 const passed = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
 
@@ -29,11 +30,16 @@ export function runCommand(
   environment: Readonly<Record<string, string>>,
   within?: Within,
 ): Running {
-  const [program = '', ...args] = command
-  if (program === '')
+  const [name = '', ...words] = command
+  if (name === '')
     throw new ClientError('wrong_usage', 'no command was given', 'write it after --', { exitCode: 2 })
   const nothing = within === undefined ? null : openSync('/dev/null', 'r+')
-  const child = spawn(program, args, {
+  const { program, args, verbatim } =
+    process.platform === 'win32'
+      ? windowsCommand(command, environment)
+      : { program: name, args: words, verbatim: false }
+  const child = start(name, program, args, {
+    windowsVerbatimArguments: verbatim,
     stdio: nothing === null ? 'inherit' : ['inherit', 'inherit', 'inherit', ...coverFiles(nothing)],
     env: environment,
   })
@@ -59,13 +65,23 @@ export function runCommand(
   }
   child.once('error', (cause) => {
     finish()
-    reject(cannotStart(program, cause))
+    reject(cannotStart(name, cause))
   })
   child.once('exit', (code, signal) => {
     finish()
     resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]))
   })
   return { done: promise, kill }
+}
+
+/** Some failures come as an event, and others, such as a file that is no program, at once. */
+function start(name: string, program: string, args: readonly string[], how: SpawnOptions): ChildProcess {
+  try {
+    return spawn(program, args, how)
+  } catch (cause) {
+    if (cause instanceof Error) throw cannotStart(name, cause)
+    throw cause
+  }
 }
 
 /** What stands in for every open file of ours from 3 on: files that we were handed ourselves are handed on otherwise. */

@@ -12,7 +12,11 @@ export interface System {
 export const here: System = {
   platform: process.platform,
   read: (path) => readFile(path, 'utf8'),
-  run: async (program, args) => (await promisify(execFile)(program, args, { timeout: 20_000 })).stdout,
+  run: async (program, args) => {
+    // What they print is compared with what they print elsewhere: in no language, and in no time zone.
+    const env = { ...process.env, LC_ALL: 'C', TZ: 'UTC' }
+    return (await promisify(execFile)(program, args, { timeout: 20_000, env, windowsHide: true })).stdout
+  },
 }
 
 /** One of Windows's own programs, by its full path: PATH may have another of the name first. */

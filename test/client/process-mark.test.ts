@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { expect, test } from 'vitest'
 import { markOf } from '../../client/process-mark.ts'
-import type { System } from '../../client/system.ts'
+import { here, type System } from '../../client/system.ts'
 
 const nothing = (): Promise<never> => Promise.reject(new Error('not asked'))
 const system = (platform: NodeJS.Platform, more: Partial<System>): System => ({
@@ -62,4 +62,17 @@ test.for([
 
 test.for([0, 1, -1, 1.5, Number.NaN])('%s is no process that is ever looked at', async (pid) => {
   expect(await markOf(pid, system('linux', {}))).toBeNull()
+})
+
+test('programs are asked in no language and no time zone: a process in the background has neither of the job’s', async () => {
+  const { LC_ALL, TZ } = process.env
+  Object.assign(process.env, { LC_ALL: 'de_DE.UTF-8', TZ: 'Asia/Tokyo' })
+  try {
+    expect(await here.run('sh', ['-c', 'echo $LC_ALL $TZ'])).toBe('C UTC\n')
+  } finally {
+    for (const [name, value] of Object.entries({ LC_ALL, TZ })) {
+      if (value === undefined) delete process.env[name]
+      else process.env[name] = value
+    }
+  }
 })

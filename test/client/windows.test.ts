@@ -1,11 +1,14 @@
+import { spawn } from 'node:child_process'
 import { chmod, mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { writeCommand } from '../../client/command.ts'
 import { makeOwnerOnly } from '../../client/owner-only.ts'
+import { watchProcess } from '../../client/process-mark.ts'
 import { configPath } from '../../client/ssh-settings.ts'
 import type { System } from '../../client/system.ts'
+import { windowsCommand } from '../../client/windows-command.ts'
 
 // What differs where there are no modes: by an injected system, since the tests run on Linux.
 
@@ -70,4 +73,59 @@ test('hoop-access is a command of every shell', async () => {
     `#!/bin/sh\nexec 'C:\\Program Files\\100%\\node.exe' 'it'\\''s.cjs' "$@"\n`,
   )
   await rm(folder, { recursive: true })
+})
+
+describe('a command of `exec`', () => {
+  const files = new Set(
+    [
+      String.raw`C:\tools\psql.exe`,
+      String.raw`C:\tools\both.CMD`,
+      String.raw`C:\Program Files\nodejs\npm.CMD`,
+      String.raw`C:\work\build.bat`,
+      'psql.EXE',
+    ].map((path) => path.toLowerCase()),
+  )
+  const environment = {
+    Path: String.raw`;"C:\Program Files\nodejs";C:\tools`,
+    pathext: '.COM;.EXE;.BAT;.CMD',
+  }
+  const start = (...command: string[]): ReturnType<typeof windowsCommand> =>
+    windowsCommand(command, environment, (path) => files.has(path.toLowerCase()))
+
+  test('a program is the one on PATH, never the one in the current folder', () => {
+    expect(start('psql', '-c', 'SELECT "a" % 2')).toEqual({
+      program: String.raw`C:\tools\psql.EXE`,
+      args: ['-c', 'SELECT "a" % 2'],
+      verbatim: false,
+    })
+    expect(start('psql.exe').program).toBe(String.raw`C:\tools\psql.exe`)
+    expect(start('none', 'a')).toEqual({ program: 'none', args: ['a'], verbatim: false })
+  })
+
+  test('a batch file is run by cmd.exe, with each word between quotes', () => {
+    const { program, args, verbatim } = start('npm', 'run', 'a & b > c', 'C:\\x y\\', '')
+    expect(program).toBe(String.raw`C:\Windows\System32\cmd.exe`)
+    expect(args.slice(0, -1)).toEqual(['/d', '/v:off', '/s', '/c'])
+    expect(args.at(-1)).toBe(String.raw`""C:\Program Files\nodejs\npm.CMD" "run" "a & b > c" "C:\x y\\" """`)
+    expect(verbatim).toBe(true)
+    expect(start(String.raw`C:\work\build.bat`).args.at(-1)).toBe(String.raw`""C:\work\build.bat""`)
+  })
+
+  test.for(['a" & calc & "', '%PATH%', 'a\nb', 'a\rb'])('%j is no word for a batch file', (word) => {
+    expect(() => start('npm', word)).toThrow(
+      expect.objectContaining({ code: 'command_not_run', exitCode: 126 }),
+    )
+  })
+})
+
+test('whether a process still runs is asked of PowerShell once a minute, and in between of its number', async () => {
+  const child = spawn('sleep', ['60'])
+  const system = windows({ 'powershell.exe': '1335\r\n' })
+  const runs = watchProcess(child.pid ?? 0, '1335', system)
+  for (let look = 0; look < 5; look++) expect(await runs()).toBe(true)
+  expect(system.calls).toHaveLength(1)
+  child.kill('SIGKILL')
+  await new Promise((gone) => child.once('exit', gone))
+  expect(await runs()).toBe(false)
+  expect(await watchProcess(process.pid, 'another start', system)()).toBe(false)
 })
