@@ -680,7 +680,10 @@ var import_node_util = require("node:util");
 var here = {
   platform: process.platform,
   read: (path2) => (0, import_promises4.readFile)(path2, "utf8"),
-  run: async (program2, args) => (await (0, import_node_util.promisify)(import_node_child_process.execFile)(program2, args, { timeout: 2e4 })).stdout
+  run: async (program2, args) => {
+    const env = { ...process.env, LC_ALL: "C", TZ: "UTC" };
+    return (await (0, import_node_util.promisify)(import_node_child_process.execFile)(program2, args, { timeout: 2e4, env, windowsHide: true })).stdout;
+  }
 };
 function windowsProgram(name2, root = process.env.SystemRoot ?? "C:\\Windows") {
   return `${root}\\System32\\${name2}`;
@@ -765,7 +768,16 @@ async function writePrivate(home, name2, content) {
   } finally {
     await file.close();
   }
-  await (0, import_promises6.rename)(draft, (0, import_node_path.join)(home, name2));
+  await replace(draft, (0, import_node_path.join)(home, name2));
+}
+async function replace(draft, path2, tries = 20) {
+  try {
+    await (0, import_promises6.rename)(draft, path2);
+  } catch (error) {
+    if (process.platform !== "win32" || tries === 0) throw error;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await replace(draft, path2, tries - 1);
+  }
 }
 async function removeHome(path2) {
   await (0, import_promises6.rm)(path2, { recursive: true, force: true, maxRetries: 3 });
@@ -854,6 +866,25 @@ async function markOf(pid, system = here) {
     return mark === "" ? null : mark;
   } catch {
     return null;
+  }
+}
+var ASKED_EACH_MS = 6e4;
+function watchProcess(pid, mark, system = here) {
+  let asked = -Infinity;
+  return async () => {
+    if (system.platform === "win32") {
+      if (!hasProcess(pid)) return false;
+      if (performance.now() - asked < ASKED_EACH_MS) return true;
+      asked = performance.now();
+    }
+    return await markOf(pid, system) === mark;
+  };
+}
+function hasProcess(pid) {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return systemCode(error) === "EPERM";
   }
 }
 async function ask2(pid, system) {
@@ -1515,11 +1546,12 @@ async function endOf(home, {
   grace
 }) {
   let goneSince = null;
+  const isRunning = job === void 0 ? null : watch(job);
   for (; ; ) {
     await new Promise((resolve) => setTimeout(resolve, look));
     if (!await isOurs(home)) return "closed";
     if (expiresAt() <= Date.now()) return "expired";
-    if (job === void 0 || await isRunning(job)) continue;
+    if (isRunning === null || await isRunning()) continue;
     goneSince ??= Date.now();
     if (Date.now() - goneSince >= grace) return "job";
   }
@@ -1531,9 +1563,9 @@ async function isOurs({ path: path2, card }) {
     return false;
   }
 }
-async function isRunning(job) {
+function watch(job) {
   const [pid = "", ...mark] = job.split(":");
-  return await markOf(Number(pid)) === mark.join(":");
+  return watchProcess(Number(pid), mark.join(":"));
 }
 async function endRenewal(home) {
   const notes = (await readBeginning((0, import_node_path4.join)(home, "renewal.log"))).split("\n").filter((line) => line !== "");
@@ -2066,7 +2098,7 @@ function addEnv(program2) {
 }
 
 // client/exec.ts
-var import_node_fs7 = require("node:fs");
+var import_node_fs8 = require("node:fs");
 
 // client/hidden.ts
 var import_node_fs4 = require("node:fs");
@@ -2407,19 +2439,65 @@ function noSandbox(why, next) {
 
 // client/run.ts
 var import_node_child_process5 = require("node:child_process");
-var import_node_fs6 = require("node:fs");
+var import_node_fs7 = require("node:fs");
 var import_node_os5 = require("node:os");
+
+// client/windows-command.ts
+var import_node_fs6 = require("node:fs");
+var import_node_path7 = require("node:path");
+function windowsCommand([name2 = "", ...args], environment, exists = import_node_fs6.existsSync) {
+  const program2 = findProgram(name2, environment, exists);
+  if (program2 === void 0 || !/\.(?:bat|cmd)$/i.test(program2))
+    return { program: program2 ?? name2, args, verbatim: false };
+  const odd = [program2, ...args].find((word) => /["%\r\n\0]/.test(word));
+  if (odd !== void 0) {
+    throw new ClientError(
+      "command_not_run",
+      `${name2} is a batch file, and cmd.exe would read ${JSON.stringify(odd.slice(0, 80))} as something else`,
+      "use a word without quotes, percent signs and new lines, or run the program that the batch file starts",
+      { exitCode: 126 }
+    );
+  }
+  const line = [program2, ...args].map((word) => `"${word.replace(/\\+$/, "$&$&")}"`).join(" ");
+  return {
+    program: windowsProgram("cmd.exe"),
+    args: ["/d", "/v:off", "/s", "/c", `"${line}"`],
+    verbatim: true
+  };
+}
+function findProgram(name2, environment, exists) {
+  const extensions = (valueOf(environment, "PATHEXT") || ".COM;.EXE;.BAT;.CMD").split(";").filter(Boolean);
+  const known = extensions.some((one) => name2.toLowerCase().endsWith(one.toLowerCase()));
+  const endings = known ? ["", ...extensions] : extensions;
+  const folders = /[\\/:]/.test(name2) ? [""] : (valueOf(environment, "PATH") ?? "").split(";").map((folder) => folder.replaceAll('"', ""));
+  for (const folder of folders) {
+    if (folder === "" && folders.length > 1) continue;
+    for (const ending of endings) {
+      const path2 = folder === "" ? `${name2}${ending}` : import_node_path7.win32.join(folder, `${name2}${ending}`);
+      if (exists(path2)) return path2;
+    }
+  }
+  return void 0;
+}
+function valueOf(environment, name2) {
+  const found = Object.keys(environment).find((one) => one.toUpperCase() === name2);
+  return found === void 0 ? void 0 : environment[found];
+}
+
+// client/run.ts
 var passed = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"];
 function runCommand(command, environment, within) {
-  const [program2 = "", ...args] = command;
-  if (program2 === "")
+  const [name2 = "", ...words] = command;
+  if (name2 === "")
     throw new ClientError("wrong_usage", "no command was given", "write it after --", { exitCode: 2 });
-  const nothing = within === void 0 ? null : (0, import_node_fs6.openSync)("/dev/null", "r+");
-  const child = (0, import_node_child_process5.spawn)(program2, args, {
+  const nothing = within === void 0 ? null : (0, import_node_fs7.openSync)("/dev/null", "r+");
+  const { program: program2, args, verbatim } = process.platform === "win32" ? windowsCommand(command, environment) : { program: name2, args: words, verbatim: false };
+  const child = start(name2, program2, args, {
+    windowsVerbatimArguments: verbatim,
     stdio: nothing === null ? "inherit" : ["inherit", "inherit", "inherit", ...coverFiles(nothing)],
     env: environment
   });
-  if (nothing !== null) (0, import_node_fs6.closeSync)(nothing);
+  if (nothing !== null) (0, import_node_fs7.closeSync)(nothing);
   const kill = (signal) => {
     const pid = within === void 0 ? void 0 : descend(child.pid, within.depth);
     if (pid === void 0) child.kill(signal);
@@ -2440,7 +2518,7 @@ function runCommand(command, environment, within) {
   };
   child.once("error", (cause) => {
     finish();
-    reject(cannotStart(program2, cause));
+    reject(cannotStart(name2, cause));
   });
   child.once("exit", (code, signal) => {
     finish();
@@ -2448,14 +2526,22 @@ function runCommand(command, environment, within) {
   });
   return { done: promise, kill };
 }
+function start(name2, program2, args, how) {
+  try {
+    return (0, import_node_child_process5.spawn)(program2, args, how);
+  } catch (cause) {
+    if (cause instanceof Error) throw cannotStart(name2, cause);
+    throw cause;
+  }
+}
 function coverFiles(nothing) {
-  const open5 = (0, import_node_fs6.readdirSync)("/proc/self/fd").map(Number);
+  const open5 = (0, import_node_fs7.readdirSync)("/proc/self/fd").map(Number);
   return Array.from({ length: Math.max(...open5, 2) - 2 }, () => nothing);
 }
 function descend(pid, depth) {
   if (pid === void 0 || depth === 0) return pid;
   try {
-    const [first = ""] = (0, import_node_fs6.readFileSync)(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ");
+    const [first = ""] = (0, import_node_fs7.readFileSync)(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ");
     return first === "" ? void 0 : descend(Number(first), depth - 1);
   } catch {
     return void 0;
@@ -2618,7 +2704,7 @@ async function exec(connected, options) {
     checkKept(options.keepEnv);
     const interruption = __using(_stack, watchSignals());
     const path2 = await makeHome(environment);
-    const sweep2 = () => (0, import_node_fs7.rmSync)(path2, { recursive: true, force: true });
+    const sweep2 = () => (0, import_node_fs8.rmSync)(path2, { recursive: true, force: true });
     process.once("exit", sweep2);
     const holding = {};
     try {
@@ -3115,8 +3201,8 @@ function humanReadableArgName(arg) {
 // node_modules/commander/lib/command.js
 var import_node_events = require("node:events");
 var import_node_child_process6 = __toESM(require("node:child_process"), 1);
-var import_node_path7 = __toESM(require("node:path"), 1);
-var import_node_fs8 = __toESM(require("node:fs"), 1);
+var import_node_path8 = __toESM(require("node:path"), 1);
+var import_node_fs9 = __toESM(require("node:fs"), 1);
 var import_node_process = __toESM(require("node:process"), 1);
 var import_node_util4 = require("node:util");
 
@@ -5084,7 +5170,7 @@ Expecting one of '${allowedValues.join("', '")}'`);
    * @param {string} subcommandName
    */
   _checkForMissingExecutable(executableFile, executableDir, subcommandName) {
-    if (import_node_fs8.default.existsSync(executableFile)) return;
+    if (import_node_fs9.default.existsSync(executableFile)) return;
     const executableDirMessage = executableDir ? `searched for local subcommand relative to directory '${executableDir}'` : "no directory for search for local subcommand, use .executableDir() to supply a custom directory";
     const executableMissing = `'${executableFile}' does not exist
  - if '${subcommandName}' is not meant to be an executable command, remove description parameter from '.command()' and use '.description()' instead
@@ -5101,11 +5187,11 @@ Expecting one of '${allowedValues.join("', '")}'`);
     args = args.slice();
     const sourceExt = [".js", ".ts", ".tsx", ".mjs", ".cjs"];
     function findFile(baseDir, baseName) {
-      const localBin = import_node_path7.default.resolve(baseDir, baseName);
-      if (import_node_fs8.default.existsSync(localBin)) return localBin;
-      if (sourceExt.includes(import_node_path7.default.extname(baseName))) return void 0;
+      const localBin = import_node_path8.default.resolve(baseDir, baseName);
+      if (import_node_fs9.default.existsSync(localBin)) return localBin;
+      if (sourceExt.includes(import_node_path8.default.extname(baseName))) return void 0;
       const foundExt = sourceExt.find(
-        (ext) => import_node_fs8.default.existsSync(`${localBin}${ext}`)
+        (ext) => import_node_fs9.default.existsSync(`${localBin}${ext}`)
       );
       if (foundExt) return `${localBin}${foundExt}`;
       return void 0;
@@ -5117,21 +5203,21 @@ Expecting one of '${allowedValues.join("', '")}'`);
     if (this._scriptPath) {
       let resolvedScriptPath;
       try {
-        resolvedScriptPath = import_node_fs8.default.realpathSync(this._scriptPath);
+        resolvedScriptPath = import_node_fs9.default.realpathSync(this._scriptPath);
       } catch {
         resolvedScriptPath = this._scriptPath;
       }
-      executableDir = import_node_path7.default.resolve(
-        import_node_path7.default.dirname(resolvedScriptPath),
+      executableDir = import_node_path8.default.resolve(
+        import_node_path8.default.dirname(resolvedScriptPath),
         executableDir
       );
     }
     if (executableDir) {
       let localFile = findFile(executableDir, executableFile);
       if (!localFile && !subcommand._executableFile && this._scriptPath) {
-        const legacyName = import_node_path7.default.basename(
+        const legacyName = import_node_path8.default.basename(
           this._scriptPath,
-          import_node_path7.default.extname(this._scriptPath)
+          import_node_path8.default.extname(this._scriptPath)
         );
         if (legacyName !== this._name) {
           localFile = findFile(
@@ -5142,7 +5228,7 @@ Expecting one of '${allowedValues.join("', '")}'`);
       }
       executableFile = localFile || executableFile;
     }
-    const launchWithNode = sourceExt.includes(import_node_path7.default.extname(executableFile));
+    const launchWithNode = sourceExt.includes(import_node_path8.default.extname(executableFile));
     let proc;
     if (import_node_process.default.platform !== "win32") {
       if (launchWithNode) {
@@ -6059,7 +6145,7 @@ Expecting one of '${allowedValues.join("', '")}'`);
    * @return {Command}
    */
   nameFromFilename(filename) {
-    this._name = import_node_path7.default.basename(filename, import_node_path7.default.extname(filename));
+    this._name = import_node_path8.default.basename(filename, import_node_path8.default.extname(filename));
     return this;
   }
   /**

@@ -20162,7 +20162,10 @@ var import_node_util = require("node:util");
 var here = {
   platform: process.platform,
   read: (path2) => (0, import_promises3.readFile)(path2, "utf8"),
-  run: async (program, args) => (await (0, import_node_util.promisify)(import_node_child_process.execFile)(program, args, { timeout: 2e4 })).stdout
+  run: async (program, args) => {
+    const env = { ...process.env, LC_ALL: "C", TZ: "UTC" };
+    return (await (0, import_node_util.promisify)(import_node_child_process.execFile)(program, args, { timeout: 2e4, env, windowsHide: true })).stdout;
+  }
 };
 function windowsProgram(name2, root = process.env.SystemRoot ?? "C:\\Windows") {
   return `${root}\\System32\\${name2}`;
@@ -20218,7 +20221,16 @@ async function writePrivate(home, name2, content) {
   } finally {
     await file.close();
   }
-  await (0, import_promises5.rename)(draft, (0, import_node_path.join)(home, name2));
+  await replace(draft, (0, import_node_path.join)(home, name2));
+}
+async function replace(draft, path2, tries = 20) {
+  try {
+    await (0, import_promises5.rename)(draft, path2);
+  } catch (error2) {
+    if (process.platform !== "win32" || tries === 0) throw error2;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await replace(draft, path2, tries - 1);
+  }
 }
 async function removeHome(path2) {
   await (0, import_promises5.rm)(path2, { recursive: true, force: true, maxRetries: 3 });

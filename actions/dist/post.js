@@ -20073,7 +20073,10 @@ var import_node_util = require("node:util");
 var here = {
   platform: process.platform,
   read: (path) => (0, import_promises4.readFile)(path, "utf8"),
-  run: async (program, args) => (await (0, import_node_util.promisify)(import_node_child_process.execFile)(program, args, { timeout: 2e4 })).stdout
+  run: async (program, args) => {
+    const env = { ...process.env, LC_ALL: "C", TZ: "UTC" };
+    return (await (0, import_node_util.promisify)(import_node_child_process.execFile)(program, args, { timeout: 2e4, env, windowsHide: true })).stdout;
+  }
 };
 function windowsProgram(name, root = process.env.SystemRoot ?? "C:\\Windows") {
   return `${root}\\System32\\${name}`;
