@@ -30,6 +30,7 @@ import { openGithubApps } from './platforms/github-apps.ts'
 import { openPeople } from './login/people.ts'
 import { createDetectors } from './masking/detectors.ts'
 import { maskValue } from './masking/columns.ts'
+import { compilePatterns } from './masking/patterns.ts'
 import { InForce } from './policy/in-force.ts'
 import { parseDuration } from './policy/duration.ts'
 import { loadConfig, readSecret } from './policy/load.ts'
@@ -319,7 +320,11 @@ function readConfig(path: string, env: Readonly<Record<string, string | undefine
 }
 
 function detectorsOf(config: Config): Detectors {
-  return createDetectors({ default: config.detectors.default, literals: secretsOf(config) })
+  return createDetectors({
+    default: config.detectors.default,
+    literals: secretsOf(config),
+    patterns: compilePatterns(config.detectors.patterns),
+  })
 }
 
 /** Every secret of the configuration, so that none of them ever leaves in an answer. */

@@ -2,6 +2,7 @@ import { findCards, unfinishedCard } from './cards.ts'
 import { formats } from './formats.ts'
 import { Keywords, type Keyword } from './keywords.ts'
 import { literalKeywords } from './literals.ts'
+import type { Edges, Pattern } from './patterns.ts'
 import { Scan, longestControl } from './scan.ts'
 
 /** Finds secrets in answers; made once from the configuration, used for every value of every session. */
@@ -29,14 +30,16 @@ const longestHeld = 65_536
 
 /**
  * `default`: whether the known formats are looked for. `literals`: secrets of the gateway's own configuration, which
- * are always looked for; those under 8 bytes are not.
+ * are always looked for; those under 8 bytes are not. `patterns`: further kinds, by name.
  */
 export function createDetectors({
   default: known,
   literals,
+  patterns = new Map(),
 }: {
   default: boolean
   literals: readonly string[]
+  patterns?: ReadonlyMap<string, Pattern>
 }): Detectors {
   const kinds: string[] = []
   const keywords: Keyword[] = []
@@ -49,14 +52,17 @@ export function createDetectors({
   const own = kinds.push('gateway-secret') - 1
   keywords.push(...literalKeywords(literals, (scan, start, end) => scan.add(start, end, own)))
 
+  const further = Array.from(patterns, ([name, pattern]) => ({ kind: kinds.push(name) - 1, pattern }))
   const finder = new Keywords(keywords)
   const labels = kinds.map((kind) => Buffer.from(`[redacted:${kind}]`))
   const scan = new Scan()
 
-  function find(bytes: Uint8Array): void {
+  function find(bytes: Uint8Array, edges: Edges): void {
     scan.begin(bytes)
     finder.find(scan)
     if (known) findCards(scan, card)
+    for (const { kind, pattern } of further)
+      pattern.find(bytes, edges, (from, to) => scan.add(from, to, kind))
   }
 
   /** The bytes from `from` to `to` with the spans found in them replaced; `to` moves back to a span that it would cut. */
@@ -83,7 +89,7 @@ export function createDetectors({
   }
 
   function redact(bytes: Uint8Array, onFound?: (kind: string) => void): Uint8Array | null {
-    find(bytes)
+    find(bytes, { continued: false, last: true })
     if (scan.spans.length === 0) return null
     return Buffer.concat(replace(bytes, 0, bytes.length, onFound).parts)
   }
@@ -91,11 +97,14 @@ export function createDetectors({
   function createStream(onFound?: (kind: string) => void): DetectorStream {
     let held: Uint8Array = new Uint8Array(0)
     let released = 0
+    let continued = false
     return {
       push(chunk) {
         const bytes = held.length === 0 ? chunk : join(held, chunk)
-        find(bytes)
+        const edges = { continued, last: false }
+        find(bytes, edges)
         const undecided = Math.min(
+          ...further.map(({ pattern }) => pattern.unfinished(bytes, edges)),
           scan.open,
           finder.unfinished(bytes),
           known ? unfinishedCard(bytes) : bytes.length,
@@ -103,6 +112,7 @@ export function createDetectors({
         const limit = Math.max(undecided, bytes.length - longestHeld, released)
         const { parts, to } = replace(bytes, released, limit, onFound)
         const keep = Math.max(0, to - context)
+        continued ||= keep > 0
         // A copy: the chunk may be a view of a buffer that its owner fills again.
         const out = Buffer.concat(parts)
         held = Uint8Array.prototype.slice.call(bytes, keep)
@@ -116,10 +126,11 @@ export function createDetectors({
         return out
       },
       end() {
-        find(held)
+        find(held, { continued, last: true })
         const { parts } = replace(held, released, held.length, onFound)
         held = new Uint8Array(0)
         released = 0
+        continued = false
         return Buffer.concat(parts)
       },
     }

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import { isLoopbackHost, isPublicAddress } from '../identity/addresses.ts'
+import { compilePattern } from '../masking/patterns.ts'
 import type { Source } from './document.ts'
 import { parseDuration } from './duration.ts'
 import { type Fault, type Findings, type Path, suggest } from './fault.ts'
@@ -33,6 +34,7 @@ export function findContradictions(
   }
   for (const name of Object.keys(config.stages)) checkStage(config, name, findings)
   checkMasks(config, findings)
+  checkPatterns(config, findings)
   checkPeople(config, findings)
   checkApprovers(config, findings)
   if (config.console?.login !== undefined) {
@@ -310,6 +312,13 @@ function checkAccount(
       at,
       `\`${known.filter((key) => key !== 'user').join('` or `')}\` is missing: the connection's own is another account's`,
     )
+  }
+}
+
+function checkPatterns({ detectors }: Config, findings: Findings): void {
+  for (const [name, source] of Object.entries(detectors.patterns)) {
+    const pattern = compilePattern(source)
+    if ('fault' in pattern) findings.fault(['detectors', 'patterns', name], `\`${name}\`: ${pattern.fault}`)
   }
 }
 

@@ -398,8 +398,12 @@ export const configSchema = z.strictObject({
   detectors: z
     .strictObject({
       default: z.boolean().default(true).describe('Keys, tokens, private keys, passwords in URLs, cards'),
+      patterns: z
+        .record(name, text)
+        .default({})
+        .describe('Your own, by kind: regular expressions over ASCII, every repetition with an end'),
     })
-    .default({ default: true })
+    .default({ default: true, patterns: {} })
     .describe('Secrets found in any response'),
   people: z.record(name, person).default({}).describe('Who is who'),
   approvers: z.record(name, group).default({}).describe('Groups that are asked'),

@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest'
 import { createDetectors } from '../../gateway/masking/detectors.ts'
+import { compilePatterns } from '../../gateway/masking/patterns.ts'
+import { Random } from '../policy/random.ts'
 
 // Somebody returns rows that are made to keep the detectors busy: the work must grow with the input's length, not faster.
 
@@ -61,13 +63,25 @@ const openings = [
   '\0',
 ]
 
+// Patterns of users whose states would be more than could be kept, and those that keep looking.
+const patterns = createDetectors({
+  default: false,
+  literals: [],
+  patterns: compilePatterns({
+    far: '[ab][abc]{60}d',
+    late: '[a-c]{1,200}e',
+    words: '(?:[a-c]{1,20}[-.]){1,20}f',
+    alone: '\\b[a-z]{1,200}[^a-z]{1,100}9\\b',
+  }),
+})
+
 /** Milliseconds of CPU that this thread needs: what else runs on the machine does not count. */
-function time(text: string): number {
+function time(text: string, by = detectors): number {
   const bytes = Buffer.from(text)
   let best = Number.POSITIVE_INFINITY
   for (let round = 0; round < 3; round++) {
     const before = process.threadCpuUsage()
-    detectors.redact(bytes)
+    by.redact(bytes)
     const { user, system } = process.threadCpuUsage(before)
     best = Math.min(best, (user + system) / 1000)
   }
@@ -92,3 +106,14 @@ test.each(openings)('%j then a long word takes time in proportion', (opening) =>
   const large = time(make(size * 4))
   expect(large).toBeLessThan(small * 10 + 50)
 })
+
+test.each(['abc', 'abc-', 'ab', 'abcd', 'abc9 ', 'abce'])(
+  'patterns of users on any text of %j take time in proportion',
+  (alphabet) => {
+    const random = new Random(7)
+    const make = (length: number): string => Array.from({ length }, () => random.pick([...alphabet])).join('')
+    const size = 1 << 15
+    const [small, large] = [make(size), make(size * 4)]
+    expect(time(large, patterns)).toBeLessThan(time(small, patterns) * 10 + 50)
+  },
+)

@@ -189,6 +189,10 @@ describe('what contradicts itself', () => {
       'db is postgres: fields are masked on http connections only',
     ],
     [
+      `${base}detectors:\n  patterns:\n    good: "k_[0-9]{8}"\n    own: →"k_.+"\n`,
+      '`own`: give every repetition an end',
+    ],
+    [
       base.replace('{ connections: [db], columns: ["public.*.email"] }', '→{ connections: [db] }'),
       'say what it masks: `columns` (PostgreSQL) or `fields` (HTTP)',
     ],
