@@ -116,6 +116,7 @@ var package_default = {
     pino: "10.4.0",
     postject: "1.0.0-alpha.6",
     "prom-client": "15.1.3",
+    refa: "0.12.1",
     ssh2: "1.17.0",
     undici: "8.12.4",
     yaml: "2.9.1",
