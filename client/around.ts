@@ -5,7 +5,7 @@ import { environmentOf, filesOf } from './settings.ts'
 type Environment = Readonly<Record<string, string | undefined>>
 
 // Of the settings, those that choose where a client goes. The others say how it goes there.
-const places = ['PGHOST', 'PGSERVICEFILE', 'KUBECONFIG']
+const places = ['PGHOST', 'PGPORT', 'PGSERVICEFILE', 'KUBECONFIG']
 
 /** The variables that were to lead to the gateway and do not, by name: a step pointed them elsewhere. Unset leads nowhere. */
 export function pointedElsewhere(environment: Environment, card: Card, home: string): string[] {
@@ -22,7 +22,11 @@ export function pointedElsewhere(environment: Environment, card: Card, home: str
     return ours !== undefined && now && now !== ours
   })
   const beside = settings.PGSERVICEFILE !== undefined && environment.PGHOSTADDR ? ['PGHOSTADDR'] : []
-  return [...rewritten, ...set, ...beside]
+  // One that is not in our file is looked for in the system's (libpq-pgservice).
+  const { PGSERVICE: service = '' } = environment
+  const ours = ['', ...card.identity.connections.map(({ name }) => name)].includes(service)
+  const named = settings.PGSERVICEFILE === undefined || ours ? [] : ['PGSERVICE']
+  return [...rewritten, ...set, ...beside, ...named]
 }
 
 /** The same, and all others of this environment that lead a PostgreSQL client to a host that is not the gateway. */

@@ -44,6 +44,8 @@ test('with one database PGHOST is among the settings, and a service that was nam
   const one = { ...card, identity: { ...card.identity, connections: [orders] }, rewrites: {} }
   expect(pointedElsewhere({ PGHOST: 'hoop.example' }, one, '/h')).toEqual([])
   expect(pointedElsewhere({ PGHOST: 'db.internal' }, one, '/h')).toEqual(['PGHOST'])
+  expect(pointedElsewhere({ PGPORT: '8443', PGSERVICE: 'orders-db' }, one, '/h')).toEqual([])
+  expect(pointedElsewhere({ PGPORT: '5432' }, one, '/h')).toEqual(['PGPORT'])
   expect(environmentOf('/h', one, { current: { PGSERVICE: 'raw' } }).PGSERVICE).toBe('orders-db')
   expect(environmentOf('/h', one, { current: {} }).PGSERVICE).toBeUndefined()
 })
@@ -64,6 +66,7 @@ test.for([
   ['KUBECONFIG', '/h/kubeconfig:/root/.kube/config'],
   ['PGSERVICEFILE', '/root/.pg_service.conf'],
   ['PGHOSTADDR', '10.0.0.1'],
+  ['PGSERVICE', 'of-the-system'],
 ] as const)('%s = %s is said', ([name, value]) => {
   expect(pointedElsewhere({ ...good, [name]: value }, card, '/h')).toEqual([name])
   expect(leadingAround({ ...good, [name]: value }, card, '/h')).toEqual([name])

@@ -94,6 +94,7 @@ ${inputs}`
     const waiting = run('psql', ['-XAtqc', 'DELETE FROM notes WHERE id = 1'], env)
     const { id } = await stack.pending()
     const done = await play()
+    expect(done.text).toContain('json schema validated')
     expect(done.text).toContain(`${id} is approved`)
     expect(await waiting).toMatchObject({ code: 0 })
   })

@@ -128,7 +128,7 @@ ${job}
     expect((await readdir(checkout.temporary)).filter((name) => name.startsWith('hoop'))).toEqual([])
   }
 
-  const read = `psql -XAtc "SELECT 'read', count(*), min(email) FROM customers"`
+  const read = `psql -XAtc "SELECT 'read', count(*) OVER (), email FROM customers"`
   const readDone = 'read|2|'
 
   test('extends: the job’s script reaches the database, masked, and nothing is left of it', async () => {
@@ -271,6 +271,8 @@ ${job}
       const ran = await pipeline(`  extends: .hoop-access\n  script: [echo began]`)
       expect(ran.code).not.toBe(0)
       expect(ran.out + ran.err).toContain('it was not run')
+      expect(ran.out + ran.err).toContain('no identity is in force: none was opened')
+      expect(ran.out + ran.err).not.toContain('WARNING')
       expect(ran.out).not.toContain('> began')
       expect(existsSync(marker)).toBe(false)
       expect((await ledger()).filter(({ kind }) => kind === 'identity').length).toBe(before)

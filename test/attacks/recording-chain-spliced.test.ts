@@ -2,7 +2,7 @@ import { CompactSign, exportJWK, generateKeyPair } from 'jose'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { RecordEvent } from '../../gateway/recording/event.ts'
 import { verify } from '../../gateway/recording/verify.ts'
-import { end, makeFolder, open, publicJwk, startOf } from './folder.ts'
+import { end, makeFolder, open, publicJwk, startOf } from '../recording/folder.ts'
 
 type Start = Extract<RecordEvent, { kind: 'start' }>
 type Level = Start['chain'][number]
