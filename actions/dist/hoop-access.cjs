@@ -1803,7 +1803,7 @@ var import_node_path5 = require("node:path");
 var import_node_util2 = require("node:util");
 
 // client/around.ts
-var places = ["PGHOST", "PGSERVICEFILE", "KUBECONFIG"];
+var places = ["PGHOST", "PGPORT", "PGSERVICEFILE", "KUBECONFIG"];
 function pointedElsewhere(environment, card, home) {
   const files = filesOf(home);
   const rewritten2 = Object.entries(card.rewrites).flatMap(([variable, name2]) => {
@@ -1814,11 +1814,14 @@ function pointedElsewhere(environment, card, home) {
   });
   const settings = environmentOf(home, { ...card, rewrites: {} }, { current: {} });
   const set = places.filter((name2) => {
-    const [ours, now] = [settings[name2], environment[name2]];
-    return ours !== void 0 && now && now !== ours;
+    const [ours2, now] = [settings[name2], environment[name2]];
+    return ours2 !== void 0 && now && now !== ours2;
   });
   const beside = settings.PGSERVICEFILE !== void 0 && environment.PGHOSTADDR ? ["PGHOSTADDR"] : [];
-  return [...rewritten2, ...set, ...beside];
+  const { PGSERVICE: service = "" } = environment;
+  const ours = ["", ...card.identity.connections.map(({ name: name2 }) => name2)].includes(service);
+  const named = settings.PGSERVICEFILE === void 0 || ours ? [] : ["PGSERVICE"];
+  return [...rewritten2, ...set, ...beside, ...named];
 }
 function leadingAround(environment, card, home) {
   const hosts = new Set(card.identity.connections.map(({ host }) => host));

@@ -20450,7 +20450,7 @@ function annotationOf(approval) {
 }
 
 // client/around.ts
-var places = ["PGHOST", "PGSERVICEFILE", "KUBECONFIG"];
+var places = ["PGHOST", "PGPORT", "PGSERVICEFILE", "KUBECONFIG"];
 function pointedElsewhere(environment, card, home) {
   const files = filesOf(home);
   const rewritten2 = Object.entries(card.rewrites).flatMap(([variable, name]) => {
@@ -20461,11 +20461,14 @@ function pointedElsewhere(environment, card, home) {
   });
   const settings = environmentOf(home, { ...card, rewrites: {} }, { current: {} });
   const set = places.filter((name) => {
-    const [ours, now] = [settings[name], environment[name]];
-    return ours !== void 0 && now && now !== ours;
+    const [ours2, now] = [settings[name], environment[name]];
+    return ours2 !== void 0 && now && now !== ours2;
   });
   const beside = settings.PGSERVICEFILE !== void 0 && environment.PGHOSTADDR ? ["PGHOSTADDR"] : [];
-  return [...rewritten2, ...set, ...beside];
+  const { PGSERVICE: service = "" } = environment;
+  const ours = ["", ...card.identity.connections.map(({ name }) => name)].includes(service);
+  const named = settings.PGSERVICEFILE === void 0 || ours ? [] : ["PGSERVICE"];
+  return [...rewritten2, ...set, ...beside, ...named];
 }
 
 // actions/access/state.ts
