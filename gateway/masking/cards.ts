@@ -1,22 +1,13 @@
-import { type Scan, set } from './scan.ts'
+import { type Scan, isOf, set } from './scan.ts'
 
 /** The shortest card number that is looked for: 14 digits, so that every 14th byte is enough to look at. */
 const shortest = 14
 /** The longest with its separators: five groups. */
 const longest = 24
 
-/** Finds payment card numbers: whole or in their printed groups, with an issuer's prefix, a length it uses, and Luhn's check digit. */
-export function findCards(scan: Scan, kind: number): void {
-  const bytes = scan.bytes
-  for (let i = shortest - 1; i < bytes.length; i += shortest) {
-    if (!scan.is(i, set.card)) continue
-    let from = i
-    while (scan.is(from - 1, set.card)) from--
-    const to = scan.run(i, set.card, bytes.length - i)
-    if (to - from >= shortest) groups(scan, from, to, kind)
-    // The byte at `to` is in no run, so the next probe is as far from it as any two probes are.
-    i = to
-  }
+/** Finds payment card numbers in runs of digits, spaces and hyphens: whole or in their printed groups, with an issuer's prefix, a length it uses, and Luhn's check digit. */
+export function findCards(scan: Scan, runs: readonly number[], kind: number): void {
+  for (let i = 0; i < runs.length; i += 2) groups(scan, runs[i] as number, runs[i + 1] as number, kind)
 }
 
 /** Where a card number at the end may still grow: the length of the bytes when none can. */
@@ -37,12 +28,13 @@ export function unfinishedCard(bytes: Uint8Array): number {
 function groups(scan: Scan, from: number, to: number, kind: number): void {
   let start = from
   while (start < to) {
-    if (!scan.is(start, set.digit)) {
+    if (!isOf(scan.bytes[start], set.digit)) {
       start++
       continue
     }
     const end = scan.run(start, set.digit, to - start)
     const found = whole(scan, start, end) ? end : printed(scan, start, end, to)
+    scan.origin = start
     if (found > start && isFree(scan, start, found)) scan.add(start, found, kind)
     start = found > start ? found : end
   }

@@ -3,7 +3,7 @@ import { formats } from './formats.ts'
 import { Keywords, type Keyword } from './keywords.ts'
 import { literalKeywords } from './literals.ts'
 import type { Edges, Pattern } from './patterns.ts'
-import { Scan, longestControl } from './scan.ts'
+import { SPAN, Scan, longestControl } from './scan.ts'
 
 /** Finds secrets in answers; made once from the configuration, used for every value of every session. */
 export interface Detectors {
@@ -53,16 +53,19 @@ export function createDetectors({
   keywords.push(...literalKeywords(literals, (scan, start, end) => scan.add(start, end, own)))
 
   const further = Array.from(patterns, ([name, pattern]) => ({ kind: kinds.push(name) - 1, pattern }))
-  const finder = new Keywords(keywords)
+  const finder = new Keywords(keywords, known)
   const labels = kinds.map((kind) => Buffer.from(`[redacted:${kind}]`))
   const scan = new Scan()
 
-  function find(bytes: Uint8Array, edges: Edges): void {
-    scan.begin(bytes)
-    finder.find(scan)
-    if (known) findCards(scan, card)
-    for (const { kind, pattern } of further)
-      pattern.find(bytes, edges, (from, to) => scan.add(from, to, kind))
+  function find(bytes: Uint8Array, edges: Edges, decided = 0): void {
+    scan.begin(bytes, decided)
+    findCards(scan, finder.find(scan), card)
+    for (const { kind, pattern } of further) {
+      pattern.find(bytes, edges, (from, to) => {
+        scan.origin = from
+        scan.add(from, to, kind)
+      })
+    }
   }
 
   /** The bytes from `from` to `to` with the spans found in them replaced; `to` moves back to a span that it would cut. */
@@ -76,16 +79,25 @@ export function createDetectors({
     let at = from
     for (const span of merged(scan.spans)) {
       if (span.to <= at) continue
-      if (span.to > to)
-        return span.from >= to
-          ? { parts: [...parts, bytes.subarray(at, to)], to }
-          : { parts: [...parts, bytes.subarray(at, span.from)], to: span.from }
+      if (span.to > to) {
+        // What a pause has released stays so.
+        const cut = Math.max(at, Math.min(span.from, to))
+        parts.push(bytes.subarray(at, cut))
+        return { parts, to: cut }
+      }
       parts.push(bytes.subarray(at, Math.max(at, span.from)), labels[span.kind] ?? redactedAny)
       at = span.to
       onFound?.(kinds[span.kind] ?? 'secret')
     }
     parts.push(bytes.subarray(at, to))
     return { parts, to }
+  }
+
+  /** How much may leave, of what ends at `limit`: a find that goes beyond is held back from where it was found out. */
+  function wholeUpTo(limit: number): number {
+    let whole = limit
+    for (const { to, origin } of merged(scan.spans).reverse()) if (to > whole) whole = Math.min(whole, origin)
+    return whole
   }
 
   function redact(bytes: Uint8Array, onFound?: (kind: string) => void): Uint8Array | null {
@@ -97,19 +109,21 @@ export function createDetectors({
   function createStream(onFound?: (kind: string) => void): DetectorStream {
     let held: Uint8Array = new Uint8Array(0)
     let released = 0
+    // A pause releases what is not decided.
+    let decided = 0
     let continued = false
     return {
       push(chunk) {
         const bytes = held.length === 0 ? chunk : join(held, chunk)
         const edges = { continued, last: false }
-        find(bytes, edges)
+        find(bytes, edges, decided)
         const undecided = Math.min(
           ...further.map(({ pattern }) => pattern.unfinished(bytes, edges)),
           scan.open,
           finder.unfinished(bytes),
           known ? unfinishedCard(bytes) : bytes.length,
         )
-        const limit = Math.max(undecided, bytes.length - longestHeld, released)
+        const limit = Math.max(wholeUpTo(undecided), bytes.length - longestHeld, released)
         const { parts, to } = replace(bytes, released, limit, onFound)
         const keep = Math.max(0, to - context)
         continued ||= keep > 0
@@ -117,6 +131,7 @@ export function createDetectors({
         const out = Buffer.concat(parts)
         held = Uint8Array.prototype.slice.call(bytes, keep)
         released = to - keep
+        decided = released
         return out
       },
       pause(upTo) {
@@ -126,10 +141,11 @@ export function createDetectors({
         return out
       },
       end() {
-        find(held, { continued, last: true })
+        find(held, { continued, last: true }, decided)
         const { parts } = replace(held, released, held.length, onFound)
         held = new Uint8Array(0)
         released = 0
+        decided = 0
         continued = false
         return Buffer.concat(parts)
       },
@@ -158,17 +174,28 @@ function join(held: Uint8Array, chunk: Uint8Array): Uint8Array {
 
 const redactedAny = Buffer.from('[redacted:secret]')
 
+interface Span {
+  readonly from: number
+  to: number
+  readonly kind: number
+  origin: number
+}
+
 /** Spans in order, those that overlap joined under the kind of the first. */
-function merged(flat: readonly number[]): { from: number; to: number; kind: number }[] {
-  const spans: { from: number; to: number; kind: number }[] = []
-  for (let i = 0; i < flat.length; i += 3)
-    spans.push({ from: flat[i] ?? 0, to: flat[i + 1] ?? 0, kind: flat[i + 2] ?? 0 })
+function merged(flat: readonly number[]): Span[] {
+  const spans: Span[] = []
+  for (let i = 0; i < flat.length; i += SPAN) {
+    const [from = 0, to = 0, kind = 0, origin = 0] = flat.slice(i, i + SPAN)
+    spans.push({ from, to, kind, origin })
+  }
   spans.sort((a, b) => a.from - b.from || b.to - a.to)
-  const joined: typeof spans = []
+  const joined: Span[] = []
   for (const span of spans) {
     const last = joined.at(-1)
-    if (last !== undefined && span.from < last.to) last.to = Math.max(last.to, span.to)
-    else joined.push(span)
+    if (last !== undefined && span.from < last.to) {
+      last.to = Math.max(last.to, span.to)
+      last.origin = Math.min(last.origin, span.origin)
+    } else joined.push(span)
   }
   return joined
 }

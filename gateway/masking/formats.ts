@@ -50,7 +50,7 @@ function named({ of, min, max = min }: { of: number; min: number; max?: number }
 /** What may stand between a name and its value: at least one of these, at most twelve. */
 function afterSeparator(scan: Scan, end: number): number {
   let from = end
-  while (from - end < 12 && ' \t:="\'>\\,|'.includes(String.fromCharCode(Math.max(0, scan.at(from))))) from++
+  while (from - end < 12 && scan.is(from, set.separator)) from++
   return from
 }
 

@@ -1,4 +1,5 @@
-import type { Scan } from './scan.ts'
+import { type Scan, isOf, set } from './scan.ts'
+import { LONG_WORD, Sieve, WINDOW, gramOf, trigramOf, weight } from './sieve.ts'
 
 /** Looks at what stands at a keyword and reports to the scan what it finds. `end` is the end of the keyword. */
 export type Verify = (scan: Scan, start: number, end: number) => void
@@ -11,92 +12,155 @@ export interface Keyword {
   readonly verify: Verify
 }
 
+/** Where in a keyword, by its number, some bytes stand. */
 interface Anchor {
-  readonly keyword: Keyword
+  readonly number: number
   readonly offset: number
 }
 
 /**
- * Finds keywords by a pair of bytes in each. The text is looked at in steps of two bytes, so that a keyword has two
- * anchors: its rarest pair at an even offset and its rarest at an odd one. One lookup in 64 KiB for two bytes, no
- * chain of dependent loads as in an automaton, and nothing is allocated.
+ * Finds keywords in the order in which they begin. A sieve says where one may be: those of seven bytes and more by four
+ * of their first seven, shorter ones by their rarest three.
  */
 export class Keywords {
-  /** For each pair the index of its anchors; 0 for none. */
-  readonly #pairs = new Uint16Array(65_536)
-  readonly #anchors: Anchor[][] = [[]]
   readonly #keywords: readonly Keyword[]
+  readonly #sieve: Sieve
+  readonly #trigrams = new Map<number, Anchor[]>()
+  readonly #grams = new Map<number, Anchor[]>()
+  /** Keywords by their first two bytes, and which bytes begin one. */
+  readonly #beginnings = new Map<number, Keyword[]>()
+  readonly #firsts = new Uint8Array(256)
+  /** Where keywords may begin in the window at hand, in order, and which: their numbers. */
+  readonly #starts: number[] = []
+  readonly #numbers: number[] = []
 
-  constructor(keywords: readonly Keyword[]) {
+  /** `cards`: whether runs of digits are looked for, too. */
+  constructor(keywords: readonly Keyword[], cards: boolean) {
     this.#keywords = keywords
-    for (const keyword of keywords) {
-      this.#anchor(keyword, 0)
-      this.#anchor(keyword, 1)
-    }
+    keywords.forEach((keyword, number) => {
+      if (keyword.bytes.length >= LONG_WORD)
+        for (let offset = 0; offset < 4; offset++)
+          put(this.#grams, gramOf(keyword.bytes, offset), { number, offset })
+      else {
+        const offset = rarest(keyword.bytes)
+        for (const trigram of cases(keyword, offset, 3)) put(this.#trigrams, trigram, { number, offset })
+      }
+      for (const pair of cases(keyword, 0, 2)) {
+        put(this.#beginnings, pair, keyword)
+        this.#firsts[pair & 0xff] = 1
+      }
+    })
+    this.#sieve = new Sieve([...this.#trigrams.keys()], [...this.#grams.keys()], cards)
   }
 
-  /** Calls the verifier of every keyword in the scan's bytes that no found span covers. */
-  find(scan: Scan): void {
-    const bytes = scan.bytes
-    const pairs = this.#pairs
-    const last = bytes.length - 1
-    for (let i = 0; i < last; i += 2) {
-      // In bounds: i and i+1 are below the length, and a pair is below 65,536.
-      const index = pairs[((bytes[i] as number) << 8) | (bytes[i + 1] as number)] as number
-      if (index !== 0) this.#check(scan, i, index)
+  /**
+   * Calls the verifier of every keyword in the scan's bytes that does not lie within what was found last, and notes those
+   * that are not there to their end. Gives the runs of digits and separators that may hold a card: `from, to` of each, flat.
+   */
+  find(scan: Scan): readonly number[] {
+    const { bytes } = scan
+    const runs: number[] = []
+    for (let from = 0; from < bytes.length; ) {
+      const next = this.#sieve.look(bytes, from)
+      if (this.#sieve.trigramCount + this.#sieve.gramCount > 0) this.#check(scan, from, next)
+      if (this.#sieve.runCount > 0) this.#addRuns(bytes, from, runs)
+      from = next
     }
+    return runs
   }
 
-  /** Where a keyword may have begun whose end is not there yet: the length of the bytes when there is none. */
+  /** Where a keyword may have begun of which too little is there for `find` to see it: the length of the bytes when there is none. */
   unfinished(bytes: Uint8Array): number {
-    let open = bytes.length
-    for (const { bytes: word, fold } of this.#keywords) {
-      for (let length = Math.min(word.length - 1, bytes.length); length > bytes.length - open; length--) {
-        if (matches(bytes, bytes.length - length, word, length, fold)) open = bytes.length - length
-      }
+    const last = bytes.length - 1
+    for (let start = Math.max(0, bytes.length - LONG_WORD + 1); start <= last; start++) {
+      const first = bytes[start] as number
+      if (this.#firsts[first] === 0) continue
+      if (start === last) return start
+      for (const keyword of this.#beginnings.get(first | ((bytes[start + 1] as number) << 8)) ?? [])
+        if (keyword.bytes.length > bytes.length - start && matches(bytes, start, keyword)) return start
     }
-    return open
+    return bytes.length
   }
 
-  #check(scan: Scan, position: number, index: number): void {
-    const bytes = scan.bytes
-    for (const { keyword, offset } of this.#anchors[index] ?? []) {
-      const start = position - offset
+  /** Verifies the keywords that begin in the window. */
+  #check(scan: Scan, from: number, next: number): void {
+    const { bytes } = scan
+    this.#collect(bytes, from, next)
+    for (let i = 0; i < this.#starts.length; i++) {
+      const start = this.#starts[i] as number
+      if (start < scan.decided) continue
+      const keyword = this.#keywords[this.#numbers[i] as number] as Keyword
       const end = start + keyword.bytes.length
-      if (start < 0 || end > bytes.length || scan.covers(start)) continue
-      if (!matches(bytes, start, keyword.bytes, keyword.bytes.length, keyword.fold)) continue
+      if (end > bytes.length) {
+        scan.open = Math.min(scan.open, start)
+        continue
+      }
+      if (scan.covers(start, end)) continue
       scan.touched = false
+      scan.origin = start
       keyword.verify(scan, start, end)
-      if (scan.touched && start < scan.open) scan.open = start
+      if (scan.touched) scan.open = Math.min(scan.open, start)
     }
   }
 
-  #anchor(keyword: Keyword, parity: number): void {
-    const { bytes, fold } = keyword
-    let best = parity
-    let least = Number.POSITIVE_INFINITY
-    for (let offset = parity; offset + 1 < bytes.length; offset += 2) {
-      const pair = ((bytes[offset] ?? 0) << 8) | (bytes[offset + 1] ?? 0)
-      const cost = weight(bytes[offset] ?? 0) * weight(bytes[offset + 1] ?? 0) + (this.#at(pair)?.length ?? 0)
-      if (cost < least) [best, least] = [offset, cost]
-    }
-    for (const first of cases(bytes[best] ?? 0, fold)) {
-      for (const second of cases(bytes[best + 1] ?? 0, fold)) {
-        const pair = (first << 8) | second
-        const anchors = this.#at(pair)
-        if (anchors === undefined) this.#pairs[pair] = this.#anchors.push([{ keyword, offset: best }]) - 1
-        else anchors.push({ keyword, offset: best })
+  /** Lists the keywords that begin in the window, as far as their bytes are there: what the sieve saw, in the order of their beginnings. */
+  #collect(bytes: Uint8Array, from: number, next: number): void {
+    const { trigrams, trigramCount, grams, gramCount } = this.#sieve
+    this.#starts.length = 0
+    this.#numbers.length = 0
+    for (let t = 0, g = 0; t < trigramCount || g < gramCount; ) {
+      const short = t < trigramCount && (g === gramCount || (trigrams[t] as number) <= (grams[g] as number))
+      const at = from + (short ? (trigrams[t++] as number) : (grams[g++] as number))
+      const anchors = short ? this.#trigrams.get(trigramOf(bytes, at)) : this.#grams.get(gramOf(bytes, at))
+      if (anchors === undefined) continue
+      for (const { number, offset } of anchors) {
+        const start = at - offset
+        // The windows before and after this one find those that begin in them.
+        if (start < from || start >= next) continue
+        if (matches(bytes, start, this.#keywords[number] as Keyword)) this.#insert(start, number)
       }
     }
   }
 
-  #at(pair: number): Anchor[] | undefined {
-    const index = this.#pairs[pair] ?? 0
-    return index === 0 ? undefined : this.#anchors[index]
+  /** Keeps the order: what was found a few bytes later may begin a few bytes earlier. */
+  #insert(start: number, number: number): void {
+    const starts = this.#starts
+    const numbers = this.#numbers
+    let at = starts.length
+    for (; at > 0; at--) {
+      const [before, other] = [starts[at - 1] as number, numbers[at - 1] as number]
+      if (before < start || (before === start && other <= number)) break
+      starts[at] = before
+      numbers[at] = other
+    }
+    starts[at] = start
+    numbers[at] = number
+  }
+
+  /** Adds the window's runs, those that go beyond it as a whole. */
+  #addRuns(bytes: Uint8Array, from: number, runs: number[]): void {
+    const next = Math.min(bytes.length, from + WINDOW)
+    for (let i = 0; i < 2 * this.#sieve.runCount; i += 2) {
+      const done = runs.at(-1) ?? 0
+      let start = from + (this.#sieve.runs[i] as number)
+      let end = from + (this.#sieve.runs[i + 1] as number)
+      if (end <= done) continue
+      if (start === from) while (start > done && isOf(bytes[start - 1], set.card)) start--
+      if (end === next) while (end < bytes.length && isOf(bytes[end], set.card)) end++
+      runs.push(start, end)
+    }
   }
 }
 
-function matches(bytes: Uint8Array, start: number, word: Uint8Array, length: number, fold: boolean): boolean {
+function put<Item>(lists: Map<number, Item[]>, key: number, item: Item): void {
+  const list = lists.get(key)
+  if (list === undefined) lists.set(key, [item])
+  else list.push(item)
+}
+
+/** True when the keyword stands there, as far as there are bytes. */
+function matches(bytes: Uint8Array, start: number, { bytes: word, fold }: Keyword): boolean {
+  const length = Math.min(word.length, bytes.length - start)
   for (let i = 0; i < length; i++) {
     const byte = bytes[start + i] as number
     const folded = fold && byte >= 0x41 && byte <= 0x5a ? byte | 0x20 : byte
@@ -105,20 +169,23 @@ function matches(bytes: Uint8Array, start: number, word: Uint8Array, length: num
   return true
 }
 
-function isLetter(byte: number): boolean {
-  return (byte | 0x20) >= 0x61 && (byte | 0x20) <= 0x7a
+/** Some bytes of a keyword as a number, the first in the low bits; in all the cases that they may have. */
+function cases({ bytes, fold }: Keyword, at: number, count: number): number[] {
+  let numbers = [0]
+  for (let i = 0; i < count; i++) {
+    const byte = bytes[at + i] ?? 0
+    const isLetter = byte >= 0x61 && byte <= 0x7a
+    const both = fold && isLetter ? [byte, byte & 0xdf] : [byte]
+    numbers = both.flatMap((one) => numbers.map((number) => number | (one << (8 * i))))
+  }
+  return numbers
 }
 
-function cases(byte: number, fold: boolean): number[] {
-  return fold && isLetter(byte) ? [byte | 0x20, byte & 0xdf] : [byte]
-}
-
-/** How often a byte comes in text and data, roughly: pairs of low weight make good anchors. */
-function weight(byte: number): number {
-  const common = ' etaoinsrhl0123456789'
-  const character = String.fromCharCode(byte)
-  if (common.includes(character)) return 12
-  if (character >= 'a' && character <= 'z') return 'jkqvxz'.includes(character) ? 2 : 7
-  if ('",:/.-='.includes(character)) return 6
-  return character >= 'A' && character <= 'Z' ? 3 : 2
+/** Where a word's three bytes stand that come least often. */
+function rarest(word: Uint8Array): number {
+  const costs = Array.from(
+    { length: word.length - 2 },
+    (_, at) => weight(word[at] ?? 0) * weight(word[at + 1] ?? 0) * weight(word[at + 2] ?? 0),
+  )
+  return costs.indexOf(Math.min(...costs))
 }

@@ -8,10 +8,16 @@ export const set = {
   digit: 32,
   dotted: 64,
   card: 128,
+  /** What ends the authority of a URL (RFC 3986 §3.2), or the text that it stands in. */
+  behindAuthority: 256,
+  /** What a private key's armour has beside base64: headers, line ends, their escapes. */
+  armour: 512,
+  /** What may stand between a name and its value. */
+  separator: 1024,
 } as const
 
 /** Which sets a byte belongs to. */
-export const sets = new Uint8Array(256)
+export const sets = new Uint16Array(256)
 
 function put(bits: number, characters: string): void {
   for (const byte of Buffer.from(characters, 'latin1')) sets[byte] = (sets[byte] ?? 0) | bits
@@ -27,9 +33,23 @@ put(set.hex, `${digits}abcdef`)
 put(set.upper, digits + upper)
 put(set.digit | set.card, digits)
 put(set.card, ' -')
+put(
+  set.behindAuthority,
+  `${Buffer.from(Array.from({ length: 33 }, (_, byte) => byte)).toString('latin1')}"'\`<>/?#\\\x7f`,
+)
+put(set.armour, ` \t\r\n\\=:,"+()-_./${digits}${lower}${upper}`)
+put(set.separator, ' \t:="\'>\\,|')
+
+/** True for a byte of one of the sets. */
+export function isOf(byte: number | undefined, bits: number): boolean {
+  return byte !== undefined && ((sets[byte] as number) & bits) !== 0
+}
 
 /** The longest parameters of a terminal's control sequence that are looked through: a colour of 24 bits has 16. */
 export const longestControl = 20
+
+/** Numbers of one find. */
+export const SPAN = 4
 
 /**
  * One pass over some bytes: what verifiers read through and report to.
@@ -37,32 +57,37 @@ export const longestControl = 20
  */
 export class Scan {
   bytes: Uint8Array = new Uint8Array(0)
-  /** `from, to, kind` of each find, flat. */
+  /** `from, to, kind, origin` of each find, flat: the origin is where it was found out. */
   readonly spans: number[] = []
   /** True when the verifier in work has asked for bytes past the end. */
   touched = false
   /** The earliest candidate that more bytes could change: the length when there is none. */
   open = 0
-  #lastFrom = 0
-  #lastTo = 0
+  decided = 0
+  /** Where the word begins, or the number, that is being verified. */
+  origin = 0
 
-  begin(bytes: Uint8Array): void {
+  /** Words that begin before `decided` have been dealt with: those bytes are there to be looked back at. */
+  begin(bytes: Uint8Array, decided = 0): void {
     this.bytes = bytes
+    this.decided = decided
     this.spans.length = 0
     this.open = bytes.length
-    this.#lastFrom = 0
-    this.#lastTo = 0
   }
 
-  /** True inside the span found last: what starts there is gone anyway, and reading it again would cost hostile input more. */
-  covers(start: number): boolean {
-    return start >= this.#lastFrom && start < this.#lastTo
+  /** True for a word within the span found last, short of its end: it is gone anyway, and reading on from it again would cost hostile input more. */
+  covers(start: number, end: number): boolean {
+    const at = this.spans.length - SPAN
+    return at >= 0 && start >= (this.spans[at] as number) && end < (this.spans[at + 1] as number)
   }
 
+  /** Adds a find; one that begins within the last makes that longer. */
   add(from: number, to: number, kind: number): void {
-    this.spans.push(from, to, kind)
-    this.#lastFrom = from
-    this.#lastTo = to
+    const at = this.spans.length - SPAN
+    if (at >= 0 && from >= (this.spans[at] as number) && from < (this.spans[at + 1] as number)) {
+      this.spans[at + 1] = Math.max(to, this.spans[at + 1] as number)
+      this.spans[at + 3] = Math.min(this.origin, this.spans[at + 3] as number)
+    } else this.spans.push(from, to, kind, this.origin)
   }
 
   /** The byte at an index, -1 outside. */

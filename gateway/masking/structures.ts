@@ -1,5 +1,5 @@
 import type { Verify } from './keywords.ts'
-import { type Scan, set, sets } from './scan.ts'
+import { type Scan, isOf, set } from './scan.ts'
 
 // Secrets with an inner structure. Each reads forward only, and what a failed reading has passed cannot start another
 // of its kind, so that no input makes the work more than a small multiple of its length.
@@ -12,16 +12,16 @@ const longestAuthority = 1024
 export function findJwt(kind: number): Verify {
   return (scan, start, end) => {
     if (!scan.starts(start) || scan.at(start - 1) === 0x2d || scan.at(start - 1) === 0x5f) return
-    const ends = [scan.run(end, set.url, longestSegment)]
-    for (let at = ends[0] ?? end; ends.length < 5 && scan.at(at) === 0x2e; ) {
-      at = scan.run(at + 1, set.url, longestSegment)
-      ends.push(at)
+    const header = scan.run(end, set.url, longestSegment)
+    let [segments, payload, signature, last] = [1, 0, 0, header]
+    for (; segments < 5 && scan.at(last) === 0x2e; segments++) {
+      last = scan.run(last + 1, set.url, longestSegment)
+      if (segments === 1) payload = last
+      if (segments === 2) signature = last
     }
-    const [header = end, payload = 0, signature = 0] = ends
-    if (header - start < 16 || ends.length < 3) return
+    if (header - start < 16 || segments < 3) return
     const signed = scan.follows(header + 1, 'ey') && payload - header > 8 && signature - payload > 20
-    const last = ends.at(-1) ?? signature
-    if (ends.length === 5 && last - start > 80) scan.add(start, last, kind)
+    if (segments === 5 && last - start > 80) scan.add(start, last, kind)
     else if (signed) scan.add(start, signature, kind)
   }
 }
@@ -33,7 +33,7 @@ export function findPrivateKey(kind: number): Verify {
     if (label < 0) return
     let at = label
     const stop = Math.min(scan.bytes.length, label + longestPem)
-    while (at < stop && isPem(scan.bytes[at] ?? 0) && !scan.follows(at, '-----')) at++
+    while (at < stop && isOf(scan.bytes[at], set.armour) && !scan.follows(at, '-----')) at++
     if (at === scan.bytes.length && at < label + longestPem) scan.touched = true
     if (scan.follows(at, '-----END ')) {
       const close = labelEnd(scan, at + 9)
@@ -57,14 +57,6 @@ function labelEnd(scan: Scan, from: number): number {
   return /PRIVATE KEY(?: BLOCK)?$/.test(words) && scan.follows(at, '-----') ? at + 5 : -1
 }
 
-/** Base64, armour headers (`Proc-Type: 4,ENCRYPTED`), line ends and their escapes. */
-function isPem(byte: number): boolean {
-  return (
-    ((sets[byte] ?? 0) & (set.base64 | set.dotted)) !== 0 ||
-    ' \t\r\n\\=:,"+()'.includes(String.fromCharCode(byte))
-  )
-}
-
 /** The password in `scheme://user:PASSWORD@host` (RFC 3986 §3.2.1): the last `@` of the authority ends it. */
 export function findAuthority(kind: number): Verify {
   return (scan, start, end) => {
@@ -74,7 +66,7 @@ export function findAuthority(kind: number): Verify {
     let at = end
     for (; at - end < longestAuthority; at++) {
       const byte = scan.at(at)
-      if (byte <= 0x20 || byte === 0x7f || '"\'`<>/?#\\'.includes(String.fromCharCode(byte))) break
+      if (byte < 0 || isOf(byte, set.behindAuthority)) break
       if (byte === 0x3a && colon < 0) colon = at
       if (byte === 0x40) sign = at
       // `host:80,` lists another host: what follows is no password.
