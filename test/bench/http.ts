@@ -22,9 +22,11 @@ const run = promisify(execFile)
 const folder = mkdtempSync(join(tmpdir(), 'hoop-bench-'))
 const servers: ChildProcess[] = []
 process.once('exit', () => {
+  // They write into the folder until they are gone.
   for (const server of servers) server.kill()
-  rmSync(folder, { recursive: true })
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5 })
 })
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(1))
 const authority = makeAuthority('bench')
 const { certPem, keyPem } = authority.issue('localhost', ['localhost'])
 for (const [name, text] of [
@@ -111,6 +113,7 @@ relay.closeAllConnections()
 relay.close()
 await pool.destroy()
 await stack.close()
+process.exit()
 
 /** What the process of a target has used: nginx's worker, or this one, where relay and gateway run. */
 function cpuMicroseconds(name: string): number {
