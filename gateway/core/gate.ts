@@ -99,6 +99,11 @@ class PermitProof {
     return this.#verdict?.touchesMasked ?? false
   }
 
+  /** True when what it permits changes nothing. */
+  get reads(): boolean {
+    return this.#verdict?.reads ?? false
+  }
+
   /** What is masked in JSON, the strictest first. */
   get fields(): readonly FieldMask[] {
     return this.#verdict?.masks.fields ?? []

@@ -67,6 +67,10 @@ export class LiveLane implements Lane {
   }
 
   reply(bytes: Uint8Array, stream: 'out' | 'err' = 'out'): boolean {
+    if (bytes.byteLength === 0) {
+      this.#parts.recorder.flush()
+      return true
+    }
     const mouth = stream === 'out' ? this.#out : this.#err
     gather(this.#parts.line)
     mouth.say(bytes)
@@ -87,23 +91,29 @@ export class LiveLane implements Lane {
     ]).then(() => undefined)
   }
 
-  /** Records that it was opened: with the decision before it, it is with the kernel before anything passes. */
-  begin(): void {
+  /** Records that it was opened: with the decision before it, it is with the kernel before anything passes; of what only `reads`, before anything comes back. */
+  begin(reads: boolean): void {
     const { name, terminal } = this.#plan
-    this.note({ what: 'opened', name, terminal })
+    const opened = { what: 'opened', name, terminal } as const
+    if (reads) this.#noteSoon(opened)
+    else this.note(opened)
   }
 
-  end(exit: number | string | null): void {
+  end(exit: number | string | null, whole?: Uint8Array): void {
     if (this.#seen !== null) this.#sent.add(this.#seen.end())
+    const last = whole === undefined ? null : this.#out.clean(whole)
     this.#out.end()
     this.#err.end()
-    this.#noteSoon({
+    const closed = {
       what: 'closed',
       exit,
       sent: this.#sent.total(),
       out: this.#out.direction.total(),
       err: this.#err.direction.total(),
-    })
+    } as const
+    if (last === null) return this.#noteSoon(closed)
+    this.note(closed)
+    if (last.byteLength > 0) this.#plan.client.write('out', last, true)
   }
 
   /** What passes is with the kernel before it is let go; that it ended may leave together with what comes next. */
@@ -174,6 +184,15 @@ class Mouth {
     this.#masked = plan.content === 'text' || code === 'e'
   }
 
+  /** All that is said, in one piece: searched and recorded, not yet with the kernel. */
+  clean(bytes: Uint8Array): Uint8Array {
+    const clean = this.#masked
+      ? (this.#parts.detectors.redact(bytes, () => this.#parts.masked(1)) ?? bytes)
+      : bytes
+    this.direction.note(clean)
+    return clean
+  }
+
   say(bytes: Uint8Array): void {
     if (!this.#masked) return this.#release(bytes)
     if (this.#plan.messages === true) {
@@ -239,6 +258,14 @@ class Direction {
 
   add(bytes: Uint8Array): void {
     if (bytes.byteLength === 0) return
+    this.note(bytes)
+    // Where bytes are counted only, what was decided about them is written all the same before they pass.
+    this.#recorder.flush()
+  }
+
+  /** The same, to be written with what comes next. */
+  note(bytes: Uint8Array): void {
+    if (bytes.byteLength === 0) return
     this.#bytes += bytes.byteLength
     if (this.#hashed) this.#hash ??= createHash('sha256')
     this.#hash?.update(bytes)
@@ -248,8 +275,6 @@ class Direction {
       const data = Buffer.from(part.buffer, part.byteOffset, part.byteLength).toString('base64')
       this.#recorder.record({ kind: 'lane', channel: this.#channel, what: 'data', code: this.#code, data })
     }
-    // Where bytes are counted only, what was decided about them is written all the same before they pass.
-    this.#recorder.flush()
   }
 
   total(): Passed {

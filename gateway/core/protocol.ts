@@ -129,7 +129,8 @@ export interface LanePlan {
 
 /** Where a lane's answers go. */
 export interface LaneClient {
-  write(stream: 'out' | 'err', bytes: Uint8Array): void
+  /** `last`: nothing comes after it. */
+  write(stream: 'out' | 'err', bytes: Uint8Array, last?: boolean): void
   /** True when it takes no more for now. */
   readonly full: boolean
   drained(): Promise<void>
@@ -138,10 +139,11 @@ export interface LaneClient {
 /** The same road as the session's, for one of its streams. */
 export interface Lane {
   forward(permit: Permit, bytes: Uint8Array): boolean
+  /** Of nothing: what was decided is on record from here on, so that the head of an answer may leave. */
   reply(bytes: Uint8Array, stream?: 'out' | 'err'): boolean
   drained(side: 'upstream' | 'client'): Promise<void>
   /** Records what happened on it beside bytes. */
   note(event: LaneEvent): void
-  /** Releases what was held back, and records the end: an exit status, a signal's name, or null. */
-  end(exit: number | string | null): void
+  /** Releases what was held back, and records the end: an exit status, a signal's name, or null. `whole`: all that is answered, where nothing was before; it is searched and recorded with the end, and leaves in one piece. */
+  end(exit: number | string | null, whole?: Uint8Array): void
 }

@@ -212,7 +212,7 @@ export class LiveSession implements Session {
       plan,
       upstream,
     )
-    lane.begin()
+    lane.begin(permit.reads)
     return lane
   }
 

@@ -19,6 +19,8 @@ const decoders: Readonly<Record<string, () => Transform>> = {
   zstd: createZstdDecompress,
 }
 
+const nothing = Buffer.alloc(0)
+
 /** Takes an answer from upstream, and gives it to the lane as it comes. */
 export class Answer implements Dispatcher.DispatchHandler {
   readonly done: Promise<void>
@@ -32,6 +34,11 @@ export class Answer implements Dispatcher.DispatchHandler {
   readonly #permit: Permit
   readonly #place: Place | null
   #filter: Filter | null = null
+  #headers: string[] = []
+  /** What came of the body before anything of the answer left: all of it, where nothing more comes in the same turn. */
+  #first: Buffer | null = null
+  #streams = false
+  #ended = false
   #controller: Dispatcher.DispatchController | null = null
   #decoder: Transform | null = null
   #cut: unknown = null
@@ -83,24 +90,26 @@ export class Answer implements Dispatcher.DispatchHandler {
       const type = valueOf(raw, 'content-type') ?? ''
       this.#filter =
         this.#reading.filter?.(this.#permit, { status, type }, () => this.#ready.tools.masked(1)) ?? null
-      this.#response.writeHead(
-        status,
-        headersToClient(raw, (bytes) => this.#ready.tools.redact(bytes), {
-          masked: this.#filter !== null,
-          place: this.#place,
-        }),
-      )
-      // They leave with the first of the body, if that comes at once.
-      setImmediate(() => {
-        if (!this.#response.destroyed && !this.#response.writableEnded) this.#response.flushHeaders()
+      this.#headers = headersToClient(raw, (bytes) => this.#ready.tools.redact(bytes), {
+        masked: this.#filter !== null,
+        place: this.#place,
       })
+      // Small answers come whole, and leave whole; of others, what there is leaves now.
+      setImmediate(() => this.#stream())
     } catch (error) {
       this.cut(error)
     }
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    if (this.#decoder === null) return this.#give(chunk, controller)
+    if (this.#decoder === null) {
+      if (!this.#streams && this.#first === null) this.#first = chunk
+      else {
+        this.#stream()
+        this.#give(chunk, controller)
+      }
+      return
+    }
     if (this.#decoder.write(chunk)) return
     controller.pause()
     this.#decoder.once('drain', () => controller.resume())
@@ -118,8 +127,7 @@ export class Answer implements Dispatcher.DispatchHandler {
   /** What is compressed would pass unread. */
   #decode(raw: readonly string[]): void {
     const coding = (valueOf(raw, 'content-encoding') ?? 'identity').trim().toLowerCase()
-    const bodiless = this.#method === 'HEAD' || this.status === 204 || this.status === 304
-    if (coding === 'identity' || coding === '' || bodiless) return
+    if (coding === 'identity' || coding === '' || this.#bodiless()) return
     const make = Object.hasOwn(decoders, coding) ? decoders[coding] : undefined
     if (make === undefined)
       throw new Refused(
@@ -134,10 +142,57 @@ export class Answer implements Dispatcher.DispatchHandler {
     decoder.once('error', (error) => this.cut(upstreamFailure(error)))
   }
 
+  /** Sends what its lane gives; the last of it with its length, where all of it is known. */
+  write(bytes: Uint8Array, last = false): void {
+    if (last) this.sendHead(bytes.byteLength)
+    else this.sendHead()
+    this.#response.write(bytes)
+  }
+
+  /** Sends the head, if it has not been: with its body, if that comes at once. */
+  sendHead(length: number | null = null): void {
+    if (this.#response.headersSent || this.status === null) return
+    const said = length === null || this.#bodiless() ? [] : ['content-length', String(length)]
+    this.#response.writeHead(this.status, [...this.#headers, ...said])
+  }
+
+  /** All of its body that has to be sent yet, once it is done; null where it was sent as it came. */
+  get whole(): Uint8Array | null {
+    return this.#ended && !this.#streams ? (this.#first ?? nothing) : null
+  }
+
+  /** From here on it is sent as it comes. */
+  #stream(): void {
+    if (this.#streams || this.#ended || this.#cut !== null) return
+    this.#streams = true
+    const { lane } = this
+    const first = this.#first
+    this.#first = null
+    try {
+      if (lane === null) throw new GatewayError('internal', 'an answer came before its lane')
+      lane.reply(nothing)
+      this.sendHead()
+      if (first === null) this.#response.flushHeaders()
+      else if (this.#controller !== null) this.#give(first, this.#controller)
+    } catch (error) {
+      this.cut(error)
+    }
+  }
+
+  #bodiless(): boolean {
+    return this.#method === 'HEAD' || this.status === 204 || this.status === 304
+  }
+
   #finish(): void {
     try {
-      const last = this.#filter?.end()
-      if (last !== undefined && last.byteLength > 0) this.lane?.reply(last)
+      if (!this.#streams && this.#decoder === null) {
+        const body = this.#first ?? nothing
+        if (this.#filter !== null) this.#first = Buffer.concat([this.#filter.push(body), this.#filter.end()])
+      } else {
+        const last = this.#filter?.end()
+        if (last !== undefined && last.byteLength > 0) this.lane?.reply(last)
+      }
+      this.#ended = true
       this.#settle.resolve()
     } catch (error) {
       this.cut(error)

@@ -75,7 +75,7 @@ export async function exchange(parts: {
     maskInput: length !== 0,
     ...(reading.show !== undefined && { hide: reading.show }),
     client: {
-      write: (_, bytes) => void response.write(bytes),
+      write: (_, bytes, last) => answer.write(bytes, last),
       get full() {
         return response.writableNeedDrain
       },
@@ -111,8 +111,9 @@ export async function exchange(parts: {
   } finally {
     signal.removeEventListener('abort', cut)
     if (length !== 0) body.destroy()
-    lane.end(answer.status)
+    lane.end(answer.status, answer.whole ?? undefined)
   }
+  answer.sendHead(0)
   response.end(() => {
     // What is left of a body that upstream did not want is not waited for.
     if (!request.complete) request.destroy()
