@@ -13,6 +13,10 @@ export async function runProgram(
     .version(version)
     .enablePositionalOptions()
     .showHelpAfterError('(add --help for more)')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 denied by policy, 4 an approval was refused or came too late.',
+    )
     .exitOverride()
   for (const add of commands) add(program)
   bearClosedPipes()

@@ -26,14 +26,6 @@ export function formatEnvironment(variables: Readonly<Record<string, string>>, f
   }
 }
 
-/** The format of this name. */
-export function readFormat(name: string): Format {
-  const found = formats.find((one) => one === name)
-  if (found === undefined)
-    throw wrongUsage(`there is no format ${JSON.stringify(name)}`, `give one of: ${formats.join(', ')}`)
-  return found
-}
-
 function lines(entries: [string, string][], line: (name: string, value: string) => string): string {
   return entries.map(([name, value]) => `${line(name, value)}\n`).join('')
 }

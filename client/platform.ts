@@ -1,6 +1,7 @@
 import { ClientError, printable, systemCode, wrongUsage } from './error.ts'
 
-export type PlatformName = 'github' | 'gitlab' | 'jenkins' | 'token'
+export const platforms = ['github', 'gitlab', 'jenkins', 'token'] as const
+export type PlatformName = (typeof platforms)[number]
 
 /** Where a job's ID token comes from. */
 export interface Platform {

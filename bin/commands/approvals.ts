@@ -1,10 +1,19 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { addConfirm, checkApproval } from './confirm.ts'
 import { connectOperator } from './operator.ts'
 import { type ClientOptions, withOperatorOptions } from './options.ts'
 import { print, printFields, printJson, printTable, tell } from './terminal.ts'
 import { addWaiting } from './waiting.ts'
+
+const states: readonly ApprovalView['state'][] = [
+  'pending',
+  'approved',
+  'denied',
+  'expired',
+  'withdrawn',
+  'used',
+]
 
 type Options = ClientOptions & { config?: string; state?: string; reason?: string; breakGlass?: boolean }
 
@@ -13,7 +22,7 @@ export function addApprovals(program: Command): void {
   const approvals = program.command('approvals').description('see what is held, and answer it')
   withOperatorOptions(approvals.command('list'))
     .description('what is held, and what was')
-    .option('--state <state>', 'only those: pending, approved, denied, expired, withdrawn or used')
+    .addOption(new Option('--state <state>', 'only those').choices(states))
     .action(list)
   withOperatorOptions(approvals.command('show'))
     .description('one held request: what is asked, by whom, and who answered')

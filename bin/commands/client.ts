@@ -11,7 +11,7 @@ import { jobFiles } from './version.ts'
 
 interface Options {
   readonly node: string
-  readonly library: readonly string[]
+  readonly library?: readonly string[]
   readonly config: string
   readonly executable?: string
   readonly out?: string
@@ -26,7 +26,7 @@ export function addClient(program: Command): void {
     .command('build')
     .description('make one with a Node of its own, for images without Node, of a Node that you trust')
     .requiredOption('--node <file>', 'the `node` for Linux on x64 or arm64, of glibc or musl (Alpine)')
-    .option('--library <file>', 'a library that it needs and images may lack: libstdc++.so.6', collect, [])
+    .option('--library <file>', 'a library that it needs and images may lack: libstdc++.so.6', collect)
     .option('--executable <file>', 'the hoop-access.cjs to put in, instead of this version’s own')
     .option('--out <folder>', 'where to leave it, instead of data/client of the gateway')
     .option('--config <file>', 'the gateway’s configuration', 'hoop.yaml')

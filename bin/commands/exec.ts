@@ -13,8 +13,8 @@ interface Options extends ClientOptions {
   readonly connections?: string
   readonly ttl?: string
   readonly approvalTimeout?: string
-  readonly env: readonly string[]
-  readonly keepEnv: readonly string[]
+  readonly env?: readonly string[]
+  readonly keepEnv?: readonly string[]
   readonly sandbox?: boolean
   readonly auditOnly?: boolean
 }
@@ -45,7 +45,6 @@ export function addExec(program: Command): void {
       '--env <NAME=connection>',
       'a variable with a connection string that is to lead to a connection; those of the identity in force do anyway',
       collect,
-      [],
     )
     .option(
       '--approval-timeout <duration>',
@@ -55,7 +54,6 @@ export function addExec(program: Command): void {
       '--keep-env <name>',
       'a platform token that the command may see all the same: GITHUB_TOKEN',
       collect,
-      [],
     )
     .option('--sandbox', 'keep the command from its parent’s files, memory, environment and sockets (Linux)')
     .option(
@@ -102,7 +100,7 @@ async function run(command: string[], options: Options): Promise<void> {
       sandbox: options.sandbox === true,
       auditOnly: options.auditOnly === true,
       starter: process.env.HOOP_STARTER ? Number(process.env.HOOP_STARTER) : undefined,
-      keepEnv: options.keepEnv,
+      keepEnv: options.keepEnv ?? [],
       environment: process.env,
       tell,
     })

@@ -10,7 +10,7 @@ export function addLogin(program: Command): void {
   withClientOptions(program.command('login'))
     .description('log in as yourself, to see and answer approvals')
     .action(enter)
-  program.command('logout').description('end the login of this terminal').action(leave)
+  withClientOptions(program.command('logout')).description('end the login of this terminal').action(leave)
 }
 
 async function enter(options: ClientOptions): Promise<void> {
@@ -31,13 +31,14 @@ async function enter(options: ClientOptions): Promise<void> {
   tell(`logged in as ${printable(login.person, 200)} at ${login.gateway} until ${until}`)
 }
 
-async function leave(): Promise<void> {
+async function leave({ json }: ClientOptions): Promise<void> {
   const login = await readLogin()
   // Gone here first: what the gateway cannot be told ends by itself, and is known to nobody any more.
   await forgetLogin()
-  if (login === null) return tell('nobody was logged in')
+  if (login === null) return json === true ? printJson({ person: null }) : tell('nobody was logged in')
   const { transport } = await connectGateway(login.gateway, login.ca ?? undefined)
   await endLogin(transport, login)
   transport.close()
+  if (json === true) return printJson({ person: login.person, gateway: login.gateway })
   tell(`logged out at ${login.gateway}`)
 }

@@ -15,7 +15,7 @@ interface Options extends ClientOptions {
   readonly stage?: string
   readonly connections?: string
   readonly ttl?: string
-  readonly env: readonly string[]
+  readonly env?: readonly string[]
   readonly child?: boolean
   readonly job?: string
   readonly renew: boolean
@@ -37,7 +37,6 @@ export function addOpen(program: Command): void {
       '--env <NAME=connection>',
       'a variable with a connection string that is to lead to a connection',
       collect,
-      [],
     )
     .option(
       '--child',

@@ -1,4 +1,5 @@
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
+import { platforms } from '../../client/platform.ts'
 
 /** What every client command takes. */
 export interface ClientOptions {
@@ -13,7 +14,7 @@ export function withClientOptions(command: Command): Command {
   return command
     .option('--gateway <url>', 'the gateway, https://HOST:PORT (HOOP_GATEWAY)')
     .option('--ca <pem|path|pin>', 'what its certificate must lead to: PEM, a path, or sha256:… (HOOP_CA)')
-    .option('--platform <name>', 'where the ID token comes from: github, gitlab, jenkins or token')
+    .addOption(new Option('--platform <name>', 'where the ID token comes from').choices(platforms))
     .option('--json', 'print JSON')
 }
 
@@ -26,7 +27,7 @@ export function withOperatorOptions(command: Command): Command {
 }
 
 /** For options that may be given several times. */
-export function collect(value: string, before: readonly string[]): string[] {
+export function collect(value: string, before: readonly string[] = []): string[] {
   return [...before, value]
 }
 

@@ -10,7 +10,7 @@ interface ExplainOptions {
   readonly stage: string
   readonly connection: string
   readonly sql?: string
-  readonly operation: readonly string[]
+  readonly operation?: readonly string[]
   readonly resource?: string
   readonly namespace?: string
   readonly name?: string
@@ -41,12 +41,7 @@ export function addPolicy(program: Command): void {
     .requiredOption('--stage <chain>', 'the stage, or a chain of them from the root down: deploy>migrate')
     .requiredOption('--connection <name>', 'the connection')
     .option('--sql <text>', 'for PostgreSQL: the statements')
-    .option(
-      '--operation <name>',
-      'or one operation (more by repetition): delete, get, exec, GET …',
-      collect,
-      [],
-    )
+    .option('--operation <name>', 'or one operation (more by repetition): delete, get, exec, GET …', collect)
     .option('--resource <name>', 'what it is done to: public.orders, apps/deployments, /v1/invoices/7')
     .option('--namespace <name>', 'for Kubernetes')
     .option('--name <name>', 'for Kubernetes')
@@ -98,7 +93,7 @@ async function readPolicy(file: string): Promise<Policy> {
 
 /** What the options name, each operation on the same resource. */
 async function named(options: ExplainOptions): Promise<Operation[]> {
-  const { operation, resource, namespace, name, command, query = '', body } = options
+  const { operation = [], resource, namespace, name, command, query = '', body } = options
   const { readQuery } = await import('../../gateway/protocols/http/query.ts')
   const { readJson } = await import('../../gateway/core/json.ts')
   const reading = new Set(['read', 'select', 'get', 'list', 'watch', 'GET', 'HEAD', 'sftp-read'])

@@ -1,6 +1,8 @@
+import { createReadStream } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
 import type { Command } from 'commander'
 import { wrongUsage } from '../../client/error.ts'
 import type { SessionView } from '../../gateway/core/contract.ts'
@@ -21,7 +23,9 @@ export function addSessions(program: Command): void {
     .action(list)
   withOperatorOptions(sessions.command('show')).description('one session').argument('<id>').action(show)
   withOperatorOptions(sessions.command('replay'))
-    .description('play a recording: requests, decisions, approvals and answers, as far as they verify')
+    .description(
+      'play a recording: requests, decisions, approvals and answers, as far as they verify; --json prints its records as they are kept',
+    )
     .argument('<id>')
     .option('--speed <times>', 'times as fast as it happened; 0 does not wait', '0')
     .option('--cast <stream>', 'SSH: print one stream (its number in the replay) as an asciicast instead')
@@ -67,6 +71,7 @@ async function play(id: string, options: Options): Promise<void> {
   try {
     const keys = readKeySet(await operator.get('/.well-known/jwks.json')).recording
     const path = await downloadRecording(operator, folder, checkId(id))
+    if (options.json === true) return await pipeline(createReadStream(path), process.stdout, { end: false })
     if (options.cast !== undefined) {
       const channel = Number(options.cast)
       if (await exportCast(path, { keys, channel, write: print })) return

@@ -146,6 +146,14 @@ describe('completion', () => {
     )
     expect(complete('hoop-access', 'open', '--st')).toEqual(['--stage'])
     expect(complete('hoop-access', 'exec', '--', 'x')).toEqual([''])
+    // What an option takes is no command, though it may be called like one.
+    expect(complete('hoop-access', 'open', '--stage', 'test', '--tt')).toEqual(['--ttl'])
+    expect(complete('hoop-access', 'exec', '--stage', 'env', '--sand')).toEqual(['--sandbox'])
+    expect(complete('hoop-access', 'open', '--platform', 'git')).toEqual(['github', 'gitlab'])
+    expect(complete('hoop-access', 'env', '--format', 'd')).toEqual(['dotenv', 'docker'])
+    expect(complete('hoop-access', 'client', '')).toContain('build')
+    // What people have no use for is not offered.
+    expect(complete('hoop-access', 'ren')).toEqual([''])
   })
 
   test.for(['zsh', 'fish'])('%s has a script, another shell is wrong usage', async (shell) => {

@@ -52,6 +52,12 @@ test('sessions are listed, shown and replayed', async () => {
   expect(listed).toMatchObject([{ connection: 'orders-db', stage: 'test', allowed: 1, end: 'client left' }])
   const id = listed[0].id
   expect((await stack.operator('sessions', 'show', id)).out).toContain('orders-db')
+  const kept = await stack.operator('sessions', 'replay', id, '--json')
+  const kinds = kept.out
+    .trimEnd()
+    .split('\n')
+    .map((line) => (JSON.parse(line) as { kind: string }).kind)
+  expect(kinds).toEqual(expect.arrayContaining(['start', 'end']))
   const replayed = await stack.operator('sessions', 'replay', id)
   expect(replayed.out).toContain("SELECT 'a value that is easy to find' AS v")
   expect(replayed.out).toContain('a value that is easy to find')
