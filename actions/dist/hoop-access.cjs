@@ -1591,1467 +1591,6 @@ function readRegistration(text) {
   }
 }
 
-// bin/commands/options.ts
-function withClientOptions(command) {
-  return command.option("--gateway <url>", "the gateway, https://HOST:PORT (HOOP_GATEWAY)").option("--ca <pem|path|pin>", "what its certificate must lead to: PEM, a path, or sha256:… (HOOP_CA)").option("--platform <name>", "where the ID token comes from: github, gitlab, jenkins or token").option("--json", "print JSON");
-}
-function collect(value, before) {
-  return [...before, value];
-}
-function orVariable(value, variable) {
-  return value ?? (process.env[variable] || void 0);
-}
-
-// bin/commands/terminal.ts
-function tell(line) {
-  process.stderr.write(`hoop-access: ${line}
-`);
-}
-function complain(error) {
-  if (error instanceof ClientError) {
-    tell(error.why);
-    process.stderr.write(`  next: ${error.next}
-`);
-  } else tell(error instanceof Error ? error.message : "something failed that is not an error");
-}
-function printJson(value) {
-  process.stdout.write(`${JSON.stringify(value, null, 2)}
-`);
-}
-function print(line) {
-  process.stdout.write(`${line}
-`);
-}
-
-// bin/commands/close.ts
-function addClose(program2) {
-  withClientOptions(program2.command("close")).description("revoke the identity in force (HOOP_HOME) and all its descendants, and remove the folder").action(async (options) => {
-    const { path: path2, card, held, ca } = await readHome(process.env.HOOP_HOME);
-    for (const note of await endRenewal(path2)) tell(note);
-    try {
-      const { transport } = await connectGateway(card.gateway, ca);
-      await revoke(transport, held);
-      transport.close();
-      tell(`${card.identity.id} is revoked`);
-    } finally {
-      await excludeSshConfig(path2).catch((error) => tell(String(error)));
-      await removeHome(path2);
-    }
-    if (options.json === true) printJson({ identity: card.identity.id, revoked: true });
-  });
-}
-
-// client/platform.ts
-function choosePlatform(name2, environment = process.env) {
-  switch (name2) {
-    case "github":
-      return { name: name2, getIdToken: (audience) => askGithub(audience, environment) };
-    case "gitlab":
-    case "jenkins":
-    case "token":
-      return { name: name2, getIdToken: () => readGiven(name2, environment) };
-    case void 0:
-    case "":
-      throw wrongUsage("no platform was named", "give --platform github, gitlab, jenkins or token");
-    default:
-      throw wrongUsage(
-        `there is no platform ${JSON.stringify(name2.slice(0, 40))}`,
-        "give --platform github, gitlab, jenkins or token"
-      );
-  }
-}
-var hints = {
-  gitlab: "add `id_tokens: { HOOP_ID_TOKEN: { aud: GATEWAY-URL } }` to the job",
-  jenkins: "wrap the step in `hoopAccess { … }`, with the credential of the stage",
-  token: "set it to an OIDC ID token whose audience is the gateway’s URL"
-};
-function readGiven(name2, environment) {
-  const token = environment.HOOP_ID_TOKEN?.trim() ?? "";
-  if (token !== "") return Promise.resolve(token);
-  return Promise.reject(new ClientError("no_id_token", "HOOP_ID_TOKEN is not set", hints[name2]));
-}
-var permission = "add this to the job (or the workflow):\n\n    permissions:\n      id-token: write\n      contents: read\n";
-async function askGithub(audience, environment) {
-  const endpoint = URL.parse(environment.ACTIONS_ID_TOKEN_REQUEST_URL ?? "");
-  const bearer = environment.ACTIONS_ID_TOKEN_REQUEST_TOKEN ?? "";
-  if (endpoint === null || bearer === "") {
-    const why = "this job may not ask GitHub for an ID token";
-    throw new ClientError("no_id_token", why, `${permission}
-Pull requests from forks never get one.`);
-  }
-  endpoint.searchParams.set("audience", audience);
-  const answer = await askOnce(endpoint, bearer);
-  if (!answer.ok) {
-    await answer.body?.cancel();
-    const temporary = answer.status === 429 || answer.status >= 500;
-    const why = `GitHub refused to give an ID token (status ${answer.status})`;
-    const next = temporary ? "see https://www.githubstatus.com and run the job again" : permission;
-    throw new ClientError(temporary ? "issuer_unavailable" : "no_id_token", why, next, { temporary });
-  }
-  const value = readValue(await boundedText(answer));
-  if (value !== null) return value;
-  throw new ClientError("issuer_unavailable", "GitHub’s answer holds no ID token", "run the job again", {
-    temporary: true
-  });
-}
-async function askOnce(endpoint, bearer) {
-  try {
-    return await fetch(endpoint, {
-      headers: { authorization: `Bearer ${bearer}`, accept: "application/json" },
-      // The bearer goes to no other place than the runner named.
-      redirect: "error",
-      signal: AbortSignal.timeout(1e4)
-    });
-  } catch (cause) {
-    const inner = cause instanceof Error ? cause.cause : void 0;
-    const reason = systemCode(inner) ?? (cause instanceof Error ? printable(cause.message, 100) : "unknown error");
-    const why = `GitHub’s ID token endpoint cannot be reached (${reason})`;
-    const next = "see https://www.githubstatus.com and run the job again";
-    throw new ClientError("issuer_unavailable", why, next, { cause, temporary: true });
-  }
-}
-async function boundedText(answer) {
-  const decoder = new TextDecoder();
-  let text = "";
-  for await (const chunk of answer.body ?? []) {
-    text += decoder.decode(chunk, { stream: true });
-    if (text.length > 64 * 1024) return "";
-  }
-  return text;
-}
-function readValue(text) {
-  try {
-    const answer = JSON.parse(text);
-    if (typeof answer !== "object" || answer === null || !("value" in answer)) return null;
-    return typeof answer.value === "string" && answer.value !== "" ? answer.value : null;
-  } catch {
-    return null;
-  }
-}
-
-// client/report.ts
-var patience2 = { attempts: 8, first: 1e3, within: 12e4 };
-function reportApproval({ transport, platform }, approval) {
-  return retrying(async () => {
-    const token = await platform.getIdToken(transport.gateway.origin);
-    const answer = await transport.json({
-      method: "POST",
-      path: "/hooks/approve",
-      headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
-      body: JSON.stringify(approval === void 0 ? {} : { approval })
-    }).catch((error) => {
-      throw refused(error);
-    });
-    return read(transport.gateway, answer);
-  }, patience2);
-}
-function read(gateway, answer) {
-  const { id, kind, state, missing } = Object(answer);
-  if (typeof id !== "string") throw badAnswer(gateway, "it names no approval");
-  switch (kind) {
-    case "decided":
-      return { id, said: `${id} is ${printable(String(state))}` };
-    case "counted": {
-      const groups = (Array.isArray(missing) ? missing : []).map((one) => {
-        const { group, people } = Object(one);
-        return `${printable(String(people), 20)} of ${printable(String(group), 63)}`;
-      });
-      return { id, said: `the answer counts for ${id}, which still needs ${groups.join(" and ")}` };
-    }
-    case "late":
-      throw new ClientError(
-        "already_decided",
-        `the answer came too late: ${id} is ${printable(String(state))}`,
-        "look at the job that asked",
-        { exitCode: 4 }
-      );
-    default:
-      throw badAnswer(gateway, "it does not say what became of the report");
-  }
-}
-function refused(error) {
-  if (!(error instanceof ClientError) || error.code !== "denied") return error;
-  return new ClientError(error.code, error.why, error.next, { cause: error, exitCode: 4 });
-}
-
-// bin/commands/confirm.ts
-function addConfirm(approvals) {
-  withClientOptions(approvals.command("confirm")).description("in a job that people let go on: report what they let go on").argument("[id]", "the only request that its pipeline waits for, when left out").action(confirm);
-}
-async function confirm(id, options) {
-  const { transport } = await connectGateway(
-    orVariable(options.gateway, "HOOP_GATEWAY"),
-    orVariable(options.ca, "HOOP_CA")
-  );
-  try {
-    const platform = choosePlatform(orVariable(options.platform, "HOOP_PLATFORM"));
-    const reported = await reportApproval({ transport, platform }, id === void 0 ? id : checkApproval(id));
-    if (options.json === true) return printJson(reported);
-    print(`${reported.said}: ${new URL(`/approvals/${reported.id}`, transport.gateway).href}`);
-  } finally {
-    transport.close();
-  }
-}
-function checkApproval(id) {
-  if (/^[\w-]{1,64}$/.test(id)) return id;
-  throw wrongUsage("that is not an approval", "copy the id from `hoop-access approvals list`");
-}
-
-// client/doctor.ts
-var import_node_child_process3 = require("node:child_process");
-var import_node_path5 = require("node:path");
-var import_node_util2 = require("node:util");
-
-// client/around.ts
-var places = ["PGHOST", "PGPORT", "PGSERVICEFILE", "KUBECONFIG"];
-function pointedElsewhere(environment, card, home) {
-  const files = filesOf(home);
-  const rewritten2 = Object.entries(card.rewrites).flatMap(([variable, name2]) => {
-    const connection = card.identity.connections.find((one) => one.name === name2);
-    const value = environment[variable];
-    const fine = !value || connection !== void 0 && leadsTo(value, connection, files);
-    return fine ? [] : [variable];
-  });
-  const settings = environmentOf(home, { ...card, rewrites: {} }, { current: {} });
-  const set = places.filter((name2) => {
-    const [ours2, now] = [settings[name2], environment[name2]];
-    return ours2 !== void 0 && now && now !== ours2;
-  });
-  const beside = settings.PGSERVICEFILE !== void 0 && environment.PGHOSTADDR ? ["PGHOSTADDR"] : [];
-  const { PGSERVICE: service = "" } = environment;
-  const ours = ["", ...card.identity.connections.map(({ name: name2 }) => name2)].includes(service);
-  const named = settings.PGSERVICEFILE === void 0 || ours ? [] : ["PGSERVICE"];
-  return [...rewritten2, ...set, ...beside, ...named];
-}
-function leadingAround(environment, card, home) {
-  const hosts = new Set(card.identity.connections.map(({ host }) => host));
-  const named = ["PGHOST", "PGHOSTADDR"].filter((name2) => environment[name2] && !hosts.has(environment[name2]));
-  const strings = Object.entries(environment).flatMap(([name2, value]) => {
-    const host = hostOf(value ?? "");
-    return host === void 0 || hosts.has(host) ? [] : [name2];
-  });
-  return [.../* @__PURE__ */ new Set([...named, ...pointedElsewhere(environment, card, home), ...strings])];
-}
-function hostOf(value) {
-  const url = /^(?:jdbc:)?postgres(?:ql)?(?:\+\w+)?:\/\/(?:[^/?]*@)?(\[[^\]]+\]|[^:/?,]+)/i.exec(value)?.[1] ?? /^(?=.*\b(?:dbname|user)\s*=)(?:.*\s)?host\s*=\s*'?([^\s',]+)/i.exec(value)?.[1];
-  return url?.replace(/^\[|\]$/g, "");
-}
-
-// client/doctor.ts
-var once = { attempts: 1, first: 0, within: 15e3 };
-async function* diagnose(options) {
-  const { environment } = options;
-  yield checkNode();
-  const { finding, home } = await checkHome(environment.HOOP_HOME);
-  yield finding;
-  const connected = yield* checkGateway(options, home);
-  if (connected !== null) {
-    yield await checkClock(connected);
-    yield await checkIdToken(connected, options);
-    if (home !== null) yield await checkIdentity(connected, home);
-    connected.transport.close();
-  }
-  yield await checkPsql();
-  yield await checkSsh(home);
-  yield* checkVariables(environment, home);
-}
-function good(check2, found) {
-  return { check: check2, state: "good", found, fix: "" };
-}
-function bad(check2, error) {
-  if (error instanceof ClientError) return { check: check2, state: "bad", found: error.why, fix: error.next };
-  return {
-    check: check2,
-    state: "bad",
-    found: error instanceof Error ? error.message : "unknown error",
-    fix: "report this"
-  };
-}
-function skipped(check2, found) {
-  return { check: check2, state: "skipped", found, fix: "" };
-}
-function checkNode() {
-  const { node } = process.versions;
-  const [major = 0, minor = 0] = node.split(".").map(Number);
-  if (major > 22 || major === 22 && minor >= 15) return good("Node", node);
-  return { check: "Node", state: "bad", found: `${node} is too old`, fix: "install Node 22.15 or newer" };
-}
-async function checkHome(path2) {
-  const check2 = "Private folder";
-  if (path2 === void 0 || path2 === "") {
-    return { finding: skipped(check2, "HOOP_HOME is not set: no identity is in force"), home: null };
-  }
-  try {
-    const home = await readHome(path2);
-    return { finding: good(check2, `${path2}, for its owner only`), home };
-  } catch (error) {
-    return { finding: bad(check2, error), home: null };
-  }
-}
-async function* checkGateway(options, home) {
-  const check2 = "Gateway";
-  try {
-    const connected = await connectGateway(
-      options.gateway ?? home?.card.gateway,
-      options.ca ?? home?.ca,
-      once
-    );
-    const { transport } = connected;
-    await transport.send({ method: "GET", path: "/healthz" });
-    const how = transport.gateway.protocol === "http:" ? "plain HTTP on loopback" : "its certificate verifies";
-    yield good(check2, `${transport.gateway.origin} answers, and ${how}`);
-    return connected;
-  } catch (error) {
-    yield bad(check2, error);
-    return null;
-  }
-}
-async function checkClock({ transport }) {
-  const check2 = "Clock";
-  try {
-    const { headers } = await transport.send({ method: "GET", path: "/healthz" });
-    const theirs = Date.parse(headers.date ?? "");
-    if (Number.isNaN(theirs)) return skipped(check2, "the gateway does not say what time it is");
-    const seconds = Math.round(Math.abs(Date.now() - theirs) / 1e3);
-    if (seconds <= 30) return good(check2, `within ${seconds} s of the gateway's`);
-    return {
-      check: check2,
-      state: "bad",
-      found: `${seconds} s away from the gateway's`,
-      fix: "set both clocks by NTP"
-    };
-  } catch (error) {
-    return bad(check2, error);
-  }
-}
-async function checkIdToken({ transport }, { platform, stage, environment }) {
-  const check2 = "ID token";
-  if (platform === void 0 || platform === "") return skipped(check2, "no --platform was named");
-  try {
-    const token = await choosePlatform(platform, environment).getIdToken(transport.gateway.origin);
-    const claims = readClaims(token);
-    const audience = [claims.aud].flat();
-    if (!audience.includes(transport.gateway.origin)) {
-      const found = `its audience is ${audience.join(", ")}, and the gateway is ${transport.gateway.origin}`;
-      return { check: check2, state: "bad", found, fix: "ask for the token with the gateway’s URL as audience" };
-    }
-    const shown = [
-      "iss",
-      "sub",
-      "repository_id",
-      "project_id",
-      "ref",
-      "environment",
-      "job_workflow_ref",
-      "ci_config_ref_uri"
-    ];
-    const said = shown.filter((name2) => claims[name2] !== void 0).map((name2) => `${name2}=${String(claims[name2])}`);
-    const subject = stage === void 0 ? "stages.NAME.subjects" : `stages.${stage}.subjects`;
-    return good(check2, `${said.join(" ")} (these are what ${subject} must match)`);
-  } catch (error) {
-    return bad(check2, error);
-  }
-}
-function readClaims(token) {
-  try {
-    const claims = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString("utf8"));
-    if (typeof claims === "object" && claims !== null) return { ...claims };
-  } catch {
-  }
-  throw new ClientError("no_id_token", "the ID token is not a JWT", "check where HOOP_ID_TOKEN comes from");
-}
-async function checkIdentity({ transport }, { held }) {
-  const check2 = "Identity";
-  try {
-    const view = await viewIdentity(transport, held);
-    const minutes = (Date.parse(view.expires_at) - Date.now()) / 6e4;
-    const connections = view.connections.map(({ name: name2 }) => name2).join(", ");
-    return good(
-      check2,
-      `${view.id} of stage ${view.stage}, ${minutes.toFixed(1)} minutes left, for ${connections}`
-    );
-  } catch (error) {
-    return bad(check2, error);
-  }
-}
-async function checkPsql() {
-  try {
-    const { stdout } = await (0, import_node_util2.promisify)(import_node_child_process3.execFile)("psql", ["--version"], { timeout: 5e3 });
-    const version = /(\d+)(\.\d+)?/.exec(stdout)?.[0] ?? "0";
-    if (Number.parseInt(version, 10) >= 13) return good("psql", version);
-    return { check: "psql", state: "bad", found: `${version} is too old`, fix: "install psql 13 or newer" };
-  } catch {
-    return skipped("psql", "it is not here; other PostgreSQL clients may be");
-  }
-}
-async function checkSsh(home) {
-  const check2 = "ssh";
-  const name2 = home?.card.identity.connections.find(({ type: type2 }) => type2 === "ssh")?.name;
-  if (home === null || name2 === void 0) return skipped(check2, "no host is among the connections");
-  try {
-    const { stdout } = await (0, import_node_util2.promisify)(import_node_child_process3.execFile)("ssh", ["-G", name2], { timeout: 5e3 });
-    if (stdout.includes(`identityfile ${configPath((0, import_node_path5.join)(home.path, "id_ecdsa"))}`))
-      return good(check2, `\`ssh ${name2}\` leads to the gateway`);
-    return {
-      check: check2,
-      state: "bad",
-      found: `\`ssh ${name2}\` does not lead to the gateway: ${findUserHome() ?? "~"}/.ssh/config does not include its settings`,
-      fix: `use \`ssh -F "$HOOP_HOME/ssh_config" ${name2}\`, or put \`${includeLine(home.path)}\` on that file's first line`
-    };
-  } catch {
-    return skipped(check2, "OpenSSH is not here");
-  }
-}
-function* checkVariables(environment, home) {
-  const check2 = "Variables";
-  if (home === null) return yield skipped(check2, "no identity is in force");
-  const names = leadingAround(environment, home.card, home.path);
-  if (names.length === 0) return yield good(check2, "all lead through the gateway");
-  for (const name2 of names) {
-    const fix = `run eval "$(hoop-access env)", or name it when opening: --env ${name2}=CONNECTION`;
-    yield { check: check2, state: "bad", found: `${name2} leads around the gateway`, fix };
-  }
-}
-
-// bin/commands/doctor.ts
-var signs = { good: "✓", bad: "✗", skipped: "·" };
-function addDoctor(program2) {
-  withClientOptions(program2.command("doctor")).description("say what is wrong with a set-up, and the fix").option("--stage <name>", "the stage that is to be reached (HOOP_STAGE)").action(async (options) => {
-    const findings = [];
-    const checks = diagnose({
-      gateway: orVariable(options.gateway, "HOOP_GATEWAY"),
-      ca: orVariable(options.ca, "HOOP_CA"),
-      platform: orVariable(options.platform, "HOOP_PLATFORM"),
-      stage: orVariable(options.stage, "HOOP_STAGE"),
-      environment: process.env
-    });
-    for await (const finding of checks) {
-      findings.push(finding);
-      if (options.json !== true) show(finding);
-    }
-    if (options.json === true) printJson(findings);
-    if (findings.some(({ state }) => state === "bad")) process.exitCode = 1;
-  });
-}
-function show({ check: check2, state, found, fix }) {
-  print(`${signs[state]} ${check2.padEnd(14)} ${printable(found)}`);
-  for (const line of fix === "" ? [] : fix.split("\n")) print(`  ${" ".repeat(14)} ${printable(line)}`);
-}
-
-// client/environment.ts
-var formats = ["sh", "dotenv", "json", "powershell", "docker"];
-function formatEnvironment(variables, format) {
-  const entries = Object.entries(variables);
-  for (const [name2, value] of entries) check(name2, value);
-  switch (format) {
-    case "json":
-      return `${JSON.stringify(variables, null, 2)}
-`;
-    case "sh":
-      return lines(entries, (name2, value) => `export ${name2}='${value.replaceAll("'", `'\\''`)}'`);
-    case "powershell":
-      return lines(entries, (name2, value) => `$env:${name2} = '${value.replace(/['‘’‚‛]/g, "$&$&")}'`);
-    case "dotenv":
-      return lines(entries, (name2, value) => `${name2}=${quoteDotenv(name2, value)}`);
-    case "docker":
-      return lines(entries, (name2, value) => {
-        if (/[\r\n]/.test(value)) throw cannotSay(name2, "docker");
-        return `${name2}=${value}`;
-      });
-  }
-}
-function readFormat(name2) {
-  const found = formats.find((one) => one === name2);
-  if (found === void 0)
-    throw wrongUsage(`there is no format ${JSON.stringify(name2)}`, `give one of: ${formats.join(", ")}`);
-  return found;
-}
-function lines(entries, line) {
-  return entries.map(([name2, value]) => `${line(name2, value)}
-`).join("");
-}
-function check(name2, value) {
-  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name2) || value.includes("\0")) {
-    throw wrongUsage(
-      `${JSON.stringify(name2)} cannot be a variable`,
-      'use letters, digits and "_", and no NUL in the value'
-    );
-  }
-}
-function quoteDotenv(name2, value) {
-  const quote = value.includes("'") ? value.includes("`") ? '"' : "`" : "'";
-  const escaped = quote === '"' && /["\\$]/.test(value);
-  if (value.includes(quote) || escaped || value.includes("\r")) throw cannotSay(name2, "dotenv");
-  return `${quote}${value}${quote}`;
-}
-function cannotSay(name2, format) {
-  return wrongUsage(`the value of ${name2} cannot be written as ${format}`, "use --format json");
-}
-
-// bin/commands/env.ts
-function addEnv(program2) {
-  withClientOptions(program2.command("env")).description("print the settings of the identity in force (HOOP_HOME): paths and endpoints").option("--format <name>", `one of ${formats.join(", ")}`, "sh").option("--with-token", "also the token, as HOOP_TOKEN and PGPASSWORD").action(async (options) => {
-    const format = readFormat(options.json === true ? "json" : options.format);
-    const home = await readHome(process.env.HOOP_HOME);
-    const variables = {
-      ...environmentOf(home.path, home.card, { current: process.env }),
-      ...options.withToken === true ? tokenVariables(home.held.token) : {}
-    };
-    process.stdout.write(formatEnvironment(variables, format));
-  });
-}
-
-// client/exec.ts
-var import_node_fs8 = require("node:fs");
-
-// client/hidden.ts
-var import_node_fs4 = require("node:fs");
-var import_node_os4 = require("node:os");
-var import_node_path6 = require("node:path");
-var hiddenVariables = /^(SSH_AUTH_SOCK|SSH_AGENT_PID|GPG_AGENT_INFO|DBUS_SESSION_BUS_ADDRESS|XDG_RUNTIME_DIR|DOCKER_HOST|TMUX|STY|GITHUB_(ENV|PATH|STATE))$/;
-var daemons = /\/(docker|podman|containerd|buildkitd?|crio|dbus|systemd|libvirt|lxd|incus|snapd)[^/]*\/|\/(docker|podman|containerd|buildkitd|crio|lxd|snapd)[^/]*\.(sock|socket)$|\/system_bus_socket$/;
-function findHidden(options) {
-  const { own, above, environment } = options;
-  const mounts = readMounts();
-  const bases = [environment.RUNNER_TEMP, environment.TMPDIR, (0, import_node_os4.tmpdir)(), "/tmp", "/var/tmp", (0, import_node_path6.dirname)(own)];
-  const runtime = `/run/user/${process.getuid?.()}`;
-  const views = [...above, ...bases.flatMap(homesIn)].flatMap(real).filter((path2) => path2 !== real(own)[0]);
-  const folders = unique([
-    ...views.flatMap((path2) => everyView(path2, mounts)),
-    ...mounts.filter(({ type: type2, point }) => type2 === "proc" && !/^\/proc(\/|$)/.test(point)).map(({ point }) => point),
-    ...own.startsWith(`${runtime}/`) ? [] : real(runtime)
-  ]).filter(isFolder);
-  const within = (path2) => folders.some((folder) => path2.startsWith(`${folder}/`));
-  const written = [environment.GITHUB_ENV, environment.GITHUB_PATH, environment.GITHUB_STATE];
-  const changes = written.flatMap(real);
-  const files = unique([...socketsOfUser(), ...changes]).filter((path2) => !within(path2));
-  return {
-    folders: folders.filter((path2) => !within(path2)),
-    files,
-    ways: unique([...views, ...changes].flatMap(waysTo)).toSorted((a, b) => a.length - b.length)
-  };
-}
-function waysTo(path2) {
-  const above = (0, import_node_path6.dirname)(path2);
-  if (above === path2 || (0, import_node_path6.dirname)(above) === above) return [];
-  return [...mayChange((0, import_node_path6.dirname)(above)) ? [above] : [], ...waysTo(above)];
-}
-function mayChange(folder) {
-  try {
-    (0, import_node_fs4.accessSync)(folder, import_node_fs4.constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-function homesIn(base) {
-  if (base === void 0 || base === "") return [];
-  try {
-    return (0, import_node_fs4.readdirSync)(base).filter((name2) => name2.startsWith("hoop-")).map((name2) => (0, import_node_path6.join)(base, name2)).filter((path2) => statOf((0, import_node_path6.join)(path2, "identity.json")) !== null);
-  } catch {
-    return [];
-  }
-}
-function everyView(path2, mounts) {
-  const holds = (folder, inner) => inner === folder || inner.startsWith(folder === "/" ? "/" : `${folder}/`);
-  const holder = mounts.filter(({ point }) => holds(point, path2)).toSorted((a, b) => b.point.length - a.point.length)[0];
-  if (holder === void 0) return [path2];
-  const inside = (0, import_node_path6.join)(holder.root, path2.slice(holder.point === "/" ? 0 : holder.point.length));
-  const views = mounts.filter(({ device, root }) => device === holder.device && holds(root, inside)).map(({ point, root }) => (0, import_node_path6.join)(point, inside.slice(root === "/" ? 0 : root.length)));
-  return [path2, ...views.filter((view) => sameFolder(view, path2))];
-}
-function sameFolder(one, other) {
-  const [a, b] = [one, other].map((path2) => statOf(path2));
-  return a?.ino !== void 0 && a.ino === b?.ino && a.dev === b.dev;
-}
-function readMounts() {
-  const text = (field) => field.replaceAll(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)));
-  return (0, import_node_fs4.readFileSync)("/proc/self/mountinfo", "utf8").split("\n").filter((line) => line !== "").map((line) => {
-    const [, , device = "", root = "", point = "", ...rest] = line.split(" ");
-    return { device, root: text(root), point: text(point), type: rest[rest.indexOf("-") + 1] ?? "" };
-  });
-}
-function socketsOfUser() {
-  const user = process.getuid?.();
-  const paths = (0, import_node_fs4.readFileSync)("/proc/net/unix", "utf8").split("\n").flatMap((line) => /^\S+: \S+ \S+ \S+ \S+ \S+ \S+ (\/.*)$/.exec(line)?.[1] ?? []);
-  return unique(paths.flatMap(real)).filter((path2) => {
-    const status = statOf(path2);
-    return status?.isSocket() === true && (status.uid === user || daemons.test(path2));
-  });
-}
-function real(path2) {
-  if (path2 === void 0 || path2 === "") return [];
-  try {
-    return [(0, import_node_fs4.realpathSync)(path2)];
-  } catch {
-    return [];
-  }
-}
-function isFolder(path2) {
-  return statOf(path2)?.isDirectory() === true;
-}
-function statOf(path2) {
-  try {
-    return (0, import_node_fs4.statSync)(path2);
-  } catch {
-    return null;
-  }
-}
-function unique(paths) {
-  return [...new Set(paths)];
-}
-
-// client/child-environment.ts
-var roots = /^(ACTIONS_ID_TOKEN_REQUEST_(TOKEN|URL)|ACTIONS_RUNTIME_TOKEN|(.*_)?(ID|OIDC)_TOKEN(_V\d+)?|SYSTEM_OIDCREQUESTURI|CI_JOB_JWT(_V\d+)?|JENKINS_(AGENT_)?SECRET|BUILDKITE_AGENT_ACCESS_TOKEN|HOOP_.*)$/i;
-var tokens = /^(GITHUB_TOKEN|GH_TOKEN|(GH|GITHUB)_ENTERPRISE_TOKEN|INPUT_(.*[_-])?TOKEN|CI_JOB_TOKEN|CI_BUILD_TOKEN|CI_REGISTRY_PASSWORD|CI_DEPENDENCY_PROXY_PASSWORD|CI_DEPLOY_PASSWORD|CI_REPOSITORY_URL|SYSTEM_ACCESSTOKEN|SSH_AUTH_SOCK)$/i;
-var libpq = /^(PGHOST|PGHOSTADDR|PGPORT|PGUSER|PGDATABASE|PGPASSWORD|PGPASSFILE|PGSERVICE|PGSERVICEFILE|PGSSL[A-Z]*|PGGSSENCMODE)$/i;
-var places2 = /^(PATH|PWD|OLDPWD|_)$/i;
-var shortestCopy = 16;
-function checkKept(keep) {
-  const root = keep.find((name2) => roots.test(name2));
-  if (root === void 0) return;
-  throw wrongUsage(
-    `${root} cannot be kept: it is worth the whole job's identity`,
-    "let the command use the identity it is given"
-  );
-}
-function childEnvironment(environment, inheritance) {
-  const { parentHome, gateway, rewritten: rewritten2, keep, sandbox, settings } = inheritance;
-  const replaced = parentHome !== null || "PGSERVICEFILE" in settings;
-  const secret = (name2, value) => roots.test(name2) || isTokenFor(gateway, value) || tokens.test(name2) && !keep.includes(name2);
-  const present = Object.entries(environment).flatMap(
-    ([name2, value]) => value === void 0 ? [] : [[name2, value]]
-  );
-  const values = present.filter(
-    ([name2, value]) => secret(name2, value) && !/^HOOP_(?!.*TOKEN$)/i.test(name2) && value.length >= shortestCopy
-  ).map(([, value]) => value);
-  const kept2 = {};
-  for (const [name2, value] of present) {
-    if (secret(name2, value)) continue;
-    if (replaced && libpq.test(name2)) continue;
-    if (rewritten2.includes(name2)) continue;
-    if (sandbox && hiddenVariables.test(name2)) continue;
-    if (parentHome !== null && value.includes(parentHome) && !places2.test(name2)) continue;
-    if (!keep.includes(name2) && values.some((one) => value.includes(one))) continue;
-    kept2[name2] = value;
-  }
-  return { ...kept2, ...settings };
-}
-function isTokenFor(gateway, value) {
-  const [, payload] = /^[\w-]+\.([\w-]+)\.[\w-]+$/.exec(value.trim()) ?? [];
-  if (payload === void 0) return false;
-  try {
-    const claims = JSON.parse(Buffer.from(payload, "base64url").toString());
-    const aud = typeof claims === "object" && claims !== null && "aud" in claims ? claims.aud : void 0;
-    return [aud].flat().includes(gateway);
-  } catch {
-    return false;
-  }
-}
-
-// client/lease.ts
-var import_promises9 = require("node:timers/promises");
-var over = /* @__PURE__ */ new Set(["identity_ended", "identity_expired", "unauthenticated", "not_found"]);
-var again = { first: 100, most: 2e3 };
-function holdLease({ gateway, trust }, options) {
-  const own = openTransport(gateway, trust);
-  const stopped = new AbortController();
-  const url = new URL("/oauth/lease", gateway);
-  const { token } = options;
-  const word = async () => {
-    await own.send({
-      method: "POST",
-      path: url.pathname,
-      headers: {
-        "content-type": "application/x-www-form-urlencoded",
-        dpop: options.key.prove("POST", url, token)
-      },
-      body: new URLSearchParams({ token }).toString(),
-      signal: stopped.signal
-    });
-  };
-  const run2 = async () => {
-    let wait2 = again.first;
-    let told = false;
-    while (!stopped.signal.aborted) {
-      try {
-        await word();
-        wait2 = again.first;
-        told = false;
-      } catch (error) {
-        if (stopped.signal.aborted) return;
-        const reason = error instanceof Error ? error.message : "unknown error";
-        if (error instanceof ClientError && over.has(error.code)) {
-          return options.tell(`the identity is over: ${reason}`);
-        }
-        if (!told && wait2 > again.first) {
-          told = true;
-          options.tell(
-            `the gateway cannot be told that the command still runs, and will end its identity: ${reason}`
-          );
-        }
-        await (0, import_promises9.setTimeout)(wait2, void 0, { signal: stopped.signal, ref: false }).catch(() => void 0);
-        wait2 = Math.min(wait2 * 2, again.most);
-      }
-    }
-  };
-  void run2();
-  return {
-    stop: () => {
-      stopped.abort(new Error("stopped"));
-      own.close();
-    }
-  };
-}
-
-// client/open.ts
-async function openIdentity({ transport, ca }, home, options) {
-  const { source, wish, signal } = options;
-  const held = source.kind === "home" ? await exchangeChild(transport, source.home.held, wish, signal) : await exchangeRoot(transport, source.platform, wish, signal === void 0 ? {} : { signal });
-  try {
-    options.exchanged?.(held);
-    const identity = await viewIdentity(transport, held);
-    const card = {
-      gateway: transport.gateway.origin,
-      token_type: held.tokenType,
-      identity,
-      rewrites: options.rewrites(identity),
-      above: source.kind === "home" ? [source.home.path, ...source.home.card.above ?? []] : []
-    };
-    const settings = environmentOf(home, card, { current: options.environment });
-    await writeSettings(home, card, held, ca);
-    signal?.throwIfAborted();
-    return { card, held, settings };
-  } catch (error) {
-    await revoke(transport, held).catch(() => void 0);
-    throw error;
-  }
-}
-function inherited(rewrites, connections) {
-  const entries = Object.entries(rewrites ?? {});
-  return Object.fromEntries(entries.filter(([, name2]) => connections.some((one) => one.name === name2)));
-}
-
-// client/sandbox.ts
-var import_node_child_process4 = require("node:child_process");
-var import_node_fs5 = require("node:fs");
-function findSandbox(hidden, environment) {
-  if (process.platform !== "linux") {
-    throw noSandbox(
-      `there is none for ${process.platform}`,
-      "run it on Linux, or in a job or a container of its own"
-    );
-  }
-  const ownSession = process.stdin.isTTY && readSetting("dev/tty/legacy_tiocsti") !== "0";
-  const failures = [];
-  for (const [name2, wrap] of [
-    ["bwrap", bubblewrap],
-    ["unshare", utilLinux]
-  ]) {
-    const sandbox = { wrap: (command) => wrap(command, hidden, ownSession), ownSession };
-    const [program2 = "", ...args] = sandbox.wrap(["true"]);
-    const tried = (0, import_node_child_process4.spawnSync)(program2, args, {
-      env: environment,
-      stdio: ["ignore", "ignore", "pipe"],
-      timeout: 3e4
-    });
-    if (tried.status === 0) return sandbox;
-    const said = tried.stderr?.toString().trim().split("\n")[0] ?? "";
-    failures.push(
-      tried.error === void 0 ? `${name2}: ${said || `ended with ${tried.status}`}` : `${name2} is not installed`
-    );
-  }
-  throw noSandbox(failures.join("; "), remedy(failures));
-}
-function bubblewrap(command, { folders, files, ways }, ownSession) {
-  const apart = "bwrap --unshare-user --unshare-pid --unshare-ipc --die-with-parent --cap-drop ALL".split(" ");
-  return [
-    ...ownSession ? [...apart, "--new-session"] : apart,
-    ..."--bind / / --dev /dev --proc /proc".split(" "),
-    // What something is mounted on can be neither renamed nor removed.
-    ...ways.flatMap((folder) => ["--bind", folder, folder]),
-    ...folders.flatMap((folder) => ["--tmpfs", folder, "--remount-ro", folder]),
-    ...files.flatMap((file) => ["--ro-bind", "/dev/null", file]),
-    "--",
-    ...shell('exec "$@"', command)
-  ];
-}
-var cover = `set -e
-user=$1 group=$2 ways=$3 folders=$4 files=$5; shift 5
-mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts /dev/pts
-mount -t tmpfs -o mode=1777 tmpfs /dev/shm
-while [ "$ways" -gt 0 ]; do
-  mount --rbind "$1" "$1"; shift; ways=$((ways - 1))
-done
-while [ "$folders" -gt 0 ]; do
-  mount -t tmpfs -o ro,mode=0,size=4k tmpfs "$1"; shift; folders=$((folders - 1))
-done
-while [ "$files" -gt 0 ]; do
-  mount --bind -o nodev /dev/null "$1"; mount -o remount,bind,ro,nodev "$1"; shift; files=$((files - 1))
-done
-exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"`;
-function utilLinux(command, { folders, files, ways }, ownSession) {
-  const numbers = [process.getuid?.(), process.getgid?.(), ways.length, folders.length, files.length].map(
-    String
-  );
-  return [
-    // With us goes unshare, and with unshare all that is in the namespaces.
-    ..."setpriv --pdeathsig=KILL unshare --user --map-root-user --mount --ipc --pid".split(" "),
-    ..."--fork --kill-child --mount-proc --".split(" "),
-    ...ownSession ? ["setsid", "--wait"] : [],
-    ...shell(cover, [...numbers, ...ways, ...folders, ...files]),
-    ..."setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all --no-new-privs".split(" "),
-    // The first process of a namespace ignores signals that it does not handle: it must not be the command.
-    ...shell('"$@"; exit $?', command)
-  ];
-}
-function shell(script, words) {
-  return ["sh", "-c", script, "sh", ...words];
-}
-function remedy(failures) {
-  const wayOut = "or run it without --sandbox in a job of its own";
-  if (readSetting("kernel/apparmor_restrict_unprivileged_userns") === "1") {
-    return `AppArmor forbids user namespaces: \`sysctl kernel.apparmor_restrict_unprivileged_userns=0\`, or a profile for bwrap that allows userns; ${wayOut}`;
-  }
-  if (readSetting("kernel/unprivileged_userns_clone") === "0") {
-    return `user namespaces are switched off: \`sysctl kernel.unprivileged_userns_clone=1\`; ${wayOut}`;
-  }
-  if (readSetting("user/max_user_namespaces") === "0") {
-    return `user namespaces are switched off: \`sysctl user.max_user_namespaces=15000\`; ${wayOut}`;
-  }
-  if ((0, import_node_fs5.existsSync)("/.dockerenv") || (0, import_node_fs5.existsSync)("/run/.containerenv")) {
-    return `the container forbids them: \`--security-opt seccomp=unconfined --security-opt systempaths=unconfined\` when it is started; ${wayOut}`;
-  }
-  if (process.getuid?.() === 0)
-    return `within another sandbox root cannot make one: run it as another user; ${wayOut}`;
-  return failures.every((one) => one.endsWith("not installed")) ? `install bubblewrap (\`apt-get install bubblewrap\`), ${wayOut}` : `ask the people who run this machine for user namespaces, ${wayOut}`;
-}
-function readSetting(name2) {
-  try {
-    return (0, import_node_fs5.readFileSync)(`/proc/sys/${name2}`, "utf8").trim();
-  } catch {
-    return null;
-  }
-}
-function noSandbox(why, next) {
-  return new ClientError(
-    "no_sandbox",
-    `no sandbox can be made here, so the command was not run (${why})`,
-    next
-  );
-}
-
-// client/run.ts
-var import_node_child_process5 = require("node:child_process");
-var import_node_fs7 = require("node:fs");
-var import_node_os5 = require("node:os");
-
-// client/windows-command.ts
-var import_node_fs6 = require("node:fs");
-var import_node_path7 = require("node:path");
-function windowsCommand([name2 = "", ...args], environment, exists = import_node_fs6.existsSync) {
-  const program2 = findProgram(name2, environment, exists);
-  if (program2 === void 0 || !/\.(?:bat|cmd)$/i.test(program2))
-    return { program: program2 ?? name2, args, verbatim: false };
-  const odd = [program2, ...args].find((word) => /["%\r\n\0]/.test(word));
-  if (odd !== void 0) {
-    throw new ClientError(
-      "command_not_run",
-      `${name2} is a batch file, and cmd.exe would read ${JSON.stringify(odd.slice(0, 80))} as something else`,
-      "use a word without quotes, percent signs and new lines, or run the program that the batch file starts",
-      { exitCode: 126 }
-    );
-  }
-  const line = [program2, ...args].map((word) => `"${word.replace(/\\+$/, "$&$&")}"`).join(" ");
-  return {
-    program: windowsProgram("cmd.exe"),
-    args: ["/d", "/v:off", "/s", "/c", `"${line}"`],
-    verbatim: true
-  };
-}
-function findProgram(name2, environment, exists) {
-  const extensions = (valueOf(environment, "PATHEXT") || ".COM;.EXE;.BAT;.CMD").split(";").filter(Boolean);
-  const known = extensions.some((one) => name2.toLowerCase().endsWith(one.toLowerCase()));
-  const endings = known ? ["", ...extensions] : extensions;
-  const folders = /[\\/:]/.test(name2) ? [""] : (valueOf(environment, "PATH") ?? "").split(";").map((folder) => folder.replaceAll('"', ""));
-  for (const folder of folders) {
-    if (folder === "" && folders.length > 1) continue;
-    for (const ending of endings) {
-      const path2 = folder === "" ? `${name2}${ending}` : import_node_path7.win32.join(folder, `${name2}${ending}`);
-      if (exists(path2)) return path2;
-    }
-  }
-  return void 0;
-}
-function valueOf(environment, name2) {
-  const found = Object.keys(environment).find((one) => one.toUpperCase() === name2);
-  return found === void 0 ? void 0 : environment[found];
-}
-
-// client/run.ts
-var passed = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"];
-function runCommand(command, environment, within) {
-  const [name2 = "", ...words] = command;
-  if (name2 === "")
-    throw new ClientError("wrong_usage", "no command was given", "write it after --", { exitCode: 2 });
-  const nothing = within === void 0 ? null : (0, import_node_fs7.openSync)("/dev/null", "r+");
-  const { program: program2, args, verbatim } = process.platform === "win32" ? windowsCommand(command, environment) : { program: name2, args: words, verbatim: false };
-  const child = start(name2, program2, args, {
-    windowsVerbatimArguments: verbatim,
-    stdio: nothing === null ? "inherit" : ["inherit", "inherit", "inherit", ...coverFiles(nothing)],
-    env: environment
-  });
-  if (nothing !== null) (0, import_node_fs7.closeSync)(nothing);
-  const kill = (signal) => {
-    const pid = within === void 0 ? void 0 : descend(child.pid, within.depth);
-    if (pid === void 0) child.kill(signal);
-    else process.kill(pid, signal);
-  };
-  const { promise, resolve, reject } = Promise.withResolvers();
-  const handlers = /* @__PURE__ */ new Map();
-  for (const signal of passed) {
-    const shared = signal === "SIGINT" || signal === "SIGQUIT";
-    const handler = () => {
-      if (!(shared && process.stdin.isTTY && within?.ownSession !== true)) kill(signal);
-    };
-    handlers.set(signal, handler);
-    process.on(signal, handler);
-  }
-  const finish = () => {
-    for (const [signal, handler] of handlers) process.off(signal, handler);
-  };
-  child.once("error", (cause) => {
-    finish();
-    reject(cannotStart(name2, cause));
-  });
-  child.once("exit", (code, signal) => {
-    finish();
-    resolve(code ?? 128 + (signal === null ? 0 : import_node_os5.constants.signals[signal]));
-  });
-  return { done: promise, kill };
-}
-function start(name2, program2, args, how) {
-  try {
-    return (0, import_node_child_process5.spawn)(program2, args, how);
-  } catch (cause) {
-    if (cause instanceof Error) throw cannotStart(name2, cause);
-    throw cause;
-  }
-}
-function coverFiles(nothing) {
-  const open5 = (0, import_node_fs7.readdirSync)("/proc/self/fd").map(Number);
-  return Array.from({ length: Math.max(...open5, 2) - 2 }, () => nothing);
-}
-function descend(pid, depth) {
-  if (pid === void 0 || depth === 0) return pid;
-  try {
-    const [first = ""] = (0, import_node_fs7.readFileSync)(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ");
-    return first === "" ? void 0 : descend(Number(first), depth - 1);
-  } catch {
-    return void 0;
-  }
-}
-function cannotStart(program2, cause) {
-  const code = systemCode(cause) ?? "unknown error";
-  return code === "ENOENT" ? new ClientError("command_not_found", `there is no command ${program2}`, "check its name and PATH", {
-    cause,
-    exitCode: 127
-  }) : new ClientError(
-    "command_not_run",
-    `${program2} cannot be run (${code})`,
-    "check that it is executable",
-    {
-      cause,
-      exitCode: 126
-    }
-  );
-}
-
-// client/scope.ts
-var name = /^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$/;
-function readConnections(text) {
-  const parts = (text ?? "").split(/[\s,]+/).filter((part) => part !== "");
-  return parts.map((part) => {
-    const [connection = "", operation, ...rest] = part.split(":");
-    const good2 = name.test(connection) && rest.length === 0;
-    if (!good2 || operation !== void 0 && !/^[A-Za-z][A-Za-z0-9-]{0,63}$/.test(operation)) {
-      throw wrongUsage(
-        `${JSON.stringify(part.slice(0, 80))} is not a connection`,
-        "write NAME or NAME:OPERATION, parted by commas: orders-db,reports:read"
-      );
-    }
-    return { connection, operation: operation ?? null };
-  });
-}
-function scopeOf(stage, connections) {
-  if (stage !== void 0 && !name.test(stage)) {
-    throw wrongUsage(
-      `${JSON.stringify(stage.slice(0, 80))} is not a stage`,
-      "give the name of a stage in hoop.yaml"
-    );
-  }
-  const wanted = connections.map(
-    ({ connection, operation }) => operation === null ? `connection:${connection}` : `connection:${connection}:${operation}`
-  );
-  return [...stage === void 0 ? [] : [`stage:${stage}`], ...wanted].join(" ");
-}
-var units = { s: 1, m: 60, h: 3600, d: 86400 };
-function readDuration(text) {
-  if (text === void 0 || text === "") return void 0;
-  const [, amount, unit] = /^([1-9][0-9]{0,5})([smhd])$/.exec(text) ?? [];
-  if (unit !== "s" && unit !== "m" && unit !== "h" && unit !== "d") {
-    throw wrongUsage(`${JSON.stringify(text.slice(0, 40))} is not a duration`, "write 30s, 15m, 2h or 1d");
-  }
-  return Number(amount) * units[unit];
-}
-function readRewrites(text) {
-  const lines2 = typeof text === "string" ? text.split("\n") : text ?? [];
-  const found = {};
-  for (const line of lines2.map((one) => one.trim()).filter((one) => one !== "")) {
-    const [, variable, connection] = /^([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(\S+)$/.exec(line) ?? [];
-    if (variable === void 0 || connection === void 0 || !name.test(connection)) {
-      throw wrongUsage(
-        `${JSON.stringify(line.slice(0, 40))} does not say which connection a variable leads to`,
-        "write NAME=connection, one a line: DATABASE_URL=orders-db"
-      );
-    }
-    if (reserved.test(variable)) {
-      throw wrongUsage(`${variable} cannot be rewritten`, "name a variable that holds a connection string");
-    }
-    found[variable] = connection;
-  }
-  return found;
-}
-var reserved = /^(PATH|HOME|SHELL|NODE_OPTIONS|LD_.*|DYLD_.*|GITHUB_.*|RUNNER_.*|ACTIONS_.*|CI_.*|HOOP_.*|PGSSL.*|__proto__)$/i;
-
-// client/waits.ts
-var import_promises10 = require("node:timers/promises");
-function followApprovals(transport, options) {
-  const stopped = new AbortController();
-  const told = /* @__PURE__ */ new Map();
-  let overdue = false;
-  let failures = 0;
-  const poll = async (signal) => {
-    const { approvals } = await viewActivity(transport, options.held(), signal);
-    failures = 0;
-    for (const approval of approvals.slice(0, 1e3)) {
-      const before = told.get(approval.id);
-      if (before !== approval.state) {
-        told.set(approval.id, approval.state);
-        if (before === void 0) options.tell(askedLine(approval));
-        if (approval.state !== "pending" && before !== "approved") options.tell(answeredLine(approval));
-      }
-      const waited = Date.now() - Date.parse(approval.requested_at);
-      if (approval.state === "pending" && !overdue && options.timeout !== void 0 && waited > options.timeout) {
-        overdue = true;
-        options.overdue(approval);
-      }
-    }
-  };
-  const run2 = async () => {
-    while (!stopped.signal.aborted) {
-      try {
-        await (0, import_promises10.setTimeout)(options.every ?? 2e3, void 0, { signal: stopped.signal, ref: false });
-        await poll(stopped.signal);
-      } catch (error) {
-        if (stopped.signal.aborted) return;
-        failures++;
-        if (failures === 5)
-          options.tell(
-            `approvals cannot be shown: ${error instanceof Error ? error.message : "unknown error"}`
-          );
-      }
-    }
-  };
-  const running = run2();
-  return {
-    async stop() {
-      stopped.abort(new Error("stopped"));
-      await running;
-      const last = AbortSignal.timeout(3e3);
-      if (told.size > 0) await poll(last).catch(() => void 0);
-    }
-  };
-}
-function askedLine(approval) {
-  const what = approval.operations.map(({ action, resource }) => `${action} ${resource}`.trim()).join(", ");
-  const by = approval.by.join(" and ");
-  return printable(
-    `waiting for ${by} to approve ${what} on ${approval.connection} until ${clock(approval.expires_at)} (rule ${approval.rule}): ${approval.url}`
-  );
-}
-function answeredLine(approval) {
-  const people = approval.answers.map(
-    ({ person, reason }) => reason === "" ? person : `${person} (${reason})`
-  );
-  const who = people.length === 0 ? "" : ` by ${people.join(", ")}`;
-  return printable(`${approval.id} ${approval.state === "used" ? "approved" : approval.state}${who}`);
-}
-function clock(time) {
-  return time.replace(/^.*T(\d\d:\d\d:\d\d).*$/, "$1 UTC");
-}
-
-// client/exec.ts
-async function exec(connected, options) {
-  var _stack = [];
-  try {
-    const { source, environment } = options;
-    const parent = source.kind === "home" ? source.home : null;
-    const leaseKey = makeKey();
-    const wish = {
-      lease: leaseKey.jwk,
-      ...options.auditOnly && { auditOnly: true },
-      scope: scopeOf(options.stage, readConnections(options.connections)),
-      ttl: readDuration(options.ttl)
-    };
-    const timeout = readDuration(options.approvalTimeout);
-    checkKept(options.keepEnv);
-    const interruption = __using(_stack, watchSignals());
-    const path2 = await makeHome(environment);
-    const sweep2 = () => (0, import_node_fs8.rmSync)(path2, { recursive: true, force: true });
-    process.once("exit", sweep2);
-    const holding = {};
-    try {
-      const clean = (settings) => childEnvironment(environment, {
-        parentHome: parent?.path ?? null,
-        gateway: connected.transport.gateway.origin,
-        rewritten: Object.keys(parent?.card.rewrites ?? {}),
-        keep: options.keepEnv,
-        sandbox: options.sandbox,
-        settings
-      });
-      const above = parent === null ? [] : [parent.path, ...parent.card.above ?? []];
-      const sandbox = options.sandbox ? findSandbox(findHidden({ own: path2, above, environment }), clean({})) : null;
-      const opened = await openIdentity(connected, path2, {
-        source,
-        wish,
-        environment,
-        signal: interruption.signal,
-        // At once: the gateway does not wait until the settings are written.
-        exchanged: ({ token }) => {
-          holding.lease = holdLease(connected.transport, { token, key: leaseKey, tell: options.tell });
-        },
-        // The child keeps those of the parent's variables whose connection it was given, and has those named for it.
-        rewrites: ({ connections }) => ({
-          ...inherited(parent?.card.rewrites, connections),
-          ...options.rewrites
-        })
-      });
-      return await attend(connected.transport, opened, {
-        ...options,
-        path: path2,
-        environment: clean(opened.settings),
-        sandbox,
-        timeout,
-        letGo: () => holding.lease?.stop(),
-        parent,
-        ttl: wish.ttl
-      });
-    } finally {
-      holding.lease?.stop();
-      await removeHome(path2);
-      process.off("exit", sweep2);
-    }
-  } catch (_) {
-    var _error = _, _hasError = true;
-  } finally {
-    __callDispose(_stack, _error, _hasError);
-  }
-}
-function watchSignals() {
-  const controller = new AbortController();
-  const handler = (signal) => {
-    controller.abort(
-      new ClientError("interrupted", `interrupted by ${signal} before the command ran`, "run it again")
-    );
-  };
-  const signals = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"];
-  for (const signal of signals) process.on(signal, handler);
-  return {
-    signal: controller.signal,
-    [Symbol.dispose]: () => {
-      for (const signal of signals) process.off(signal, handler);
-    }
-  };
-}
-async function attend(transport, { card, held }, attendance) {
-  const { path: path2, tell: tell2, timeout, parent, ttl } = attendance;
-  const renewal = keepAlive(transport, {
-    held,
-    parent,
-    ttl,
-    until: Date.parse(card.identity.renewable_until),
-    tell: tell2,
-    renewed: (next) => {
-      const identity = { ...card.identity, expires_at: new Date(next.expiresAt).toISOString() };
-      return writeRenewed(path2, { ...card, identity }, next);
-    }
-  });
-  try {
-    const { sandbox, command } = attendance;
-    const running = sandbox === null ? runCommand(command, attendance.environment) : runCommand(sandbox.wrap(command), attendance.environment, {
-      depth: 2,
-      ownSession: sandbox.ownSession
-    });
-    const starter = watchStarter(attendance.starter);
-    let gaveUp = false;
-    const waits = followApprovals(transport, {
-      held: () => renewal.held,
-      tell: tell2,
-      timeout: timeout === void 0 ? void 0 : timeout * 1e3,
-      overdue: (approval) => {
-        gaveUp = true;
-        tell2(`nobody answered ${approval.id} in time: ending the command`);
-        running.kill("SIGTERM");
-      }
-    });
-    try {
-      const code = await Promise.race([running.done, starter.gone]);
-      if (code === null) {
-        running.kill("SIGTERM");
-        return 125;
-      }
-      return gaveUp ? 4 : code;
-    } finally {
-      starter.stop();
-      await waits.stop();
-    }
-  } finally {
-    await renewal.stop();
-    if (attendance.auditOnly) await tellObserved(transport, renewal.held, tell2);
-    attendance.letGo();
-    await end(transport, renewal.held, tell2);
-  }
-}
-function watchStarter(starter) {
-  const { promise, resolve } = Promise.withResolvers();
-  if (starter === void 0) return { gone: promise, stop: () => void 0 };
-  const timer = setInterval(() => process.ppid !== starter && resolve(null), 250);
-  timer.unref();
-  return { gone: promise, stop: () => clearInterval(timer) };
-}
-async function tellObserved(transport, held, tell2) {
-  try {
-    const { observed = [] } = await viewActivity(transport, held, AbortSignal.timeout(1e4));
-    tell2(
-      observed.length === 0 ? "audit-only: nothing would have been refused" : `audit-only: this would not have passed, were it enforced:`
-    );
-    for (const { connection, what, effect, why, count } of observed) {
-      const times = count === 1 ? "once" : `${count} times`;
-      const outcome = effect === "deny" ? "refused" : "held";
-      tell2(
-        `  ${outcome} ${times}: ${printable(what)} on connection ${printable(connection)}: ${printable(why)}`
-      );
-    }
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : "unknown error";
-    tell2(
-      `audit-only: what would have been refused is in the recordings, and could not be asked for: ${reason}`
-    );
-  }
-}
-async function end(transport, held, tell2) {
-  try {
-    await revoke(transport, held);
-  } catch (error) {
-    const reason = error instanceof Error ? error.message : "unknown error";
-    tell2(
-      `the identity could not be revoked; the gateway ends it by itself, as nobody runs it any more: ${reason}`
-    );
-  }
-}
-
-// bin/commands/exec.ts
-var help = `
-The command gets an identity of its own: narrower than the one in force (HOOP_HOME), or without one, the job's own.
-It is revoked when the command ends. Signals and the exit code pass through; hoop-access's own failures exit 125,
-a command that cannot be run 126, one that is not found 127, and an approval that comes too late 4.
-
-Its environment holds no credential of the parent and no platform token (ACTIONS_ID_TOKEN_REQUEST_*, CI_JOB_TOKEN,
-*_ID_TOKEN, GITHUB_TOKEN …). Without a sandbox this stops mistakes, and not code of the same user that sets out to read
-its parent's files, memory or environment: the system lets it. With --sandbox it does not: the command sees only its own
-processes, and neither the folders of other identities nor the sockets of other programs. It still has the network, and
-may change the files that its user may: what it writes, others may run.`;
-function addExec(program2) {
-  withClientOptions(program2.command("exec")).description("run a command under a narrower child identity, which is revoked when the command ends").argument("<command...>", "the command, after --").option("--stage <name>", "the stage to become; that of the identity in force when not given").option(
-    "--connections <list>",
-    "only these, each narrowed as NAME:OPERATION: a,b:read (HOOP_CONNECTIONS)"
-  ).option("--ttl <duration>", "a shorter life: 10m (HOOP_TTL)").option(
-    "--env <NAME=connection>",
-    "a variable with a connection string that is to lead to a connection; those of the identity in force do anyway",
-    collect,
-    []
-  ).option(
-    "--approval-timeout <duration>",
-    "end the command when an approval waits longer (HOOP_APPROVAL_TIMEOUT)"
-  ).option(
-    "--keep-env <name>",
-    "a platform token that the command may see all the same: GITHUB_TOKEN",
-    collect,
-    []
-  ).option("--sandbox", "keep the command from its parent’s files, memory, environment and sockets (Linux)").option(
-    "--audit-only",
-    "let the command do all that the identity above may, and tell at its end what this narrower one would have refused"
-  ).passThroughOptions().addHelpText("after", help).action(run);
-}
-async function run(command, options) {
-  const home = process.env.HOOP_HOME ? await readHome(process.env.HOOP_HOME) : void 0;
-  const stage = home === void 0 ? orVariable(options.stage, "HOOP_STAGE") : options.stage;
-  if (home === void 0 && options.auditOnly === true) {
-    throw wrongUsage(
-      "no identity is in force, and --audit-only needs one that decides",
-      "open the wider identity first (`hoop-access open`), and run this with its HOOP_HOME"
-    );
-  }
-  if (home === void 0 && stage === void 0) {
-    throw wrongUsage(
-      "no identity is in force, and no stage was named",
-      "give --stage NAME, or open an identity first"
-    );
-  }
-  const connected = home === void 0 ? await connectGateway(orVariable(options.gateway, "HOOP_GATEWAY"), orVariable(options.ca, "HOOP_CA")) : await connectGateway(home.card.gateway, home.ca);
-  try {
-    process.exitCode = await exec(connected, {
-      command,
-      source: home === void 0 ? { kind: "platform", platform: choosePlatform(orVariable(options.platform, "HOOP_PLATFORM")) } : { kind: "home", home },
-      stage,
-      connections: orVariable(options.connections, "HOOP_CONNECTIONS"),
-      rewrites: readRewrites(options.env),
-      ttl: orVariable(options.ttl, "HOOP_TTL"),
-      approvalTimeout: orVariable(options.approvalTimeout, "HOOP_APPROVAL_TIMEOUT"),
-      sandbox: options.sandbox === true,
-      auditOnly: options.auditOnly === true,
-      starter: process.env.HOOP_STARTER ? Number(process.env.HOOP_STARTER) : void 0,
-      keepEnv: options.keepEnv,
-      environment: process.env,
-      tell
-    });
-  } finally {
-    connected.transport.close();
-  }
-}
-
-// client/self.ts
-var import_node_sea = require("node:sea");
-function selfCommand() {
-  return (0, import_node_sea.isSea)() ? [process.execPath] : [process.execPath, process.argv[1] ?? ""];
-}
-
-// bin/commands/open.ts
-function addOpen(program2) {
-  withClientOptions(program2.command("open")).description(
-    "exchange the platform’s ID token for an identity, and write client settings to a private folder"
-  ).option("--stage <name>", "the stage to become (HOOP_STAGE)").option(
-    "--connections <list>",
-    "only these, each narrowed as NAME:OPERATION: a,b:read (HOOP_CONNECTIONS)"
-  ).option("--ttl <duration>", "a shorter life than the stage’s: 10m (HOOP_TTL)").option(
-    "--env <NAME=connection>",
-    "a variable with a connection string that is to lead to a connection",
-    collect,
-    []
-  ).option(
-    "--child",
-    "a narrower child of the identity in force (HOOP_HOME), in a new folder; the parent stays as it is"
-  ).option(
-    "--job <pid>",
-    "the process with which the job ends: the identity ends then, too, if nobody closed it"
-  ).option("--no-renew", "do not renew in the background, where the stage has a max_ttl").addHelpText(
-    "after",
-    '\nThe folder is the one that HOOP_HOME names, if it is not there yet or empty, and else a new one in RUNNER_TEMP or the\nsystem’s temporary folder. Where HOOP_HOME holds an identity in force, close that first.\n\nPrints the folder:  export HOOP_HOME="$(hoop-access open --stage test)" && eval "$(hoop-access env)"'
-  ).action(open4);
-}
-async function open4(options) {
-  const parent = options.child === true ? await readHome(process.env.HOOP_HOME) : void 0;
-  const stage = parent === void 0 ? orVariable(options.stage, "HOOP_STAGE") : options.stage;
-  if (parent === void 0 && stage === void 0)
-    throw wrongUsage("no stage was named", "give --stage NAME or set HOOP_STAGE");
-  const wish = {
-    scope: scopeOf(stage, readConnections(orVariable(options.connections, "HOOP_CONNECTIONS"))),
-    ttl: readDuration(orVariable(options.ttl, "HOOP_TTL"))
-  };
-  const rewrites = readRewrites(options.env);
-  const job = readJob(options.job);
-  const source = parent === void 0 ? { kind: "platform", platform: choosePlatform(orVariable(options.platform, "HOOP_PLATFORM")) } : { kind: "home", home: parent };
-  const connected = parent === void 0 ? await connectGateway(orVariable(options.gateway, "HOOP_GATEWAY"), orVariable(options.ca, "HOOP_CA")) : await connectGateway(parent.card.gateway, parent.ca);
-  const home = parent === void 0 ? await claimHome(process.env) : await makeHome();
-  try {
-    const { card } = await openIdentity(connected, home, {
-      source,
-      wish,
-      environment: process.env,
-      rewrites: ({ connections: connections2 }) => ({ ...inherited(parent?.card.rewrites, connections2), ...rewrites })
-    });
-    await includeSshConfig(home).catch((error) => tell(String(error)));
-    if (options.renew) await renewLater({ home, card, job, ttl: wish.ttl });
-    const { identity } = card;
-    const connections = identity.connections.map(({ name: name2 }) => name2);
-    tell(
-      `${identity.id} of stage ${identity.stage} until ${identity.expires_at}, for ${connections.join(", ")}`
-    );
-    if (options.json !== true) return print(home);
-    printJson({
-      home,
-      identity: identity.id,
-      stage: identity.stage,
-      expires_at: identity.expires_at,
-      connections
-    });
-  } catch (error) {
-    await excludeSshConfig(home).catch(() => void 0);
-    await removeHome(home);
-    throw error;
-  } finally {
-    connected.transport.close();
-  }
-}
-async function renewLater(what) {
-  try {
-    await startRenewal({ ...what, command: selfCommand(), environment: process.env });
-  } catch (error) {
-    tell(`the identity is not renewed in the background (${String(error)})`);
-  }
-}
-function readJob(text) {
-  if (text === void 0) return void 0;
-  if (/^[1-9][0-9]{0,9}$/.test(text)) return Number(text);
-  throw wrongUsage(`--job ${JSON.stringify(text)} is no process`, "give its number: --job $$");
-}
-
-// bin/commands/renew.ts
-function addRenew(program2) {
-  program2.command("renew", { hidden: true }).description("renew the identity in force (HOOP_HOME) until it is closed or over").option("--job <pid:start>", "end the identity when this process is gone").option("--ttl <duration>", "a shorter life than the stage’s, each time").action(async ({ job, ttl }) => {
-    await attendHome(process.env.HOOP_HOME, { job, ttl: readDuration(ttl) });
-    process.exit();
-  });
-}
-
-// gateway/core/contract.ts
-function inputMessage(approval) {
-  const { id, operations, connection, rule, url } = approval;
-  const what = operations.map(({ action, resource }) => `${action} ${resource}`.trim()).join(", ");
-  return `${id}: ${what} on ${connection} (rule ${rule}). What exactly is asked: ${url}`.replaceAll(/[\p{Cc}\p{Cf}]+/gu, " ").slice(0, 1e3);
-}
-
-// bin/commands/waiting.ts
-function addWaiting(approvals) {
-  approvals.command("waiting").description("in a job: what the identity in force (HOOP_HOME) waits for, an id and the question a line").option("--gate <name>", "only what is asked at this gate, as hoop.yaml names it").option("--json", "print JSON").action(waiting);
-}
-async function waiting(options) {
-  const { card, held, ca } = await readHome(process.env.HOOP_HOME);
-  const { transport } = await connectGateway(card.gateway, ca);
-  try {
-    const { approvals } = await viewActivity(transport, held);
-    const { gate: wanted } = options;
-    const pending = approvals.filter(
-      ({ state, gates }) => state === "pending" && (wanted === void 0 || gates.some(({ gate }) => gate === wanted))
-    );
-    if (options.json === true) return printJson(pending);
-    for (const approval of pending) print(`${approval.id}	${inputMessage(approval)}`);
-  } finally {
-    transport.close();
-  }
-}
-
 // node_modules/commander/lib/error.js
 var CommanderError = class extends Error {
   /**
@@ -3204,14 +1743,14 @@ function humanReadableArgName(arg) {
 
 // node_modules/commander/lib/command.js
 var import_node_events = require("node:events");
-var import_node_child_process6 = __toESM(require("node:child_process"), 1);
-var import_node_path8 = __toESM(require("node:path"), 1);
-var import_node_fs9 = __toESM(require("node:fs"), 1);
+var import_node_child_process3 = __toESM(require("node:child_process"), 1);
+var import_node_path5 = __toESM(require("node:path"), 1);
+var import_node_fs4 = __toESM(require("node:fs"), 1);
 var import_node_process = __toESM(require("node:process"), 1);
-var import_node_util4 = require("node:util");
+var import_node_util3 = require("node:util");
 
 // node_modules/commander/lib/help.js
-var import_node_util3 = require("node:util");
+var import_node_util2 = require("node:util");
 var Help = class {
   constructor() {
     this.helpWidth = void 0;
@@ -3642,7 +2181,7 @@ var Help = class {
    * @returns {number}
    */
   displayWidth(str) {
-    return (0, import_node_util3.stripVTControlCharacters)(str).length;
+    return (0, import_node_util2.stripVTControlCharacters)(str).length;
   }
   /**
    * Style the title for displaying in the help. Called with 'Usage:', 'Options:', etc.
@@ -4232,7 +2771,7 @@ var Command = class _Command extends import_node_events.EventEmitter {
       getErrHelpWidth: () => import_node_process.default.stderr.isTTY ? import_node_process.default.stderr.columns : void 0,
       getOutHasColors: () => useColor() ?? (import_node_process.default.stdout.isTTY && import_node_process.default.stdout.hasColors?.()),
       getErrHasColors: () => useColor() ?? (import_node_process.default.stderr.isTTY && import_node_process.default.stderr.hasColors?.()),
-      stripColor: (str) => (0, import_node_util4.stripVTControlCharacters)(str)
+      stripColor: (str) => (0, import_node_util3.stripVTControlCharacters)(str)
     };
     this._hidden = false;
     this._helpOption = void 0;
@@ -5174,7 +3713,7 @@ Expecting one of '${allowedValues.join("', '")}'`);
    * @param {string} subcommandName
    */
   _checkForMissingExecutable(executableFile, executableDir, subcommandName) {
-    if (import_node_fs9.default.existsSync(executableFile)) return;
+    if (import_node_fs4.default.existsSync(executableFile)) return;
     const executableDirMessage = executableDir ? `searched for local subcommand relative to directory '${executableDir}'` : "no directory for search for local subcommand, use .executableDir() to supply a custom directory";
     const executableMissing = `'${executableFile}' does not exist
  - if '${subcommandName}' is not meant to be an executable command, remove description parameter from '.command()' and use '.description()' instead
@@ -5191,11 +3730,11 @@ Expecting one of '${allowedValues.join("', '")}'`);
     args = args.slice();
     const sourceExt = [".js", ".ts", ".tsx", ".mjs", ".cjs"];
     function findFile(baseDir, baseName) {
-      const localBin = import_node_path8.default.resolve(baseDir, baseName);
-      if (import_node_fs9.default.existsSync(localBin)) return localBin;
-      if (sourceExt.includes(import_node_path8.default.extname(baseName))) return void 0;
+      const localBin = import_node_path5.default.resolve(baseDir, baseName);
+      if (import_node_fs4.default.existsSync(localBin)) return localBin;
+      if (sourceExt.includes(import_node_path5.default.extname(baseName))) return void 0;
       const foundExt = sourceExt.find(
-        (ext) => import_node_fs9.default.existsSync(`${localBin}${ext}`)
+        (ext) => import_node_fs4.default.existsSync(`${localBin}${ext}`)
       );
       if (foundExt) return `${localBin}${foundExt}`;
       return void 0;
@@ -5207,21 +3746,21 @@ Expecting one of '${allowedValues.join("', '")}'`);
     if (this._scriptPath) {
       let resolvedScriptPath;
       try {
-        resolvedScriptPath = import_node_fs9.default.realpathSync(this._scriptPath);
+        resolvedScriptPath = import_node_fs4.default.realpathSync(this._scriptPath);
       } catch {
         resolvedScriptPath = this._scriptPath;
       }
-      executableDir = import_node_path8.default.resolve(
-        import_node_path8.default.dirname(resolvedScriptPath),
+      executableDir = import_node_path5.default.resolve(
+        import_node_path5.default.dirname(resolvedScriptPath),
         executableDir
       );
     }
     if (executableDir) {
       let localFile = findFile(executableDir, executableFile);
       if (!localFile && !subcommand._executableFile && this._scriptPath) {
-        const legacyName = import_node_path8.default.basename(
+        const legacyName = import_node_path5.default.basename(
           this._scriptPath,
-          import_node_path8.default.extname(this._scriptPath)
+          import_node_path5.default.extname(this._scriptPath)
         );
         if (legacyName !== this._name) {
           localFile = findFile(
@@ -5232,15 +3771,15 @@ Expecting one of '${allowedValues.join("', '")}'`);
       }
       executableFile = localFile || executableFile;
     }
-    const launchWithNode = sourceExt.includes(import_node_path8.default.extname(executableFile));
+    const launchWithNode = sourceExt.includes(import_node_path5.default.extname(executableFile));
     let proc;
     if (import_node_process.default.platform !== "win32") {
       if (launchWithNode) {
         args.unshift(executableFile);
         args = incrementNodeInspectorPort(import_node_process.default.execArgv).concat(args);
-        proc = import_node_child_process6.default.spawn(import_node_process.default.argv[0], args, { stdio: "inherit" });
+        proc = import_node_child_process3.default.spawn(import_node_process.default.argv[0], args, { stdio: "inherit" });
       } else {
-        proc = import_node_child_process6.default.spawn(executableFile, args, { stdio: "inherit" });
+        proc = import_node_child_process3.default.spawn(executableFile, args, { stdio: "inherit" });
       }
     } else {
       this._checkForMissingExecutable(
@@ -5250,7 +3789,7 @@ Expecting one of '${allowedValues.join("', '")}'`);
       );
       args.unshift(executableFile);
       args = incrementNodeInspectorPort(import_node_process.default.execArgv).concat(args);
-      proc = import_node_child_process6.default.spawn(import_node_process.default.execPath, args, { stdio: "inherit" });
+      proc = import_node_child_process3.default.spawn(import_node_process.default.execPath, args, { stdio: "inherit" });
     }
     if (!proc.killed) {
       const signals = ["SIGUSR1", "SIGUSR2", "SIGTERM", "SIGINT", "SIGHUP"];
@@ -6149,7 +4688,7 @@ Expecting one of '${allowedValues.join("', '")}'`);
    * @return {Command}
    */
   nameFromFilename(filename) {
-    this._name = import_node_path8.default.basename(filename, import_node_path8.default.extname(filename));
+    this._name = import_node_path5.default.basename(filename, import_node_path5.default.extname(filename));
     return this;
   }
   /**
@@ -6424,9 +4963,1465 @@ function useColor() {
 // node_modules/commander/index.js
 var program = new Command();
 
+// client/platform.ts
+var platforms = ["github", "gitlab", "jenkins", "token"];
+function choosePlatform(name2, environment = process.env) {
+  switch (name2) {
+    case "github":
+      return { name: name2, getIdToken: (audience) => askGithub(audience, environment) };
+    case "gitlab":
+    case "jenkins":
+    case "token":
+      return { name: name2, getIdToken: () => readGiven(name2, environment) };
+    case void 0:
+    case "":
+      throw wrongUsage("no platform was named", "give --platform github, gitlab, jenkins or token");
+    default:
+      throw wrongUsage(
+        `there is no platform ${JSON.stringify(name2.slice(0, 40))}`,
+        "give --platform github, gitlab, jenkins or token"
+      );
+  }
+}
+var hints = {
+  gitlab: "add `id_tokens: { HOOP_ID_TOKEN: { aud: GATEWAY-URL } }` to the job",
+  jenkins: "wrap the step in `hoopAccess { … }`, with the credential of the stage",
+  token: "set it to an OIDC ID token whose audience is the gateway’s URL"
+};
+function readGiven(name2, environment) {
+  const token = environment.HOOP_ID_TOKEN?.trim() ?? "";
+  if (token !== "") return Promise.resolve(token);
+  return Promise.reject(new ClientError("no_id_token", "HOOP_ID_TOKEN is not set", hints[name2]));
+}
+var permission = "add this to the job (or the workflow):\n\n    permissions:\n      id-token: write\n      contents: read\n";
+async function askGithub(audience, environment) {
+  const endpoint = URL.parse(environment.ACTIONS_ID_TOKEN_REQUEST_URL ?? "");
+  const bearer = environment.ACTIONS_ID_TOKEN_REQUEST_TOKEN ?? "";
+  if (endpoint === null || bearer === "") {
+    const why = "this job may not ask GitHub for an ID token";
+    throw new ClientError("no_id_token", why, `${permission}
+Pull requests from forks never get one.`);
+  }
+  endpoint.searchParams.set("audience", audience);
+  const answer = await askOnce(endpoint, bearer);
+  if (!answer.ok) {
+    await answer.body?.cancel();
+    const temporary = answer.status === 429 || answer.status >= 500;
+    const why = `GitHub refused to give an ID token (status ${answer.status})`;
+    const next = temporary ? "see https://www.githubstatus.com and run the job again" : permission;
+    throw new ClientError(temporary ? "issuer_unavailable" : "no_id_token", why, next, { temporary });
+  }
+  const value = readValue(await boundedText(answer));
+  if (value !== null) return value;
+  throw new ClientError("issuer_unavailable", "GitHub’s answer holds no ID token", "run the job again", {
+    temporary: true
+  });
+}
+async function askOnce(endpoint, bearer) {
+  try {
+    return await fetch(endpoint, {
+      headers: { authorization: `Bearer ${bearer}`, accept: "application/json" },
+      // The bearer goes to no other place than the runner named.
+      redirect: "error",
+      signal: AbortSignal.timeout(1e4)
+    });
+  } catch (cause) {
+    const inner = cause instanceof Error ? cause.cause : void 0;
+    const reason = systemCode(inner) ?? (cause instanceof Error ? printable(cause.message, 100) : "unknown error");
+    const why = `GitHub’s ID token endpoint cannot be reached (${reason})`;
+    const next = "see https://www.githubstatus.com and run the job again";
+    throw new ClientError("issuer_unavailable", why, next, { cause, temporary: true });
+  }
+}
+async function boundedText(answer) {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of answer.body ?? []) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length > 64 * 1024) return "";
+  }
+  return text;
+}
+function readValue(text) {
+  try {
+    const answer = JSON.parse(text);
+    if (typeof answer !== "object" || answer === null || !("value" in answer)) return null;
+    return typeof answer.value === "string" && answer.value !== "" ? answer.value : null;
+  } catch {
+    return null;
+  }
+}
+
+// bin/commands/options.ts
+function withClientOptions(command) {
+  return command.option("--gateway <url>", "the gateway, https://HOST:PORT (HOOP_GATEWAY)").option("--ca <pem|path|pin>", "what its certificate must lead to: PEM, a path, or sha256:… (HOOP_CA)").addOption(new Option("--platform <name>", "where the ID token comes from").choices(platforms)).option("--json", "print JSON");
+}
+function collect(value, before = []) {
+  return [...before, value];
+}
+function orVariable(value, variable) {
+  return value ?? (process.env[variable] || void 0);
+}
+
+// bin/commands/terminal.ts
+function tell(line) {
+  process.stderr.write(`hoop-access: ${line}
+`);
+}
+function complain(error) {
+  if (error instanceof ClientError) {
+    tell(error.why);
+    process.stderr.write(`  next: ${error.next}
+`);
+  } else tell(error instanceof Error ? error.message : "something failed that is not an error");
+}
+function printJson(value) {
+  process.stdout.write(`${JSON.stringify(value, null, 2)}
+`);
+}
+function print(line) {
+  process.stdout.write(`${line}
+`);
+}
+
+// bin/commands/close.ts
+function addClose(program2) {
+  withClientOptions(program2.command("close")).description("revoke the identity in force (HOOP_HOME) and all its descendants, and remove the folder").action(async (options) => {
+    const { path: path2, card, held, ca } = await readHome(process.env.HOOP_HOME);
+    for (const note of await endRenewal(path2)) tell(note);
+    try {
+      const { transport } = await connectGateway(card.gateway, ca);
+      await revoke(transport, held);
+      transport.close();
+      tell(`${card.identity.id} is revoked`);
+    } finally {
+      await excludeSshConfig(path2).catch((error) => tell(String(error)));
+      await removeHome(path2);
+    }
+    if (options.json === true) printJson({ identity: card.identity.id, revoked: true });
+  });
+}
+
+// client/report.ts
+var patience2 = { attempts: 8, first: 1e3, within: 12e4 };
+function reportApproval({ transport, platform }, approval) {
+  return retrying(async () => {
+    const token = await platform.getIdToken(transport.gateway.origin);
+    const answer = await transport.json({
+      method: "POST",
+      path: "/hooks/approve",
+      headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
+      body: JSON.stringify(approval === void 0 ? {} : { approval })
+    }).catch((error) => {
+      throw refused(error);
+    });
+    return read(transport.gateway, answer);
+  }, patience2);
+}
+function read(gateway, answer) {
+  const { id, kind, state, missing } = Object(answer);
+  if (typeof id !== "string") throw badAnswer(gateway, "it names no approval");
+  switch (kind) {
+    case "decided":
+      return { id, said: `${id} is ${printable(String(state))}` };
+    case "counted": {
+      const groups = (Array.isArray(missing) ? missing : []).map((one) => {
+        const { group, people } = Object(one);
+        return `${printable(String(people), 20)} of ${printable(String(group), 63)}`;
+      });
+      return { id, said: `the answer counts for ${id}, which still needs ${groups.join(" and ")}` };
+    }
+    case "late":
+      throw new ClientError(
+        "already_decided",
+        `the answer came too late: ${id} is ${printable(String(state))}`,
+        "look at the job that asked",
+        { exitCode: 4 }
+      );
+    default:
+      throw badAnswer(gateway, "it does not say what became of the report");
+  }
+}
+function refused(error) {
+  if (!(error instanceof ClientError) || error.code !== "denied") return error;
+  return new ClientError(error.code, error.why, error.next, { cause: error, exitCode: 4 });
+}
+
+// bin/commands/confirm.ts
+function addConfirm(approvals) {
+  withClientOptions(approvals.command("confirm")).description("in a job that people let go on: report what they let go on").argument("[id]", "the only request that its pipeline waits for, when left out").action(confirm);
+}
+async function confirm(id, options) {
+  const { transport } = await connectGateway(
+    orVariable(options.gateway, "HOOP_GATEWAY"),
+    orVariable(options.ca, "HOOP_CA")
+  );
+  try {
+    const platform = choosePlatform(orVariable(options.platform, "HOOP_PLATFORM"));
+    const reported = await reportApproval({ transport, platform }, id === void 0 ? id : checkApproval(id));
+    if (options.json === true) return printJson(reported);
+    print(`${reported.said}: ${new URL(`/approvals/${reported.id}`, transport.gateway).href}`);
+  } finally {
+    transport.close();
+  }
+}
+function checkApproval(id) {
+  if (/^[\w-]{1,64}$/.test(id)) return id;
+  throw wrongUsage("that is not an approval", "copy the id from `hoop-access approvals list`");
+}
+
+// client/doctor.ts
+var import_node_child_process4 = require("node:child_process");
+var import_node_path6 = require("node:path");
+var import_node_util4 = require("node:util");
+
+// client/around.ts
+var places = ["PGHOST", "PGPORT", "PGSERVICEFILE", "KUBECONFIG"];
+function pointedElsewhere(environment, card, home) {
+  const files = filesOf(home);
+  const rewritten2 = Object.entries(card.rewrites).flatMap(([variable, name2]) => {
+    const connection = card.identity.connections.find((one) => one.name === name2);
+    const value = environment[variable];
+    const fine = !value || connection !== void 0 && leadsTo(value, connection, files);
+    return fine ? [] : [variable];
+  });
+  const settings = environmentOf(home, { ...card, rewrites: {} }, { current: {} });
+  const set = places.filter((name2) => {
+    const [ours2, now] = [settings[name2], environment[name2]];
+    return ours2 !== void 0 && now && now !== ours2;
+  });
+  const beside = settings.PGSERVICEFILE !== void 0 && environment.PGHOSTADDR ? ["PGHOSTADDR"] : [];
+  const { PGSERVICE: service = "" } = environment;
+  const ours = ["", ...card.identity.connections.map(({ name: name2 }) => name2)].includes(service);
+  const named = settings.PGSERVICEFILE === void 0 || ours ? [] : ["PGSERVICE"];
+  return [...rewritten2, ...set, ...beside, ...named];
+}
+function leadingAround(environment, card, home) {
+  const hosts = new Set(card.identity.connections.map(({ host }) => host));
+  const named = ["PGHOST", "PGHOSTADDR"].filter((name2) => environment[name2] && !hosts.has(environment[name2]));
+  const strings = Object.entries(environment).flatMap(([name2, value]) => {
+    const host = hostOf(value ?? "");
+    return host === void 0 || hosts.has(host) ? [] : [name2];
+  });
+  return [.../* @__PURE__ */ new Set([...named, ...pointedElsewhere(environment, card, home), ...strings])];
+}
+function hostOf(value) {
+  const url = /^(?:jdbc:)?postgres(?:ql)?(?:\+\w+)?:\/\/(?:[^/?]*@)?(\[[^\]]+\]|[^:/?,]+)/i.exec(value)?.[1] ?? /^(?=.*\b(?:dbname|user)\s*=)(?:.*\s)?host\s*=\s*'?([^\s',]+)/i.exec(value)?.[1];
+  return url?.replace(/^\[|\]$/g, "");
+}
+
+// client/doctor.ts
+var once = { attempts: 1, first: 0, within: 15e3 };
+async function* diagnose(options) {
+  const { environment } = options;
+  yield checkNode();
+  const { finding, home } = await checkHome(environment.HOOP_HOME);
+  yield finding;
+  const connected = yield* checkGateway(options, home);
+  if (connected !== null) {
+    yield await checkClock(connected);
+    yield await checkIdToken(connected, options);
+    if (home !== null) yield await checkIdentity(connected, home);
+    connected.transport.close();
+  }
+  yield await checkPsql();
+  yield await checkSsh(home);
+  yield* checkVariables(environment, home);
+}
+function good(check2, found) {
+  return { check: check2, state: "good", found, fix: "" };
+}
+function bad(check2, error) {
+  if (error instanceof ClientError) return { check: check2, state: "bad", found: error.why, fix: error.next };
+  return {
+    check: check2,
+    state: "bad",
+    found: error instanceof Error ? error.message : "unknown error",
+    fix: "report this"
+  };
+}
+function skipped(check2, found) {
+  return { check: check2, state: "skipped", found, fix: "" };
+}
+function checkNode() {
+  const { node } = process.versions;
+  const [major = 0, minor = 0] = node.split(".").map(Number);
+  if (major > 22 || major === 22 && minor >= 15) return good("Node", node);
+  return { check: "Node", state: "bad", found: `${node} is too old`, fix: "install Node 22.15 or newer" };
+}
+async function checkHome(path2) {
+  const check2 = "Private folder";
+  if (path2 === void 0 || path2 === "") {
+    return { finding: skipped(check2, "HOOP_HOME is not set: no identity is in force"), home: null };
+  }
+  try {
+    const home = await readHome(path2);
+    return { finding: good(check2, `${path2}, for its owner only`), home };
+  } catch (error) {
+    return { finding: bad(check2, error), home: null };
+  }
+}
+async function* checkGateway(options, home) {
+  const check2 = "Gateway";
+  try {
+    const connected = await connectGateway(
+      options.gateway ?? home?.card.gateway,
+      options.ca ?? home?.ca,
+      once
+    );
+    const { transport } = connected;
+    await transport.send({ method: "GET", path: "/healthz" });
+    const how = transport.gateway.protocol === "http:" ? "plain HTTP on loopback" : "its certificate verifies";
+    yield good(check2, `${transport.gateway.origin} answers, and ${how}`);
+    return connected;
+  } catch (error) {
+    yield bad(check2, error);
+    return null;
+  }
+}
+async function checkClock({ transport }) {
+  const check2 = "Clock";
+  try {
+    const { headers } = await transport.send({ method: "GET", path: "/healthz" });
+    const theirs = Date.parse(headers.date ?? "");
+    if (Number.isNaN(theirs)) return skipped(check2, "the gateway does not say what time it is");
+    const seconds = Math.round(Math.abs(Date.now() - theirs) / 1e3);
+    if (seconds <= 30) return good(check2, `within ${seconds} s of the gateway's`);
+    return {
+      check: check2,
+      state: "bad",
+      found: `${seconds} s away from the gateway's`,
+      fix: "set both clocks by NTP"
+    };
+  } catch (error) {
+    return bad(check2, error);
+  }
+}
+async function checkIdToken({ transport }, { platform, stage, environment }) {
+  const check2 = "ID token";
+  if (platform === void 0 || platform === "") return skipped(check2, "no --platform was named");
+  try {
+    const token = await choosePlatform(platform, environment).getIdToken(transport.gateway.origin);
+    const claims = readClaims(token);
+    const audience = [claims.aud].flat();
+    if (!audience.includes(transport.gateway.origin)) {
+      const found = `its audience is ${audience.join(", ")}, and the gateway is ${transport.gateway.origin}`;
+      return { check: check2, state: "bad", found, fix: "ask for the token with the gateway’s URL as audience" };
+    }
+    const shown = [
+      "iss",
+      "sub",
+      "repository_id",
+      "project_id",
+      "ref",
+      "environment",
+      "job_workflow_ref",
+      "ci_config_ref_uri"
+    ];
+    const said = shown.filter((name2) => claims[name2] !== void 0).map((name2) => `${name2}=${String(claims[name2])}`);
+    const subject = stage === void 0 ? "stages.NAME.subjects" : `stages.${stage}.subjects`;
+    return good(check2, `${said.join(" ")} (these are what ${subject} must match)`);
+  } catch (error) {
+    return bad(check2, error);
+  }
+}
+function readClaims(token) {
+  try {
+    const claims = JSON.parse(Buffer.from(token.split(".")[1] ?? "", "base64url").toString("utf8"));
+    if (typeof claims === "object" && claims !== null) return { ...claims };
+  } catch {
+  }
+  throw new ClientError("no_id_token", "the ID token is not a JWT", "check where HOOP_ID_TOKEN comes from");
+}
+async function checkIdentity({ transport }, { held }) {
+  const check2 = "Identity";
+  try {
+    const view = await viewIdentity(transport, held);
+    const minutes = (Date.parse(view.expires_at) - Date.now()) / 6e4;
+    const connections = view.connections.map(({ name: name2 }) => name2).join(", ");
+    return good(
+      check2,
+      `${view.id} of stage ${view.stage}, ${minutes.toFixed(1)} minutes left, for ${connections}`
+    );
+  } catch (error) {
+    return bad(check2, error);
+  }
+}
+async function checkPsql() {
+  try {
+    const { stdout } = await (0, import_node_util4.promisify)(import_node_child_process4.execFile)("psql", ["--version"], { timeout: 5e3 });
+    const version = /(\d+)(\.\d+)?/.exec(stdout)?.[0] ?? "0";
+    if (Number.parseInt(version, 10) >= 13) return good("psql", version);
+    return { check: "psql", state: "bad", found: `${version} is too old`, fix: "install psql 13 or newer" };
+  } catch {
+    return skipped("psql", "it is not here; other PostgreSQL clients may be");
+  }
+}
+async function checkSsh(home) {
+  const check2 = "ssh";
+  const name2 = home?.card.identity.connections.find(({ type: type2 }) => type2 === "ssh")?.name;
+  if (home === null || name2 === void 0) return skipped(check2, "no host is among the connections");
+  try {
+    const { stdout } = await (0, import_node_util4.promisify)(import_node_child_process4.execFile)("ssh", ["-G", name2], { timeout: 5e3 });
+    if (stdout.includes(`identityfile ${configPath((0, import_node_path6.join)(home.path, "id_ecdsa"))}`))
+      return good(check2, `\`ssh ${name2}\` leads to the gateway`);
+    return {
+      check: check2,
+      state: "bad",
+      found: `\`ssh ${name2}\` does not lead to the gateway: ${findUserHome() ?? "~"}/.ssh/config does not include its settings`,
+      fix: `use \`ssh -F "$HOOP_HOME/ssh_config" ${name2}\`, or put \`${includeLine(home.path)}\` on that file's first line`
+    };
+  } catch {
+    return skipped(check2, "OpenSSH is not here");
+  }
+}
+function* checkVariables(environment, home) {
+  const check2 = "Variables";
+  if (home === null) return yield skipped(check2, "no identity is in force");
+  const names = leadingAround(environment, home.card, home.path);
+  if (names.length === 0) return yield good(check2, "all lead through the gateway");
+  for (const name2 of names) {
+    const fix = `run eval "$(hoop-access env)", or name it when opening: --env ${name2}=CONNECTION`;
+    yield { check: check2, state: "bad", found: `${name2} leads around the gateway`, fix };
+  }
+}
+
+// bin/commands/doctor.ts
+var signs = { good: "✓", bad: "✗", skipped: "·" };
+function addDoctor(program2) {
+  withClientOptions(program2.command("doctor")).description("say what is wrong with a set-up, and the fix").option("--stage <name>", "the stage that is to be reached (HOOP_STAGE)").action(async (options) => {
+    const findings = [];
+    const checks = diagnose({
+      gateway: orVariable(options.gateway, "HOOP_GATEWAY"),
+      ca: orVariable(options.ca, "HOOP_CA"),
+      platform: orVariable(options.platform, "HOOP_PLATFORM"),
+      stage: orVariable(options.stage, "HOOP_STAGE"),
+      environment: process.env
+    });
+    for await (const finding of checks) {
+      findings.push(finding);
+      if (options.json !== true) show(finding);
+    }
+    if (options.json === true) printJson(findings);
+    if (findings.some(({ state }) => state === "bad")) process.exitCode = 1;
+  });
+}
+function show({ check: check2, state, found, fix }) {
+  print(`${signs[state]} ${check2.padEnd(14)} ${printable(found)}`);
+  for (const line of fix === "" ? [] : fix.split("\n")) print(`  ${" ".repeat(14)} ${printable(line)}`);
+}
+
+// client/environment.ts
+var formats = ["sh", "dotenv", "json", "powershell", "docker"];
+function formatEnvironment(variables, format) {
+  const entries = Object.entries(variables);
+  for (const [name2, value] of entries) check(name2, value);
+  switch (format) {
+    case "json":
+      return `${JSON.stringify(variables, null, 2)}
+`;
+    case "sh":
+      return lines(entries, (name2, value) => `export ${name2}='${value.replaceAll("'", `'\\''`)}'`);
+    case "powershell":
+      return lines(entries, (name2, value) => `$env:${name2} = '${value.replace(/['‘’‚‛]/g, "$&$&")}'`);
+    case "dotenv":
+      return lines(entries, (name2, value) => `${name2}=${quoteDotenv(name2, value)}`);
+    case "docker":
+      return lines(entries, (name2, value) => {
+        if (/[\r\n]/.test(value)) throw cannotSay(name2, "docker");
+        return `${name2}=${value}`;
+      });
+  }
+}
+function lines(entries, line) {
+  return entries.map(([name2, value]) => `${line(name2, value)}
+`).join("");
+}
+function check(name2, value) {
+  if (!/^[A-Za-z_][A-Za-z0-9_]*$/.test(name2) || value.includes("\0")) {
+    throw wrongUsage(
+      `${JSON.stringify(name2)} cannot be a variable`,
+      'use letters, digits and "_", and no NUL in the value'
+    );
+  }
+}
+function quoteDotenv(name2, value) {
+  const quote = value.includes("'") ? value.includes("`") ? '"' : "`" : "'";
+  const escaped = quote === '"' && /["\\$]/.test(value);
+  if (value.includes(quote) || escaped || value.includes("\r")) throw cannotSay(name2, "dotenv");
+  return `${quote}${value}${quote}`;
+}
+function cannotSay(name2, format) {
+  return wrongUsage(`the value of ${name2} cannot be written as ${format}`, "use --format json");
+}
+
+// bin/commands/env.ts
+function addEnv(program2) {
+  withClientOptions(program2.command("env")).description("print the settings of the identity in force (HOOP_HOME): paths and endpoints").addOption(new Option("--format <name>", "for whom").choices(formats).default("sh")).option("--with-token", "also the token, as HOOP_TOKEN and PGPASSWORD").action(async (options) => {
+    const format = options.json === true ? "json" : options.format;
+    const home = await readHome(process.env.HOOP_HOME);
+    const variables = {
+      ...environmentOf(home.path, home.card, { current: process.env }),
+      ...options.withToken === true ? tokenVariables(home.held.token) : {}
+    };
+    process.stdout.write(formatEnvironment(variables, format));
+  });
+}
+
+// client/exec.ts
+var import_node_fs9 = require("node:fs");
+
+// client/hidden.ts
+var import_node_fs5 = require("node:fs");
+var import_node_os4 = require("node:os");
+var import_node_path7 = require("node:path");
+var hiddenVariables = /^(SSH_AUTH_SOCK|SSH_AGENT_PID|GPG_AGENT_INFO|DBUS_SESSION_BUS_ADDRESS|XDG_RUNTIME_DIR|DOCKER_HOST|TMUX|STY|GITHUB_(ENV|PATH|STATE))$/;
+var daemons = /\/(docker|podman|containerd|buildkitd?|crio|dbus|systemd|libvirt|lxd|incus|snapd)[^/]*\/|\/(docker|podman|containerd|buildkitd|crio|lxd|snapd)[^/]*\.(sock|socket)$|\/system_bus_socket$/;
+function findHidden(options) {
+  const { own, above, environment } = options;
+  const mounts = readMounts();
+  const bases = [environment.RUNNER_TEMP, environment.TMPDIR, (0, import_node_os4.tmpdir)(), "/tmp", "/var/tmp", (0, import_node_path7.dirname)(own)];
+  const runtime = `/run/user/${process.getuid?.()}`;
+  const views = [...above, ...bases.flatMap(homesIn)].flatMap(real).filter((path2) => path2 !== real(own)[0]);
+  const folders = unique([
+    ...views.flatMap((path2) => everyView(path2, mounts)),
+    ...mounts.filter(({ type: type2, point }) => type2 === "proc" && !/^\/proc(\/|$)/.test(point)).map(({ point }) => point),
+    ...own.startsWith(`${runtime}/`) ? [] : real(runtime)
+  ]).filter(isFolder);
+  const within = (path2) => folders.some((folder) => path2.startsWith(`${folder}/`));
+  const written = [environment.GITHUB_ENV, environment.GITHUB_PATH, environment.GITHUB_STATE];
+  const changes = written.flatMap(real);
+  const files = unique([...socketsOfUser(), ...changes]).filter((path2) => !within(path2));
+  return {
+    folders: folders.filter((path2) => !within(path2)),
+    files,
+    ways: unique([...views, ...changes].flatMap(waysTo)).toSorted((a, b) => a.length - b.length)
+  };
+}
+function waysTo(path2) {
+  const above = (0, import_node_path7.dirname)(path2);
+  if (above === path2 || (0, import_node_path7.dirname)(above) === above) return [];
+  return [...mayChange((0, import_node_path7.dirname)(above)) ? [above] : [], ...waysTo(above)];
+}
+function mayChange(folder) {
+  try {
+    (0, import_node_fs5.accessSync)(folder, import_node_fs5.constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+function homesIn(base) {
+  if (base === void 0 || base === "") return [];
+  try {
+    return (0, import_node_fs5.readdirSync)(base).filter((name2) => name2.startsWith("hoop-")).map((name2) => (0, import_node_path7.join)(base, name2)).filter((path2) => statOf((0, import_node_path7.join)(path2, "identity.json")) !== null);
+  } catch {
+    return [];
+  }
+}
+function everyView(path2, mounts) {
+  const holds = (folder, inner) => inner === folder || inner.startsWith(folder === "/" ? "/" : `${folder}/`);
+  const holder = mounts.filter(({ point }) => holds(point, path2)).toSorted((a, b) => b.point.length - a.point.length)[0];
+  if (holder === void 0) return [path2];
+  const inside = (0, import_node_path7.join)(holder.root, path2.slice(holder.point === "/" ? 0 : holder.point.length));
+  const views = mounts.filter(({ device, root }) => device === holder.device && holds(root, inside)).map(({ point, root }) => (0, import_node_path7.join)(point, inside.slice(root === "/" ? 0 : root.length)));
+  return [path2, ...views.filter((view) => sameFolder(view, path2))];
+}
+function sameFolder(one, other) {
+  const [a, b] = [one, other].map((path2) => statOf(path2));
+  return a?.ino !== void 0 && a.ino === b?.ino && a.dev === b.dev;
+}
+function readMounts() {
+  const text = (field) => field.replaceAll(/\\([0-7]{3})/g, (_, octal) => String.fromCharCode(Number.parseInt(octal, 8)));
+  return (0, import_node_fs5.readFileSync)("/proc/self/mountinfo", "utf8").split("\n").filter((line) => line !== "").map((line) => {
+    const [, , device = "", root = "", point = "", ...rest] = line.split(" ");
+    return { device, root: text(root), point: text(point), type: rest[rest.indexOf("-") + 1] ?? "" };
+  });
+}
+function socketsOfUser() {
+  const user = process.getuid?.();
+  const paths = (0, import_node_fs5.readFileSync)("/proc/net/unix", "utf8").split("\n").flatMap((line) => /^\S+: \S+ \S+ \S+ \S+ \S+ \S+ (\/.*)$/.exec(line)?.[1] ?? []);
+  return unique(paths.flatMap(real)).filter((path2) => {
+    const status = statOf(path2);
+    return status?.isSocket() === true && (status.uid === user || daemons.test(path2));
+  });
+}
+function real(path2) {
+  if (path2 === void 0 || path2 === "") return [];
+  try {
+    return [(0, import_node_fs5.realpathSync)(path2)];
+  } catch {
+    return [];
+  }
+}
+function isFolder(path2) {
+  return statOf(path2)?.isDirectory() === true;
+}
+function statOf(path2) {
+  try {
+    return (0, import_node_fs5.statSync)(path2);
+  } catch {
+    return null;
+  }
+}
+function unique(paths) {
+  return [...new Set(paths)];
+}
+
+// client/child-environment.ts
+var roots = /^(ACTIONS_ID_TOKEN_REQUEST_(TOKEN|URL)|ACTIONS_RUNTIME_TOKEN|(.*_)?(ID|OIDC)_TOKEN(_V\d+)?|SYSTEM_OIDCREQUESTURI|CI_JOB_JWT(_V\d+)?|JENKINS_(AGENT_)?SECRET|BUILDKITE_AGENT_ACCESS_TOKEN|HOOP_.*)$/i;
+var tokens = /^(GITHUB_TOKEN|GH_TOKEN|(GH|GITHUB)_ENTERPRISE_TOKEN|INPUT_(.*[_-])?TOKEN|CI_JOB_TOKEN|CI_BUILD_TOKEN|CI_REGISTRY_PASSWORD|CI_DEPENDENCY_PROXY_PASSWORD|CI_DEPLOY_PASSWORD|CI_REPOSITORY_URL|SYSTEM_ACCESSTOKEN|SSH_AUTH_SOCK)$/i;
+var libpq = /^(PGHOST|PGHOSTADDR|PGPORT|PGUSER|PGDATABASE|PGPASSWORD|PGPASSFILE|PGSERVICE|PGSERVICEFILE|PGSSL[A-Z]*|PGGSSENCMODE)$/i;
+var places2 = /^(PATH|PWD|OLDPWD|_)$/i;
+var shortestCopy = 16;
+function checkKept(keep) {
+  const root = keep.find((name2) => roots.test(name2));
+  if (root === void 0) return;
+  throw wrongUsage(
+    `${root} cannot be kept: it is worth the whole job's identity`,
+    "let the command use the identity it is given"
+  );
+}
+function childEnvironment(environment, inheritance) {
+  const { parentHome, gateway, rewritten: rewritten2, keep, sandbox, settings } = inheritance;
+  const replaced = parentHome !== null || "PGSERVICEFILE" in settings;
+  const secret = (name2, value) => roots.test(name2) || isTokenFor(gateway, value) || tokens.test(name2) && !keep.includes(name2);
+  const present = Object.entries(environment).flatMap(
+    ([name2, value]) => value === void 0 ? [] : [[name2, value]]
+  );
+  const values = present.filter(
+    ([name2, value]) => secret(name2, value) && !/^HOOP_(?!.*TOKEN$)/i.test(name2) && value.length >= shortestCopy
+  ).map(([, value]) => value);
+  const kept2 = {};
+  for (const [name2, value] of present) {
+    if (secret(name2, value)) continue;
+    if (replaced && libpq.test(name2)) continue;
+    if (rewritten2.includes(name2)) continue;
+    if (sandbox && hiddenVariables.test(name2)) continue;
+    if (parentHome !== null && value.includes(parentHome) && !places2.test(name2)) continue;
+    if (!keep.includes(name2) && values.some((one) => value.includes(one))) continue;
+    kept2[name2] = value;
+  }
+  return { ...kept2, ...settings };
+}
+function isTokenFor(gateway, value) {
+  const [, payload] = /^[\w-]+\.([\w-]+)\.[\w-]+$/.exec(value.trim()) ?? [];
+  if (payload === void 0) return false;
+  try {
+    const claims = JSON.parse(Buffer.from(payload, "base64url").toString());
+    const aud = typeof claims === "object" && claims !== null && "aud" in claims ? claims.aud : void 0;
+    return [aud].flat().includes(gateway);
+  } catch {
+    return false;
+  }
+}
+
+// client/lease.ts
+var import_promises9 = require("node:timers/promises");
+var over = /* @__PURE__ */ new Set(["identity_ended", "identity_expired", "unauthenticated", "not_found"]);
+var again = { first: 100, most: 2e3 };
+function holdLease({ gateway, trust }, options) {
+  const own = openTransport(gateway, trust);
+  const stopped = new AbortController();
+  const url = new URL("/oauth/lease", gateway);
+  const { token } = options;
+  const word = async () => {
+    await own.send({
+      method: "POST",
+      path: url.pathname,
+      headers: {
+        "content-type": "application/x-www-form-urlencoded",
+        dpop: options.key.prove("POST", url, token)
+      },
+      body: new URLSearchParams({ token }).toString(),
+      signal: stopped.signal
+    });
+  };
+  const run2 = async () => {
+    let wait2 = again.first;
+    let told = false;
+    while (!stopped.signal.aborted) {
+      try {
+        await word();
+        wait2 = again.first;
+        told = false;
+      } catch (error) {
+        if (stopped.signal.aborted) return;
+        const reason = error instanceof Error ? error.message : "unknown error";
+        if (error instanceof ClientError && over.has(error.code)) {
+          return options.tell(`the identity is over: ${reason}`);
+        }
+        if (!told && wait2 > again.first) {
+          told = true;
+          options.tell(
+            `the gateway cannot be told that the command still runs, and will end its identity: ${reason}`
+          );
+        }
+        await (0, import_promises9.setTimeout)(wait2, void 0, { signal: stopped.signal, ref: false }).catch(() => void 0);
+        wait2 = Math.min(wait2 * 2, again.most);
+      }
+    }
+  };
+  void run2();
+  return {
+    stop: () => {
+      stopped.abort(new Error("stopped"));
+      own.close();
+    }
+  };
+}
+
+// client/open.ts
+async function openIdentity({ transport, ca }, home, options) {
+  const { source, wish, signal } = options;
+  const held = source.kind === "home" ? await exchangeChild(transport, source.home.held, wish, signal) : await exchangeRoot(transport, source.platform, wish, signal === void 0 ? {} : { signal });
+  try {
+    options.exchanged?.(held);
+    const identity = await viewIdentity(transport, held);
+    const card = {
+      gateway: transport.gateway.origin,
+      token_type: held.tokenType,
+      identity,
+      rewrites: options.rewrites(identity),
+      above: source.kind === "home" ? [source.home.path, ...source.home.card.above ?? []] : []
+    };
+    const settings = environmentOf(home, card, { current: options.environment });
+    await writeSettings(home, card, held, ca);
+    signal?.throwIfAborted();
+    return { card, held, settings };
+  } catch (error) {
+    await revoke(transport, held).catch(() => void 0);
+    throw error;
+  }
+}
+function inherited(rewrites, connections) {
+  const entries = Object.entries(rewrites ?? {});
+  return Object.fromEntries(entries.filter(([, name2]) => connections.some((one) => one.name === name2)));
+}
+
+// client/sandbox.ts
+var import_node_child_process5 = require("node:child_process");
+var import_node_fs6 = require("node:fs");
+function findSandbox(hidden, environment) {
+  if (process.platform !== "linux") {
+    throw noSandbox(
+      `there is none for ${process.platform}`,
+      "run it on Linux, or in a job or a container of its own"
+    );
+  }
+  const ownSession = process.stdin.isTTY && readSetting("dev/tty/legacy_tiocsti") !== "0";
+  const failures = [];
+  for (const [name2, wrap] of [
+    ["bwrap", bubblewrap],
+    ["unshare", utilLinux]
+  ]) {
+    const sandbox = { wrap: (command) => wrap(command, hidden, ownSession), ownSession };
+    const [program2 = "", ...args] = sandbox.wrap(["true"]);
+    const tried = (0, import_node_child_process5.spawnSync)(program2, args, {
+      env: environment,
+      stdio: ["ignore", "ignore", "pipe"],
+      timeout: 3e4
+    });
+    if (tried.status === 0) return sandbox;
+    const said = tried.stderr?.toString().trim().split("\n")[0] ?? "";
+    failures.push(
+      tried.error === void 0 ? `${name2}: ${said || `ended with ${tried.status}`}` : `${name2} is not installed`
+    );
+  }
+  throw noSandbox(failures.join("; "), remedy(failures));
+}
+function bubblewrap(command, { folders, files, ways }, ownSession) {
+  const apart = "bwrap --unshare-user --unshare-pid --unshare-ipc --die-with-parent --cap-drop ALL".split(" ");
+  return [
+    ...ownSession ? [...apart, "--new-session"] : apart,
+    ..."--bind / / --dev /dev --proc /proc".split(" "),
+    // What something is mounted on can be neither renamed nor removed.
+    ...ways.flatMap((folder) => ["--bind", folder, folder]),
+    ...folders.flatMap((folder) => ["--tmpfs", folder, "--remount-ro", folder]),
+    ...files.flatMap((file) => ["--ro-bind", "/dev/null", file]),
+    "--",
+    ...shell('exec "$@"', command)
+  ];
+}
+var cover = `set -e
+user=$1 group=$2 ways=$3 folders=$4 files=$5; shift 5
+mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts /dev/pts
+mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+while [ "$ways" -gt 0 ]; do
+  mount --rbind "$1" "$1"; shift; ways=$((ways - 1))
+done
+while [ "$folders" -gt 0 ]; do
+  mount -t tmpfs -o ro,mode=0,size=4k tmpfs "$1"; shift; folders=$((folders - 1))
+done
+while [ "$files" -gt 0 ]; do
+  mount --bind -o nodev /dev/null "$1"; mount -o remount,bind,ro,nodev "$1"; shift; files=$((files - 1))
+done
+exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"`;
+function utilLinux(command, { folders, files, ways }, ownSession) {
+  const numbers = [process.getuid?.(), process.getgid?.(), ways.length, folders.length, files.length].map(
+    String
+  );
+  return [
+    // With us goes unshare, and with unshare all that is in the namespaces.
+    ..."setpriv --pdeathsig=KILL unshare --user --map-root-user --mount --ipc --pid".split(" "),
+    ..."--fork --kill-child --mount-proc --".split(" "),
+    ...ownSession ? ["setsid", "--wait"] : [],
+    ...shell(cover, [...numbers, ...ways, ...folders, ...files]),
+    ..."setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all --no-new-privs".split(" "),
+    // The first process of a namespace ignores signals that it does not handle: it must not be the command.
+    ...shell('"$@"; exit $?', command)
+  ];
+}
+function shell(script, words) {
+  return ["sh", "-c", script, "sh", ...words];
+}
+function remedy(failures) {
+  const wayOut = "or run it without --sandbox in a job of its own";
+  if (readSetting("kernel/apparmor_restrict_unprivileged_userns") === "1") {
+    return `AppArmor forbids user namespaces: \`sysctl kernel.apparmor_restrict_unprivileged_userns=0\`, or a profile for bwrap that allows userns; ${wayOut}`;
+  }
+  if (readSetting("kernel/unprivileged_userns_clone") === "0") {
+    return `user namespaces are switched off: \`sysctl kernel.unprivileged_userns_clone=1\`; ${wayOut}`;
+  }
+  if (readSetting("user/max_user_namespaces") === "0") {
+    return `user namespaces are switched off: \`sysctl user.max_user_namespaces=15000\`; ${wayOut}`;
+  }
+  if ((0, import_node_fs6.existsSync)("/.dockerenv") || (0, import_node_fs6.existsSync)("/run/.containerenv")) {
+    return `the container forbids them: \`--security-opt seccomp=unconfined --security-opt systempaths=unconfined\` when it is started; ${wayOut}`;
+  }
+  if (process.getuid?.() === 0)
+    return `within another sandbox root cannot make one: run it as another user; ${wayOut}`;
+  return failures.every((one) => one.endsWith("not installed")) ? `install bubblewrap (\`apt-get install bubblewrap\`), ${wayOut}` : `ask the people who run this machine for user namespaces, ${wayOut}`;
+}
+function readSetting(name2) {
+  try {
+    return (0, import_node_fs6.readFileSync)(`/proc/sys/${name2}`, "utf8").trim();
+  } catch {
+    return null;
+  }
+}
+function noSandbox(why, next) {
+  return new ClientError(
+    "no_sandbox",
+    `no sandbox can be made here, so the command was not run (${why})`,
+    next
+  );
+}
+
+// client/run.ts
+var import_node_child_process6 = require("node:child_process");
+var import_node_fs8 = require("node:fs");
+var import_node_os5 = require("node:os");
+
+// client/windows-command.ts
+var import_node_fs7 = require("node:fs");
+var import_node_path8 = require("node:path");
+function windowsCommand([name2 = "", ...args], environment, exists = import_node_fs7.existsSync) {
+  const program2 = findProgram(name2, environment, exists);
+  if (program2 === void 0 || !/\.(?:bat|cmd)$/i.test(program2))
+    return { program: program2 ?? name2, args, verbatim: false };
+  const odd = [program2, ...args].find((word) => /["%\r\n\0]/.test(word));
+  if (odd !== void 0) {
+    throw new ClientError(
+      "command_not_run",
+      `${name2} is a batch file, and cmd.exe would read ${JSON.stringify(odd.slice(0, 80))} as something else`,
+      "use a word without quotes, percent signs and new lines, or run the program that the batch file starts",
+      { exitCode: 126 }
+    );
+  }
+  const line = [program2, ...args].map((word) => `"${word.replace(/\\+$/, "$&$&")}"`).join(" ");
+  return {
+    program: windowsProgram("cmd.exe"),
+    args: ["/d", "/v:off", "/s", "/c", `"${line}"`],
+    verbatim: true
+  };
+}
+function findProgram(name2, environment, exists) {
+  const extensions = (valueOf(environment, "PATHEXT") || ".COM;.EXE;.BAT;.CMD").split(";").filter(Boolean);
+  const known = extensions.some((one) => name2.toLowerCase().endsWith(one.toLowerCase()));
+  const endings = known ? ["", ...extensions] : extensions;
+  const folders = /[\\/:]/.test(name2) ? [""] : (valueOf(environment, "PATH") ?? "").split(";").map((folder) => folder.replaceAll('"', ""));
+  for (const folder of folders) {
+    if (folder === "" && folders.length > 1) continue;
+    for (const ending of endings) {
+      const path2 = folder === "" ? `${name2}${ending}` : import_node_path8.win32.join(folder, `${name2}${ending}`);
+      if (exists(path2)) return path2;
+    }
+  }
+  return void 0;
+}
+function valueOf(environment, name2) {
+  const found = Object.keys(environment).find((one) => one.toUpperCase() === name2);
+  return found === void 0 ? void 0 : environment[found];
+}
+
+// client/run.ts
+var passed = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"];
+function runCommand(command, environment, within) {
+  const [name2 = "", ...words] = command;
+  if (name2 === "")
+    throw new ClientError("wrong_usage", "no command was given", "write it after --", { exitCode: 2 });
+  const nothing = within === void 0 ? null : (0, import_node_fs8.openSync)("/dev/null", "r+");
+  const { program: program2, args, verbatim } = process.platform === "win32" ? windowsCommand(command, environment) : { program: name2, args: words, verbatim: false };
+  const child = start(name2, program2, args, {
+    windowsVerbatimArguments: verbatim,
+    stdio: nothing === null ? "inherit" : ["inherit", "inherit", "inherit", ...coverFiles(nothing)],
+    env: environment
+  });
+  if (nothing !== null) (0, import_node_fs8.closeSync)(nothing);
+  const kill = (signal) => {
+    const pid = within === void 0 ? void 0 : descend(child.pid, within.depth);
+    if (pid === void 0) child.kill(signal);
+    else process.kill(pid, signal);
+  };
+  const { promise, resolve, reject } = Promise.withResolvers();
+  const handlers = /* @__PURE__ */ new Map();
+  for (const signal of passed) {
+    const shared = signal === "SIGINT" || signal === "SIGQUIT";
+    const handler = () => {
+      if (!(shared && process.stdin.isTTY && within?.ownSession !== true)) kill(signal);
+    };
+    handlers.set(signal, handler);
+    process.on(signal, handler);
+  }
+  const finish = () => {
+    for (const [signal, handler] of handlers) process.off(signal, handler);
+  };
+  child.once("error", (cause) => {
+    finish();
+    reject(cannotStart(name2, cause));
+  });
+  child.once("exit", (code, signal) => {
+    finish();
+    resolve(code ?? 128 + (signal === null ? 0 : import_node_os5.constants.signals[signal]));
+  });
+  return { done: promise, kill };
+}
+function start(name2, program2, args, how) {
+  try {
+    return (0, import_node_child_process6.spawn)(program2, args, how);
+  } catch (cause) {
+    if (cause instanceof Error) throw cannotStart(name2, cause);
+    throw cause;
+  }
+}
+function coverFiles(nothing) {
+  const open5 = (0, import_node_fs8.readdirSync)("/proc/self/fd").map(Number);
+  return Array.from({ length: Math.max(...open5, 2) - 2 }, () => nothing);
+}
+function descend(pid, depth) {
+  if (pid === void 0 || depth === 0) return pid;
+  try {
+    const [first = ""] = (0, import_node_fs8.readFileSync)(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ");
+    return first === "" ? void 0 : descend(Number(first), depth - 1);
+  } catch {
+    return void 0;
+  }
+}
+function cannotStart(program2, cause) {
+  const code = systemCode(cause) ?? "unknown error";
+  return code === "ENOENT" ? new ClientError("command_not_found", `there is no command ${program2}`, "check its name and PATH", {
+    cause,
+    exitCode: 127
+  }) : new ClientError(
+    "command_not_run",
+    `${program2} cannot be run (${code})`,
+    "check that it is executable",
+    {
+      cause,
+      exitCode: 126
+    }
+  );
+}
+
+// client/scope.ts
+var name = /^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$/;
+function readConnections(text) {
+  const parts = (text ?? "").split(/[\s,]+/).filter((part) => part !== "");
+  return parts.map((part) => {
+    const [connection = "", operation, ...rest] = part.split(":");
+    const good2 = name.test(connection) && rest.length === 0;
+    if (!good2 || operation !== void 0 && !/^[A-Za-z][A-Za-z0-9-]{0,63}$/.test(operation)) {
+      throw wrongUsage(
+        `${JSON.stringify(part.slice(0, 80))} is not a connection`,
+        "write NAME or NAME:OPERATION, parted by commas: orders-db,reports:read"
+      );
+    }
+    return { connection, operation: operation ?? null };
+  });
+}
+function scopeOf(stage, connections) {
+  if (stage !== void 0 && !name.test(stage)) {
+    throw wrongUsage(
+      `${JSON.stringify(stage.slice(0, 80))} is not a stage`,
+      "give the name of a stage in hoop.yaml"
+    );
+  }
+  const wanted = connections.map(
+    ({ connection, operation }) => operation === null ? `connection:${connection}` : `connection:${connection}:${operation}`
+  );
+  return [...stage === void 0 ? [] : [`stage:${stage}`], ...wanted].join(" ");
+}
+var units = { s: 1, m: 60, h: 3600, d: 86400 };
+function readDuration(text) {
+  if (text === void 0 || text === "") return void 0;
+  const [, amount, unit] = /^([1-9][0-9]{0,5})([smhd])$/.exec(text) ?? [];
+  if (unit !== "s" && unit !== "m" && unit !== "h" && unit !== "d") {
+    throw wrongUsage(`${JSON.stringify(text.slice(0, 40))} is not a duration`, "write 30s, 15m, 2h or 1d");
+  }
+  return Number(amount) * units[unit];
+}
+function readRewrites(text) {
+  const lines2 = typeof text === "string" ? text.split("\n") : text ?? [];
+  const found = {};
+  for (const line of lines2.map((one) => one.trim()).filter((one) => one !== "")) {
+    const [, variable, connection] = /^([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(\S+)$/.exec(line) ?? [];
+    if (variable === void 0 || connection === void 0 || !name.test(connection)) {
+      throw wrongUsage(
+        `${JSON.stringify(line.slice(0, 40))} does not say which connection a variable leads to`,
+        "write NAME=connection, one a line: DATABASE_URL=orders-db"
+      );
+    }
+    if (reserved.test(variable)) {
+      throw wrongUsage(`${variable} cannot be rewritten`, "name a variable that holds a connection string");
+    }
+    found[variable] = connection;
+  }
+  return found;
+}
+var reserved = /^(PATH|HOME|SHELL|NODE_OPTIONS|LD_.*|DYLD_.*|GITHUB_.*|RUNNER_.*|ACTIONS_.*|CI_.*|HOOP_.*|PGSSL.*|__proto__)$/i;
+
+// client/waits.ts
+var import_promises10 = require("node:timers/promises");
+function followApprovals(transport, options) {
+  const stopped = new AbortController();
+  const told = /* @__PURE__ */ new Map();
+  let overdue = false;
+  let failures = 0;
+  const poll = async (signal) => {
+    const { approvals } = await viewActivity(transport, options.held(), signal);
+    failures = 0;
+    for (const approval of approvals.slice(0, 1e3)) {
+      const before = told.get(approval.id);
+      if (before !== approval.state) {
+        told.set(approval.id, approval.state);
+        if (before === void 0) options.tell(askedLine(approval));
+        if (approval.state !== "pending" && before !== "approved") options.tell(answeredLine(approval));
+      }
+      const waited = Date.now() - Date.parse(approval.requested_at);
+      if (approval.state === "pending" && !overdue && options.timeout !== void 0 && waited > options.timeout) {
+        overdue = true;
+        options.overdue(approval);
+      }
+    }
+  };
+  const run2 = async () => {
+    while (!stopped.signal.aborted) {
+      try {
+        await (0, import_promises10.setTimeout)(options.every ?? 2e3, void 0, { signal: stopped.signal, ref: false });
+        await poll(stopped.signal);
+      } catch (error) {
+        if (stopped.signal.aborted) return;
+        failures++;
+        if (failures === 5)
+          options.tell(
+            `approvals cannot be shown: ${error instanceof Error ? error.message : "unknown error"}`
+          );
+      }
+    }
+  };
+  const running = run2();
+  return {
+    async stop() {
+      stopped.abort(new Error("stopped"));
+      await running;
+      const last = AbortSignal.timeout(3e3);
+      if (told.size > 0) await poll(last).catch(() => void 0);
+    }
+  };
+}
+function askedLine(approval) {
+  const what = approval.operations.map(({ action, resource }) => `${action} ${resource}`.trim()).join(", ");
+  const by = approval.by.join(" and ");
+  return printable(
+    `waiting for ${by} to approve ${what} on ${approval.connection} until ${clock(approval.expires_at)} (rule ${approval.rule}): ${approval.url}`
+  );
+}
+function answeredLine(approval) {
+  const people = approval.answers.map(
+    ({ person, reason }) => reason === "" ? person : `${person} (${reason})`
+  );
+  const who = people.length === 0 ? "" : ` by ${people.join(", ")}`;
+  return printable(`${approval.id} ${approval.state === "used" ? "approved" : approval.state}${who}`);
+}
+function clock(time) {
+  return time.replace(/^.*T(\d\d:\d\d:\d\d).*$/, "$1 UTC");
+}
+
+// client/exec.ts
+async function exec(connected, options) {
+  var _stack = [];
+  try {
+    const { source, environment } = options;
+    const parent = source.kind === "home" ? source.home : null;
+    const leaseKey = makeKey();
+    const wish = {
+      lease: leaseKey.jwk,
+      ...options.auditOnly && { auditOnly: true },
+      scope: scopeOf(options.stage, readConnections(options.connections)),
+      ttl: readDuration(options.ttl)
+    };
+    const timeout = readDuration(options.approvalTimeout);
+    checkKept(options.keepEnv);
+    const interruption = __using(_stack, watchSignals());
+    const path2 = await makeHome(environment);
+    const sweep2 = () => (0, import_node_fs9.rmSync)(path2, { recursive: true, force: true });
+    process.once("exit", sweep2);
+    const holding = {};
+    try {
+      const clean = (settings) => childEnvironment(environment, {
+        parentHome: parent?.path ?? null,
+        gateway: connected.transport.gateway.origin,
+        rewritten: Object.keys(parent?.card.rewrites ?? {}),
+        keep: options.keepEnv,
+        sandbox: options.sandbox,
+        settings
+      });
+      const above = parent === null ? [] : [parent.path, ...parent.card.above ?? []];
+      const sandbox = options.sandbox ? findSandbox(findHidden({ own: path2, above, environment }), clean({})) : null;
+      const opened = await openIdentity(connected, path2, {
+        source,
+        wish,
+        environment,
+        signal: interruption.signal,
+        // At once: the gateway does not wait until the settings are written.
+        exchanged: ({ token }) => {
+          holding.lease = holdLease(connected.transport, { token, key: leaseKey, tell: options.tell });
+        },
+        // The child keeps those of the parent's variables whose connection it was given, and has those named for it.
+        rewrites: ({ connections }) => ({
+          ...inherited(parent?.card.rewrites, connections),
+          ...options.rewrites
+        })
+      });
+      return await attend(connected.transport, opened, {
+        ...options,
+        path: path2,
+        environment: clean(opened.settings),
+        sandbox,
+        timeout,
+        letGo: () => holding.lease?.stop(),
+        parent,
+        ttl: wish.ttl
+      });
+    } finally {
+      holding.lease?.stop();
+      await removeHome(path2);
+      process.off("exit", sweep2);
+    }
+  } catch (_) {
+    var _error = _, _hasError = true;
+  } finally {
+    __callDispose(_stack, _error, _hasError);
+  }
+}
+function watchSignals() {
+  const controller = new AbortController();
+  const handler = (signal) => {
+    controller.abort(
+      new ClientError("interrupted", `interrupted by ${signal} before the command ran`, "run it again")
+    );
+  };
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"];
+  for (const signal of signals) process.on(signal, handler);
+  return {
+    signal: controller.signal,
+    [Symbol.dispose]: () => {
+      for (const signal of signals) process.off(signal, handler);
+    }
+  };
+}
+async function attend(transport, { card, held }, attendance) {
+  const { path: path2, tell: tell2, timeout, parent, ttl } = attendance;
+  const renewal = keepAlive(transport, {
+    held,
+    parent,
+    ttl,
+    until: Date.parse(card.identity.renewable_until),
+    tell: tell2,
+    renewed: (next) => {
+      const identity = { ...card.identity, expires_at: new Date(next.expiresAt).toISOString() };
+      return writeRenewed(path2, { ...card, identity }, next);
+    }
+  });
+  try {
+    const { sandbox, command } = attendance;
+    const running = sandbox === null ? runCommand(command, attendance.environment) : runCommand(sandbox.wrap(command), attendance.environment, {
+      depth: 2,
+      ownSession: sandbox.ownSession
+    });
+    const starter = watchStarter(attendance.starter);
+    let gaveUp = false;
+    const waits = followApprovals(transport, {
+      held: () => renewal.held,
+      tell: tell2,
+      timeout: timeout === void 0 ? void 0 : timeout * 1e3,
+      overdue: (approval) => {
+        gaveUp = true;
+        tell2(`nobody answered ${approval.id} in time: ending the command`);
+        running.kill("SIGTERM");
+      }
+    });
+    try {
+      const code = await Promise.race([running.done, starter.gone]);
+      if (code === null) {
+        running.kill("SIGTERM");
+        return 125;
+      }
+      return gaveUp ? 4 : code;
+    } finally {
+      starter.stop();
+      await waits.stop();
+    }
+  } finally {
+    await renewal.stop();
+    if (attendance.auditOnly) await tellObserved(transport, renewal.held, tell2);
+    attendance.letGo();
+    await end(transport, renewal.held, tell2);
+  }
+}
+function watchStarter(starter) {
+  const { promise, resolve } = Promise.withResolvers();
+  if (starter === void 0) return { gone: promise, stop: () => void 0 };
+  const timer = setInterval(() => process.ppid !== starter && resolve(null), 250);
+  timer.unref();
+  return { gone: promise, stop: () => clearInterval(timer) };
+}
+async function tellObserved(transport, held, tell2) {
+  try {
+    const { observed = [] } = await viewActivity(transport, held, AbortSignal.timeout(1e4));
+    tell2(
+      observed.length === 0 ? "audit-only: nothing would have been refused" : `audit-only: this would not have passed, were it enforced:`
+    );
+    for (const { connection, what, effect, why, count } of observed) {
+      const times = count === 1 ? "once" : `${count} times`;
+      const outcome = effect === "deny" ? "refused" : "held";
+      tell2(
+        `  ${outcome} ${times}: ${printable(what)} on connection ${printable(connection)}: ${printable(why)}`
+      );
+    }
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : "unknown error";
+    tell2(
+      `audit-only: what would have been refused is in the recordings, and could not be asked for: ${reason}`
+    );
+  }
+}
+async function end(transport, held, tell2) {
+  try {
+    await revoke(transport, held);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : "unknown error";
+    tell2(
+      `the identity could not be revoked; the gateway ends it by itself, as nobody runs it any more: ${reason}`
+    );
+  }
+}
+
+// bin/commands/exec.ts
+var help = `
+The command gets an identity of its own: narrower than the one in force (HOOP_HOME), or without one, the job's own.
+It is revoked when the command ends. Signals and the exit code pass through; hoop-access's own failures exit 125,
+a command that cannot be run 126, one that is not found 127, and an approval that comes too late 4.
+
+Its environment holds no credential of the parent and no platform token (ACTIONS_ID_TOKEN_REQUEST_*, CI_JOB_TOKEN,
+*_ID_TOKEN, GITHUB_TOKEN …). Without a sandbox this stops mistakes, and not code of the same user that sets out to read
+its parent's files, memory or environment: the system lets it. With --sandbox it does not: the command sees only its own
+processes, and neither the folders of other identities nor the sockets of other programs. It still has the network, and
+may change the files that its user may: what it writes, others may run.`;
+function addExec(program2) {
+  withClientOptions(program2.command("exec")).description("run a command under a narrower child identity, which is revoked when the command ends").argument("<command...>", "the command, after --").option("--stage <name>", "the stage to become; that of the identity in force when not given").option(
+    "--connections <list>",
+    "only these, each narrowed as NAME:OPERATION: a,b:read (HOOP_CONNECTIONS)"
+  ).option("--ttl <duration>", "a shorter life: 10m (HOOP_TTL)").option(
+    "--env <NAME=connection>",
+    "a variable with a connection string that is to lead to a connection; those of the identity in force do anyway",
+    collect
+  ).option(
+    "--approval-timeout <duration>",
+    "end the command when an approval waits longer (HOOP_APPROVAL_TIMEOUT)"
+  ).option(
+    "--keep-env <name>",
+    "a platform token that the command may see all the same: GITHUB_TOKEN",
+    collect
+  ).option("--sandbox", "keep the command from its parent’s files, memory, environment and sockets (Linux)").option(
+    "--audit-only",
+    "let the command do all that the identity above may, and tell at its end what this narrower one would have refused"
+  ).passThroughOptions().addHelpText("after", help).action(run);
+}
+async function run(command, options) {
+  const home = process.env.HOOP_HOME ? await readHome(process.env.HOOP_HOME) : void 0;
+  const stage = home === void 0 ? orVariable(options.stage, "HOOP_STAGE") : options.stage;
+  if (home === void 0 && options.auditOnly === true) {
+    throw wrongUsage(
+      "no identity is in force, and --audit-only needs one that decides",
+      "open the wider identity first (`hoop-access open`), and run this with its HOOP_HOME"
+    );
+  }
+  if (home === void 0 && stage === void 0) {
+    throw wrongUsage(
+      "no identity is in force, and no stage was named",
+      "give --stage NAME, or open an identity first"
+    );
+  }
+  const connected = home === void 0 ? await connectGateway(orVariable(options.gateway, "HOOP_GATEWAY"), orVariable(options.ca, "HOOP_CA")) : await connectGateway(home.card.gateway, home.ca);
+  try {
+    process.exitCode = await exec(connected, {
+      command,
+      source: home === void 0 ? { kind: "platform", platform: choosePlatform(orVariable(options.platform, "HOOP_PLATFORM")) } : { kind: "home", home },
+      stage,
+      connections: orVariable(options.connections, "HOOP_CONNECTIONS"),
+      rewrites: readRewrites(options.env),
+      ttl: orVariable(options.ttl, "HOOP_TTL"),
+      approvalTimeout: orVariable(options.approvalTimeout, "HOOP_APPROVAL_TIMEOUT"),
+      sandbox: options.sandbox === true,
+      auditOnly: options.auditOnly === true,
+      starter: process.env.HOOP_STARTER ? Number(process.env.HOOP_STARTER) : void 0,
+      keepEnv: options.keepEnv ?? [],
+      environment: process.env,
+      tell
+    });
+  } finally {
+    connected.transport.close();
+  }
+}
+
+// client/self.ts
+var import_node_sea = require("node:sea");
+function selfCommand() {
+  return (0, import_node_sea.isSea)() ? [process.execPath] : [process.execPath, process.argv[1] ?? ""];
+}
+
+// bin/commands/open.ts
+function addOpen(program2) {
+  withClientOptions(program2.command("open")).description(
+    "exchange the platform’s ID token for an identity, and write client settings to a private folder"
+  ).option("--stage <name>", "the stage to become (HOOP_STAGE)").option(
+    "--connections <list>",
+    "only these, each narrowed as NAME:OPERATION: a,b:read (HOOP_CONNECTIONS)"
+  ).option("--ttl <duration>", "a shorter life than the stage’s: 10m (HOOP_TTL)").option(
+    "--env <NAME=connection>",
+    "a variable with a connection string that is to lead to a connection",
+    collect
+  ).option(
+    "--child",
+    "a narrower child of the identity in force (HOOP_HOME), in a new folder; the parent stays as it is"
+  ).option(
+    "--job <pid>",
+    "the process with which the job ends: the identity ends then, too, if nobody closed it"
+  ).option("--no-renew", "do not renew in the background, where the stage has a max_ttl").addHelpText(
+    "after",
+    '\nThe folder is the one that HOOP_HOME names, if it is not there yet or empty, and else a new one in RUNNER_TEMP or the\nsystem’s temporary folder. Where HOOP_HOME holds an identity in force, close that first.\n\nPrints the folder:  export HOOP_HOME="$(hoop-access open --stage test)" && eval "$(hoop-access env)"'
+  ).action(open4);
+}
+async function open4(options) {
+  const parent = options.child === true ? await readHome(process.env.HOOP_HOME) : void 0;
+  const stage = parent === void 0 ? orVariable(options.stage, "HOOP_STAGE") : options.stage;
+  if (parent === void 0 && stage === void 0)
+    throw wrongUsage("no stage was named", "give --stage NAME or set HOOP_STAGE");
+  const wish = {
+    scope: scopeOf(stage, readConnections(orVariable(options.connections, "HOOP_CONNECTIONS"))),
+    ttl: readDuration(orVariable(options.ttl, "HOOP_TTL"))
+  };
+  const rewrites = readRewrites(options.env);
+  const job = readJob(options.job);
+  const source = parent === void 0 ? { kind: "platform", platform: choosePlatform(orVariable(options.platform, "HOOP_PLATFORM")) } : { kind: "home", home: parent };
+  const connected = parent === void 0 ? await connectGateway(orVariable(options.gateway, "HOOP_GATEWAY"), orVariable(options.ca, "HOOP_CA")) : await connectGateway(parent.card.gateway, parent.ca);
+  const home = parent === void 0 ? await claimHome(process.env) : await makeHome();
+  try {
+    const { card } = await openIdentity(connected, home, {
+      source,
+      wish,
+      environment: process.env,
+      rewrites: ({ connections: connections2 }) => ({ ...inherited(parent?.card.rewrites, connections2), ...rewrites })
+    });
+    await includeSshConfig(home).catch((error) => tell(String(error)));
+    if (options.renew) await renewLater({ home, card, job, ttl: wish.ttl });
+    const { identity } = card;
+    const connections = identity.connections.map(({ name: name2 }) => name2);
+    tell(
+      `${identity.id} of stage ${identity.stage} until ${identity.expires_at}, for ${connections.join(", ")}`
+    );
+    if (options.json !== true) return print(home);
+    printJson({
+      home,
+      identity: identity.id,
+      stage: identity.stage,
+      expires_at: identity.expires_at,
+      connections
+    });
+  } catch (error) {
+    await excludeSshConfig(home).catch(() => void 0);
+    await removeHome(home);
+    throw error;
+  } finally {
+    connected.transport.close();
+  }
+}
+async function renewLater(what) {
+  try {
+    await startRenewal({ ...what, command: selfCommand(), environment: process.env });
+  } catch (error) {
+    tell(`the identity is not renewed in the background (${String(error)})`);
+  }
+}
+function readJob(text) {
+  if (text === void 0) return void 0;
+  if (/^[1-9][0-9]{0,9}$/.test(text)) return Number(text);
+  throw wrongUsage(`--job ${JSON.stringify(text)} is no process`, "give its number: --job $$");
+}
+
+// bin/commands/renew.ts
+function addRenew(program2) {
+  program2.command("renew", { hidden: true }).description("renew the identity in force (HOOP_HOME) until it is closed or over").option("--job <pid:start>", "end the identity when this process is gone").option("--ttl <duration>", "a shorter life than the stage’s, each time").action(async ({ job, ttl }) => {
+    await attendHome(process.env.HOOP_HOME, { job, ttl: readDuration(ttl) });
+    process.exit();
+  });
+}
+
+// gateway/core/contract.ts
+function inputMessage(approval) {
+  const { id, operations, connection, rule, url } = approval;
+  const what = operations.map(({ action, resource }) => `${action} ${resource}`.trim()).join(", ");
+  return `${id}: ${what} on ${connection} (rule ${rule}). What exactly is asked: ${url}`.replaceAll(/[\p{Cc}\p{Cf}]+/gu, " ").slice(0, 1e3);
+}
+
+// bin/commands/waiting.ts
+function addWaiting(approvals) {
+  withClientOptions(approvals.command("waiting")).description("in a job: what the identity in force (HOOP_HOME) waits for, an id and the question a line").option("--gate <name>", "only what is asked at this gate, as hoop.yaml names it").action(waiting);
+}
+async function waiting(options) {
+  const { card, held, ca } = await readHome(process.env.HOOP_HOME);
+  const { transport } = await connectGateway(card.gateway, ca);
+  try {
+    const { approvals } = await viewActivity(transport, held);
+    const { gate: wanted } = options;
+    const pending = approvals.filter(
+      ({ state, gates }) => state === "pending" && (wanted === void 0 || gates.some(({ gate }) => gate === wanted))
+    );
+    if (options.json === true) return printJson(pending);
+    for (const approval of pending) print(`${approval.id}	${inputMessage(approval)}`);
+  } finally {
+    transport.close();
+  }
+}
+
 // bin/program.ts
 async function runProgram(version, description, commands) {
-  const program2 = new Command("hoop-access").description(description).version(version).enablePositionalOptions().showHelpAfterError("(add --help for more)").exitOverride();
+  const program2 = new Command("hoop-access").description(description).version(version).enablePositionalOptions().showHelpAfterError("(add --help for more)").addHelpText(
+    "after",
+    "\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 denied by policy, 4 an approval was refused or came too late."
+  ).exitOverride();
   for (const add of commands) add(program2);
   bearClosedPipes();
   try {
