@@ -17,20 +17,42 @@ export type Platform = 'github' | 'gitlab' | 'jenkins'
 /** One way to answer: what people do at a gate, once they were asked there. */
 export interface Way {
   readonly gate: string
-  /** The group that is asked by this gate alone, and the jobs that it can be asked for. */
+  /** The group that is asked by this gate (and on the console), and the jobs that it can be asked for. */
   readonly group: string
   readonly platform: Platform
   /** People are asked elsewhere, so a restart of the gateway takes nothing from them. */
   readonly outside: boolean
   /** Does what a person does there; resolves once the gateway has been told. Done again, it says the same. */
-  approve(view: ApprovalView): Promise<unknown>
+  approve(view: ApprovalView, who?: Person): Promise<unknown>
+}
+
+/** Somebody, by their accounts everywhere. */
+export interface Person {
+  readonly name: string
+  readonly github: ReturnType<typeof githubUser>
+  readonly gitlab: number
+  readonly slack: string
+  /** Their word for themselves at the issuer of people's logins, and in Jenkins. */
+  readonly account: string
 }
 
 /** The commit that jobs run. */
 export const sha = 'c'.repeat(40)
 export const ciConfig = 'gitlab.example/acme/shop//.gitlab-ci.yml@refs/heads/main'
-/** Who approves, on each platform. */
-export const alice = { github: githubUser(1, 'alice'), gitlab: 43, slack: 'U0ALICE01' }
+const person = (name: string, github: number, gitlab: number, type?: string): Person => ({
+  name,
+  github: githubUser(github, name, type),
+  gitlab,
+  slack: `U0${name.toUpperCase().padEnd(7, '0')}`,
+  account: name,
+})
+/** Members of every group: two people, who set off the jobs, and an account that is no person's. */
+export const people = {
+  alice: person('alice', 1, 43),
+  bob: person('bob', 2, 44),
+  dev: person('dev', 7, 42),
+  robot: person('robot', 60, 999, 'Bot'),
+} as const
 const whsec = (fill: number): string => `whsec_${Buffer.alloc(32, fill).toString('base64')}`
 /** What webhooks are signed with or carry. */
 export const secrets = {
@@ -68,9 +90,9 @@ export function waysOf(at: Platforms): readonly Way[] {
     })
   const report = (token: string, approval: string): Promise<Answer> =>
     post('/hooks/approve', JSON.stringify({ approval }), { authorization: `Bearer ${token}` })
-  const byPage = async ({ id }: ApprovalView): Promise<unknown> => {
+  const byPage = async ({ id }: ApprovalView, { account } = people.alice): Promise<unknown> => {
     const browser = new Browser(stack.url, ca)
-    idp.account = { sub: 'u-alice', email: 'alice@acme.example', email_verified: true }
+    idp.account = { sub: `u-${account}`, email: `${account}@acme.example`, email_verified: true }
     await browser.visit('/login')
     return browser.submit(`/approvals/${id}/answer`, { answer: 'approve', reason: 'planned' })
   }
@@ -90,12 +112,13 @@ export function waysOf(at: Platforms): readonly Way[] {
     ...more,
   })
   return [
-    way('github-environment', 'github', async ({ id }) => {
+    way('github-environment', 'github', async ({ id }, { github: by } = people.alice) => {
       const run = await found('run', () =>
         [...github.repository.runs.values()].find((one) => one.display_title.includes(id)),
       )
       const known = github.repository.approvals.get(Number(run.id)) ?? []
-      if (known.length === 0) github.review(Number(run.id), alice.github, 'approved', 'planned')
+      if (!known.some(({ user }) => user.id === by.id))
+        github.review(Number(run.id), by, 'approved', 'planned')
       const workflow = 'acme/shop/.github/workflows/hoop-approval.yml@refs/heads/main'
       const claims = {
         repository: 'acme/shop',
@@ -111,7 +134,7 @@ export function waysOf(at: Platforms): readonly Way[] {
       }
       return report(await stack.oidc.issue(claims, { aud: stack.url }), id)
     }),
-    way('github-pull-request', 'github', async ({ id }) => {
+    way('github-pull-request', 'github', async ({ id }, { github: by } = people.alice) => {
       await found('check run', () =>
         [...github.repository.checks.values()].find((one) => one['external_id'] === id),
       )
@@ -119,7 +142,7 @@ export function waysOf(at: Platforms): readonly Way[] {
       github.repository.reviews.push({
         id: number,
         node_id: `PRR_${number}`,
-        user: alice.github,
+        user: by,
         body: `planned: ${id}`,
         state: 'APPROVED',
         commit_id: sha,
@@ -132,9 +155,9 @@ export function waysOf(at: Platforms): readonly Way[] {
         repository: { id: 1_296_269, full_name: 'acme/shop' },
       })
     }),
-    way('gitlab-manual-job', 'gitlab', async ({ id }) => {
+    way('gitlab-manual-job', 'gitlab', async ({ id }, { gitlab: by, name } = people.alice) => {
       const job = 5000 + numbers++
-      const user = { id: alice.gitlab, username: 'alice' }
+      const user = { id: by, username: name }
       gitlab.jobs.set(job, {
         id: job,
         name: 'hoop-approval',
@@ -145,63 +168,63 @@ export function waysOf(at: Platforms): readonly Way[] {
       })
       const claims = {
         job_id: String(job),
-        user_id: '43',
+        user_id: String(by),
         user_access_level: 'maintainer',
         environment: 'hoop-approval',
       }
       return report(await gitlabOidc.issue('push', claims, { aud: stack.url }), id)
     }),
-    way('gitlab-deployment', 'gitlab', async ({ id }) => {
+    way('gitlab-deployment', 'gitlab', async ({ id }, { gitlab: by } = people.alice) => {
       const { id: pipeline } = await found('pipeline', () => gitlab.pipelineOf(id))
       const given = [...gitlab.deployments.values()].find((one) => one.deployable?.pipeline.id === pipeline)
-      if (given?.approvals.length === 0) gitlab.decide(pipeline, alice.gitlab, 'approved', 'planned')
+      if (given?.approvals.length === 0) gitlab.decide(pipeline, by, 'approved', 'planned')
       return fromGitlab({
         object_kind: 'deployment',
         environment: 'production-db',
         project: { path_with_namespace: 'acme/approvals' },
       })
     }),
-    way('gitlab-merge-request', 'gitlab', async ({ id }) => {
+    way('gitlab-merge-request', 'gitlab', async ({ id }, { gitlab: by } = people.alice) => {
       const merge = await found('comment', () =>
         gitlab.merges.find(({ notes }) => notes.some(({ body }) => body.includes(id))),
       )
       merge.approvedBy.length = 0
-      gitlab.approve(merge, alice.gitlab)
-      gitlab.comment(merge, alice.gitlab, `approve ${id} planned`)
+      gitlab.approve(merge, by)
+      gitlab.comment(merge, by, `approve ${id} planned`)
       return fromGitlab({
         object_kind: 'note',
         project: { id: 7 },
         merge_request: { last_commit: { id: sha } },
       })
     }),
-    way('jenkins-input', 'jenkins', async (asked) => {
+    way('jenkins-input', 'jenkins', async (asked, { account } = people.alice) => {
       // What the shared library does, and then a person.
       jenkins.inputs.push({ id: asked.id, message: inputMessage(asked) })
       const before = jenkins.seen()
       await eventually(() =>
         jenkins.seen() > before ? Promise.resolve() : Promise.reject(new Error('nobody saw it')),
       )
-      jenkins.proceed('alice')
+      jenkins.proceed(account)
     }),
-    way('slack', 'github', async ({ id }) => {
+    way('slack', 'github', async ({ id }, { slack: by } = people.alice) => {
       const message = await found('message', () =>
         slack.messages.find(({ blocks }) => JSON.stringify(blocks).includes(id)),
       )
-      const { body, headers } = slack.sign(slack.press(message, 'hoop_approve', alice.slack))
+      const { body, headers } = slack.sign(slack.press(message, 'hoop_approve', by))
       return post('/hooks/slack', body, headers)
     }),
-    way('email', 'github', async (asked) => {
+    way('email', 'github', async (asked, who) => {
       const letter = await found('letter', () =>
         smtp.letters.find(({ text: words }) => words.includes(asked.id)),
       )
       if (!letter.text.includes(asked.url)) throw new Error('the letter does not lead to the page')
-      return byPage(asked)
+      return byPage(asked, who)
     }),
-    way('webhook', 'github', async ({ id }) => {
+    way('webhook', 'github', async ({ id }, { account } = people.alice) => {
       await found('ticket', () => tickets.find((ticket) => ticket.includes(id)))
       const body = JSON.stringify({
         type: 'approval.answered',
-        data: { approval: id, answer: 'approve', reason: 'planned', email: 'alice@acme.example' },
+        data: { approval: id, answer: 'approve', reason: 'planned', email: `${account}@acme.example` },
       })
       const time = String(Math.floor(Date.now() / 1000))
       const event = `evt-${numbers++}`
@@ -215,13 +238,9 @@ export function waysOf(at: Platforms): readonly Way[] {
       })
     }),
     way('console', 'github', byPage, { outside: false }),
-    way(
-      'console',
-      'github',
-      async ({ id }) => {
-        return stack.operator('approvals', 'approve', id, '--reason', 'planned')
-      },
-      { group: 'command-line', outside: false },
-    ),
+    way('console', 'github', ({ id }) => stack.operator('approvals', 'approve', id, '--reason', 'planned'), {
+      group: 'command-line',
+      outside: false,
+    }),
   ]
 }

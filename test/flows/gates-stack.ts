@@ -6,8 +6,9 @@ import { join } from 'node:path'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { type GithubApi, githubUser, startGithubApi } from '../fakes/github-api.ts'
 import { type GitlabApi, startGitlab } from '../fakes/gitlab-api.ts'
+import type { GitlabOidc } from '../fakes/gitlab-oidc.ts'
 import { startIdp } from '../fakes/idp.ts'
-import { startJenkinsApi } from '../fakes/jenkins-api.ts'
+import { type JenkinsApi, startJenkinsApi } from '../fakes/jenkins-api.ts'
 import { startJenkinsOidc } from '../fakes/jenkins-oidc.ts'
 import { type Slack, startSlack } from '../fakes/slack.ts'
 import { type Smtp, startSmtp } from '../fakes/smtp.ts'
@@ -20,8 +21,15 @@ import {
   startGatewayStack,
   writeStages,
 } from './gateway-stack.ts'
-import { type Platform, type Way, alice, ciConfig, secrets, sha, waysOf } from './gate-ways.ts'
+import { type Platform, type Way, ciConfig, people, secrets, sha, waysOf } from './gate-ways.ts'
 import { eventually } from './stack.ts'
+
+/** A webhook, an interaction or a report, as a platform sends it. */
+interface Delivery {
+  readonly path: string
+  readonly body: string
+  readonly headers: Readonly<Record<string, string>>
+}
 
 /** A gateway of its own process with every gate, and all platforms as strict fakes. */
 export interface GatesStack extends GatewayStack<SeparateGateway> {
@@ -29,7 +37,13 @@ export interface GatesStack extends GatewayStack<SeparateGateway> {
   readonly gitlab: GitlabApi
   readonly slack: Slack
   readonly smtp: Smtp
+  readonly jenkins: JenkinsApi
+  readonly gitlabOidc: GitlabOidc
   readonly ways: readonly Way[]
+  /** All that the platforms have sent so far. */
+  readonly deliveries: readonly Delivery[]
+  /** Sends something, as anybody may who reaches the gateway. */
+  readonly send: (delivery: Delivery) => Promise<Answer>
   /** The job of a platform, opened once: of somebody who approves nothing. */
   job(platform: Platform): Promise<Job>
   view(id: string): Promise<ApprovalView>
@@ -52,12 +66,14 @@ const gates = {
   console: '{}',
 } as const
 
-/** The groups: one for each gate (two by the console), and `everywhere`, which is asked everywhere. */
+/** The groups: one for each gate (two by the console, which the operator can use for all), and `everywhere`, which is asked everywhere. */
 export const groups: readonly string[] = [...Object.keys(gates), 'command-line', 'everywhere']
 
 /** Starts it. `targets` is given where everything lies, and gives YAML below `connections:` and below the `grants:` of its one stage. */
 export async function startGatesStack(options: {
   targets(folder: string): Promise<{ connections: string; grants: string }>
+  /** Further groups, as YAML below `approvers:`. */
+  approvers?: string
   stop(): Promise<unknown>
 }): Promise<GatesStack> {
   const [github, bothOfGitlab, jenkinsOidc, slack, smtp] = await Promise.all([
@@ -102,7 +118,12 @@ export async function startGatesStack(options: {
     grants:
 ${grants}`,
         more: `people:
-  alice: { email: alice@acme.example, github: 1, gitlab: 43, slack: ${alice.slack}, jenkins: alice }
+${Object.values(people)
+  .map(
+    ({ name, github: { id }, gitlab: account, slack: member }) =>
+      `  ${name}: { email: ${name}@acme.example, github: ${id}, gitlab: ${account}, slack: ${member}, jenkins: ${name} }`,
+  )
+  .join('\n')}
 slack: { token: ${slack.token}, signing_secret: ${slack.signingSecret}, api: "${slack.url}" }
 smtp: { url: "smtps://hoop:${smtp.password}@localhost:${smtp.port}", from: hoop@acme.example, ca: ${JSON.stringify(smtp.ca)} }
 webhooks:
@@ -112,8 +133,8 @@ console:
       })
       url = target.url
       const asked = Object.entries(gates).map(([gate, settings]) => `{ ${gate}: ${settings} }`)
-      const group = (name: string, entries: readonly string[], more = ''): string =>
-        `  ${name}: { members: [alice, operator], timeout: 10m, gates: [${entries.join(', ')}]${more} }`
+      const group = (name: string, entries: readonly string[]): string =>
+        `  ${name}: { members: [alice, bob, dev, robot, operator], timeout: 10m, gates: [${entries.join(', ')}] }`
       const yaml = (await readFile(target.path, 'utf8'))
         .replace(
           'allow_private: true }',
@@ -124,9 +145,12 @@ console:
         .replace(
           /  sre: .*/,
           [
-            ...Object.keys(gates).map((name, index) => group(name, [asked[index] ?? ''])),
+            ...Object.keys(gates).map((name, index) =>
+              group(name, [...new Set([asked[index] ?? '', '{ console: {} }'])]),
+            ),
             group('command-line', ['{ console: {} }']),
             group('everywhere', asked),
+            options.approvers ?? '',
           ].join('\n'),
         )
       await writeFile(target.path, yaml)
@@ -171,7 +195,12 @@ console:
   }
   const view = async (id: string): Promise<ApprovalView> =>
     (await read(`/api/v1/approvals/${id}`)) as ApprovalView
-  const post = (path: string, body: string, headers: Readonly<Record<string, string>>): Promise<Answer> =>
+  const deliveries: Delivery[] = []
+  const post = (path: string, body: string, headers: Readonly<Record<string, string>>): Promise<Answer> => {
+    deliveries.push({ path, body, headers })
+    return send({ path, body, headers })
+  }
+  const send = ({ path, body, headers }: Delivery): Promise<Answer> =>
     ask(new URL(path, url), {
       ca,
       method: 'POST',
@@ -182,8 +211,12 @@ console:
     ...stack,
     github,
     gitlab,
+    gitlabOidc,
+    jenkins,
     slack,
     smtp,
+    deliveries,
+    send,
     view,
     waiting: (group, connection) =>
       eventually(async () => {

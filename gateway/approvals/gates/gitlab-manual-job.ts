@@ -3,7 +3,7 @@ import { Refused } from '../../core/errors.ts'
 import type { Origin } from '../../core/identity.ts'
 import { claimText } from '../../identity/claims.ts'
 import type { PlatformToken } from '../../identity/issuers.ts'
-import { type GitlabApi, lyingGitlab, readGitlab } from '../../platforms/gitlab.ts'
+import { type GitlabApi, lyingGitlab, readGitlab, wantPerson } from '../../platforms/gitlab.ts'
 import type { Store } from '../../store/open.ts'
 import { originOf } from '../rows.ts'
 import type { AnswerDesk, ApprovalGate, GateEntry, Posting } from './gate.ts'
@@ -155,6 +155,7 @@ export class GitlabManualJobGate implements ApprovalGate {
       throw lyingGitlab('it is about another job')
     if (found.user.id !== user || String(found.pipeline.id) !== pipeline)
       throw lyingGitlab('the job is of another user or pipeline than its token says')
+    await wantPerson(api, user)
     if (found.status !== 'running') throw stranger(`the job is ${found.status}, not running`)
   }
 

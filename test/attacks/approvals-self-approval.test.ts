@@ -1,0 +1,172 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { ApprovalView } from '../../gateway/core/contract.ts'
+import { type Person, type Way, people } from '../flows/gate-ways.ts'
+import { type Job, run } from '../flows/gateway-stack.ts'
+import { type ApprovalsStack, startApprovalsStack } from './approvals-stack.ts'
+
+// Whoever set off a job wants what it asks to pass, and is a member of every group that is asked.
+
+let stack: ApprovalsStack
+beforeAll(async () => {
+  stack = await startApprovalsStack({
+    two: '{ members: [alice, bob, operator], required: 2, timeout: 10m, gates: [{ slack: { channel: "#dba" } }, { webhook: { to: tickets } }, { console: {} }] }',
+  })
+}, 120_000)
+afterAll(() => stack?.close())
+
+const wayBy = (group: string): Way => {
+  const found = stack.ways.find((one) => one.group === group)
+  if (found === undefined) throw new Error(`there is no way by ${group}`)
+  return found
+}
+
+/** All that anybody is told of an answer: who gave it, and whoever looks at the approval. */
+async function told(answer: unknown, id: string): Promise<string> {
+  const { gates } = await stack.view(id)
+  return JSON.stringify([answer, gates, stack.slack.ephemeral.at(-1)])
+}
+
+/** Somebody answers by a gate, which has to come to nothing, for this reason. */
+async function inVain(
+  way: Way,
+  who: Person,
+  { approval, why }: { readonly approval: ApprovalView; readonly why: RegExp },
+): Promise<void> {
+  const answer = await way.approve(approval, who)
+  await expect.poll(() => told(answer, approval.id), { timeout: 15_000 }).toMatch(why)
+  expect(await stack.view(approval.id)).toMatchObject({ state: 'pending', answers: [] })
+}
+
+const named = [
+  'github-environment', // which the App dispatched: GitHub itself would let dev review it
+  'github-pull-request',
+  'gitlab-manual-job',
+  'gitlab-deployment', // which the gateway started: GitLab itself would let dev approve it
+  'gitlab-merge-request',
+  'jenkins-input',
+  'slack',
+  'email',
+  'webhook',
+  'console',
+]
+
+describe('nobody approves what they set off themselves', () => {
+  test.each(named)(
+    'by %s',
+    async (group) => {
+      const way = wayBy(group)
+      const held = await stack.hold(await stack.job(way.platform), `${group}/self`)
+      await inVain(way, people.dev, { approval: held.approval, why: /dev set off the job|42 has commits/ })
+      await stack.refuse(held)
+    },
+    60_000,
+  )
+
+  test('nor what the run’s other account set off: of a GitHub run that is run again, neither its actor nor who ran it again', async () => {
+    stack.github.run({
+      id: 8,
+      run_attempt: 2,
+      actor: people.dev.github,
+      triggering_actor: people.alice.github,
+    })
+    const job = await open({ run_attempt: '2', run_id: '8', actor_id: '7' })
+    const held = await stack.hold(job, 'everywhere/again')
+    for (const who of [people.dev, people.alice])
+      await inVain(wayBy('webhook'), who, {
+        approval: held.approval,
+        why: new RegExp(`${who.name} set off the job`),
+      })
+    // While GitHub cannot be asked, nobody can.
+    stack.github.interfere(({ path }) => (path.includes('/attempts/') ? { status: 502 } : null))
+    await inVain(wayBy('webhook'), people.bob, { approval: held.approval, why: /GitHub answers 502/ })
+    stack.github.interfere(null)
+    await stack.refuse(held)
+  })
+
+  test('nor what the pipeline’s other account set off: of a GitLab job that somebody else runs again', async () => {
+    stack.gitlab.starters.set(600, people.alice.gitlab)
+    const token = await stack.gitlabOidc.issue(
+      'push',
+      { job_id: '1001', pipeline_id: '600', sha: 'c'.repeat(40) },
+      { aud: stack.url },
+    )
+    const held = await stack.hold(await stack.open('deploy', { token }), 'everywhere/again')
+    for (const group of ['webhook', 'gitlab-merge-request'])
+      await inVain(wayBy(group), people.alice, { approval: held.approval, why: /alice set off the job/ })
+    stack.gitlab.fail(502)
+    await inVain(wayBy('webhook'), people.bob, { approval: held.approval, why: /GitLab answers 502/ })
+    stack.gitlab.fail(null)
+    await stack.refuse(held)
+  })
+
+  test('nor with an account that is nobody’s', async () => {
+    const other: Person = {
+      ...people.dev,
+      name: 'dev2',
+      account: 'dev2',
+      gitlab: 45,
+      slack: 'U0DEV2000',
+      github: { ...people.dev.github, id: 99 },
+    }
+    for (const group of [
+      'github-environment',
+      'gitlab-manual-job',
+      'gitlab-merge-request',
+      'slack',
+      'webhook',
+    ]) {
+      const way = wayBy(group)
+      const held = await stack.hold(await stack.job(way.platform), `${group}/second`)
+      await inVain(way, other, { approval: held.approval, why: /nobody|opened the merge request/ })
+      await stack.refuse(held)
+    }
+  }, 60_000)
+})
+
+describe('a bot approves nothing, though it is in `people` and a member', () => {
+  test.each([
+    ['github-environment', /nobody approved run/],
+    ['github-pull-request', /"state":"asked"/],
+    ['gitlab-manual-job', /a bot/],
+    ['gitlab-deployment', /a bot/],
+    ['gitlab-merge-request', /a bot/],
+  ] as const)(
+    'by %s',
+    async (group, why) => {
+      const way = wayBy(group)
+      const held = await stack.hold(await stack.job(way.platform), `${group}/bot`)
+      await inVain(way, people.robot, { approval: held.approval, why })
+      await stack.refuse(held)
+    },
+    60_000,
+  )
+})
+
+test('one person is one of two, by however many gates', async () => {
+  const held = await stack.hold(await stack.job('github'), 'two/alone')
+  for (const group of ['slack', 'webhook', 'console', 'slack'])
+    await wayBy(group).approve(held.approval, people.alice)
+  await expect.poll(async () => (await stack.view(held.approval.id)).answers).toHaveLength(1)
+  expect(await stack.view(held.approval.id)).toMatchObject({ state: 'pending', groups: [{ missing: 1 }] })
+  await stack.refuse(held)
+})
+
+test('a job answers nothing with its own identity', async () => {
+  const job = await stack.job('github')
+  const held = await stack.hold(job, 'console/own')
+  const { home } = job
+  const args = `-sS -o /dev/null -w %{http_code} --cacert ${home}/ca.pem --cert ${home}/client.crt --key ${home}/client.key -H content-type:application/json -d {"reason":"x"}`
+  const { out } = await run(
+    'curl',
+    [...args.split(' '), `${stack.url}/api/v1/approvals/${held.approval.id}/approve`],
+    {},
+  )
+  expect(out).toMatch(/40[13]$/)
+  await stack.refuse(held)
+})
+
+/** An identity of a GitHub job with claims of its own. */
+async function open(claims: Readonly<Record<string, string>>): Promise<Job> {
+  const all = { repository: 'acme/shop', repository_id: '1296269', ref: 'refs/heads/main', ...claims }
+  return stack.open('deploy', { token: await stack.oidc.issue(all, { aud: stack.url }) })
+}
