@@ -1,4 +1,5 @@
 import pg from 'pg'
+import { Refused } from '../../core/errors.ts'
 import type { Catalog } from '../../sql/analyzer.ts'
 import { readCatalog } from '../../sql/catalog.ts'
 import { splitIdentifiers } from '../../sql/identifiers.ts'
@@ -16,6 +17,9 @@ export interface Known {
 
 const TTL_MS = 60_000
 const KEPT = 100
+/** A reading that takes longer, or more bytes, is given up: a database could otherwise fill the gateway's memory. */
+const READ_MS = 60_000
+const READ_BYTES = 512 * 1024 * 1024
 
 /** One cached catalog for each connection, database and account, read over the gateway's own connection and shared by sessions. */
 export class Catalogs {
@@ -124,6 +128,7 @@ async function load(target: Target, version: number): Promise<Known> {
   ])
   const { socket } = await dialUpstream(target, settings, AbortSignal.timeout(10_000))
   const client = clientOver(socket)
+  const late = setTimeout(() => socket.destroy(), READ_MS)
   try {
     await client.connect()
     const query = async (text: string): Promise<(string | null)[][][]> => {
@@ -139,7 +144,15 @@ async function load(target: Target, version: number): Promise<Known> {
     const path = (await query("SELECT pg_catalog.current_setting('search_path')"))[0]?.[0]?.[0] ?? ''
     const catalog = await readCatalog(query, version)
     return { catalog, searchPath: splitIdentifiers(path, ',') ?? ['*'], readAt }
+  } catch (error) {
+    throw new Refused(
+      'upstream_failed',
+      'what the database holds could not be read',
+      'try again in a moment; if it comes again, ask the people who run the gateway to look at this connection',
+      { cause: error },
+    )
   } finally {
+    clearTimeout(late)
     socket.destroy()
   }
 }
@@ -161,7 +174,12 @@ function clientOver(socket: Awaited<ReturnType<typeof dialUpstream>>['socket']):
       Buffer.concat([message(Back.authentication, int32(0)), message(Back.readyForQuery, Buffer.of(0x49))]),
     )
   })
-  socket.on('data', (chunk: Buffer) => tap.show(chunk))
+  let read = 0
+  socket.on('data', (chunk: Buffer) => {
+    read += chunk.length
+    if (read > READ_BYTES) socket.destroy()
+    else tap.show(chunk)
+  })
   socket.on('error', (error) => tap.destroy(error))
   socket.on('close', () => tap.destroy())
   socket.resume()

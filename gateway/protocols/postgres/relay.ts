@@ -153,7 +153,7 @@ export class Relay {
     try {
       if (session.reply(chunk)) return
     } catch (error) {
-      return this.#finish?.(error)
+      return this.#finish?.(blame(error))
     }
     upstream.pause()
     session.drained('client').then(
@@ -229,6 +229,18 @@ const terminate = message(Front.terminate)
 
 function endsWithTerminate(chunk: Buffer): boolean {
   return chunk.length >= terminate.length && chunk.subarray(-terminate.length).equals(terminate)
+}
+
+/** What an answer that is none is called: the same readers would blame the client. */
+function blame(error: unknown): unknown {
+  const { code } = error instanceof Refused || error instanceof GatewayError ? error : { code: null }
+  if (code !== 'upstream_failed' && code !== 'protocol_violation') return error
+  return new Refused(
+    'upstream_failed',
+    'the database answered in a way that PostgreSQL does not',
+    'connect again, and ask the people who run the gateway to look at this database if it comes again',
+    { cause: error },
+  )
 }
 
 function upstreamClosed(): Refused {

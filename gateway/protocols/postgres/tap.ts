@@ -1,6 +1,7 @@
 import { Duplex } from 'node:stream'
 import type { Socket } from 'node:net'
 import type { PeerCertificate, TLSSocket } from 'node:tls'
+import { GatewayError } from '../../core/errors.ts'
 
 /**
  * The stream that pg speaks on in place of a socket: it connects to nothing, and shows and takes bytes as told.
@@ -20,6 +21,22 @@ export class Tap extends Duplex {
   /** Gives pg bytes as if they had come from the server. */
   show(bytes: Buffer): void {
     this.push(bytes)
+  }
+
+  /**
+   * What a server sends that is not PostgreSQL's protocol makes pg throw where it listens, and nobody above would catch it:
+   * it ends this stream instead, which pg hears as the end of its connection.
+   */
+  override emit(event: string | symbol, ...args: unknown[]): boolean {
+    if (event !== 'data') return super.emit(event, ...args)
+    try {
+      return super.emit(event, ...args)
+    } catch (error) {
+      this.destroy(
+        new GatewayError('upstream_failed', 'the database sent what pg cannot read', { cause: error }),
+      )
+      return false
+    }
   }
 
   /** Called by pg: the socket is connected already. */
