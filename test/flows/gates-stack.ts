@@ -66,7 +66,10 @@ const gates = {
   console: '{}',
 } as const
 
-/** The groups: one for each gate (two by the console, which the operator can use for all), and `everywhere`, which is asked everywhere. */
+/** Gates that are answered on the page, as the operator does, too. */
+const byPage = new Set(['console', 'email'])
+
+/** The groups: one for each gate (two by the console), all of which the operator can answer, and `everywhere`, which is asked everywhere. */
 export const groups: readonly string[] = [...Object.keys(gates), 'command-line', 'everywhere']
 
 /** Starts it. `targets` is given where everything lies, and gives YAML below `connections:` and below the `grants:` of its one stage. */
@@ -146,7 +149,7 @@ console:
           /  sre: .*/,
           [
             ...Object.keys(gates).map((name, index) =>
-              group(name, [...new Set([asked[index] ?? '', '{ console: {} }'])]),
+              group(name, [asked[index] ?? '', ...(byPage.has(name) ? [] : ['{ console: {} }'])]),
             ),
             group('command-line', ['{ console: {} }']),
             group('everywhere', asked),
