@@ -43,12 +43,39 @@ export function checkKept(keep: readonly string[]): void {
   )
 }
 
+/** Names of variables have no case on Windows, where a step may write one as it likes. */
+function named(names: readonly string[], name: string, platform: NodeJS.Platform): boolean {
+  if (platform !== 'win32') return names.includes(name)
+  return names.some((one) => one.toUpperCase() === name.toUpperCase())
+}
+
+/** Whether a value names a file in a folder: as it stands, in a URL, or with the slashes that some programs want on Windows. */
+function namesFileIn(folder: string, value: string): boolean {
+  const plain = (text: string): string => text.replaceAll('\\', '/')
+  return [value, decoded(value)].some((text) => plain(text).includes(plain(folder)))
+}
+
+function decoded(value: string): string {
+  // By parts: a percent sign elsewhere is no reason to find nothing.
+  return value.replaceAll(/(?:%[0-9a-f]{2})+/gi, (part) => {
+    try {
+      return decodeURIComponent(part)
+    } catch {
+      return part
+    }
+  })
+}
+
 /** The environment without the parent's identity and without platform tokens, and the child's own settings in their place. */
-export function childEnvironment(environment: Environment, inheritance: Inheritance): Record<string, string> {
+export function childEnvironment(
+  environment: Environment,
+  inheritance: Inheritance,
+  platform: NodeJS.Platform = process.platform,
+): Record<string, string> {
   const { parentHome, gateway, rewritten, keep, sandbox, settings } = inheritance
   const replaced = parentHome !== null || 'PGSERVICEFILE' in settings
   const secret = (name: string, value: string): boolean =>
-    roots.test(name) || isTokenFor(gateway, value) || (tokens.test(name) && !keep.includes(name))
+    roots.test(name) || isTokenFor(gateway, value) || (tokens.test(name) && !named(keep, name, platform))
   const present = Object.entries(environment).flatMap(([name, value]) =>
     value === undefined ? [] : [[name, value] as const],
   )
@@ -63,10 +90,10 @@ export function childEnvironment(environment: Environment, inheritance: Inherita
   for (const [name, value] of present) {
     if (secret(name, value)) continue
     if (replaced && libpq.test(name)) continue
-    if (rewritten.includes(name)) continue
+    if (named(rewritten, name, platform)) continue
     if (sandbox && hiddenVariables.test(name)) continue
-    if (parentHome !== null && value.includes(parentHome) && !places.test(name)) continue
-    if (!keep.includes(name) && values.some((one) => value.includes(one))) continue
+    if (parentHome !== null && namesFileIn(parentHome, value) && !places.test(name)) continue
+    if (!named(keep, name, platform) && values.some((one) => value.includes(one))) continue
     kept[name] = value
   }
   return { ...kept, ...settings }
