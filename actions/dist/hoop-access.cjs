@@ -1274,11 +1274,11 @@ function readForm(value) {
 }
 function readKept(value, form) {
   const pairs = form.kind === "keywords" ? readKeywords(value) : readQuery(value);
-  const named = pairs.find(([name2]) => name2 === "dbname" || name2 === "database")?.[1];
+  const named2 = pairs.find(([name2]) => name2 === "dbname" || name2 === "database")?.[1];
   const parameters = pairs.filter(([name2]) => harmless.has(name2.toLowerCase()));
-  if (form.kind === "keywords") return { database: named, parameters };
+  if (form.kind === "keywords") return { database: named2, parameters };
   const [, path2] = /:\/\/[^/?]*\/([^?]*)/.exec(value) ?? /^jdbc:postgresql:([^/?]+)/i.exec(value) ?? [];
-  return { database: path2 === void 0 || path2 === "" ? named : decode(path2), parameters };
+  return { database: path2 === void 0 || path2 === "" ? named2 : decode(path2), parameters };
 }
 function readQuery(value) {
   const from = value.indexOf("?");
@@ -5195,17 +5195,17 @@ function pointedElsewhere(environment, card, home) {
   const beside = settings.PGSERVICEFILE !== void 0 && environment.PGHOSTADDR ? ["PGHOSTADDR"] : [];
   const { PGSERVICE: service = "" } = environment;
   const ours = ["", ...card.identity.connections.map(({ name: name2 }) => name2)].includes(service);
-  const named = settings.PGSERVICEFILE === void 0 || ours ? [] : ["PGSERVICE"];
-  return [...rewritten2, ...set, ...beside, ...named];
+  const named2 = settings.PGSERVICEFILE === void 0 || ours ? [] : ["PGSERVICE"];
+  return [...rewritten2, ...set, ...beside, ...named2];
 }
 function leadingAround(environment, card, home) {
   const hosts = new Set(card.identity.connections.map(({ host }) => host));
-  const named = ["PGHOST", "PGHOSTADDR"].filter((name2) => environment[name2] && !hosts.has(environment[name2]));
+  const named2 = ["PGHOST", "PGHOSTADDR"].filter((name2) => environment[name2] && !hosts.has(environment[name2]));
   const strings = Object.entries(environment).flatMap(([name2, value]) => {
     const host = hostOf(value ?? "");
     return host === void 0 || hosts.has(host) ? [] : [name2];
   });
-  return [.../* @__PURE__ */ new Set([...named, ...pointedElsewhere(environment, card, home), ...strings])];
+  return [.../* @__PURE__ */ new Set([...named2, ...pointedElsewhere(environment, card, home), ...strings])];
 }
 function hostOf(value) {
   const url = /^(?:jdbc:)?postgres(?:ql)?(?:\+\w+)?:\/\/(?:[^/?]*@)?(\[[^\]]+\]|[^:/?,]+)/i.exec(value)?.[1] ?? /^(?=.*\b(?:dbname|user)\s*=)(?:.*\s)?host\s*=\s*'?([^\s',]+)/i.exec(value)?.[1];
@@ -5584,10 +5584,27 @@ function checkKept(keep) {
     "let the command use the identity it is given"
   );
 }
-function childEnvironment(environment, inheritance) {
+function named(names, name2, platform) {
+  if (platform !== "win32") return names.includes(name2);
+  return names.some((one) => one.toUpperCase() === name2.toUpperCase());
+}
+function namesFileIn(folder, value) {
+  const plain = (text) => text.replaceAll("\\", "/");
+  return [value, decoded(value)].some((text) => plain(text).includes(plain(folder)));
+}
+function decoded(value) {
+  return value.replaceAll(/(?:%[0-9a-f]{2})+/gi, (part) => {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      return part;
+    }
+  });
+}
+function childEnvironment(environment, inheritance, platform = process.platform) {
   const { parentHome, gateway, rewritten: rewritten2, keep, sandbox, settings } = inheritance;
   const replaced = parentHome !== null || "PGSERVICEFILE" in settings;
-  const secret = (name2, value) => roots.test(name2) || isTokenFor(gateway, value) || tokens.test(name2) && !keep.includes(name2);
+  const secret = (name2, value) => roots.test(name2) || isTokenFor(gateway, value) || tokens.test(name2) && !named(keep, name2, platform);
   const present = Object.entries(environment).flatMap(
     ([name2, value]) => value === void 0 ? [] : [[name2, value]]
   );
@@ -5598,10 +5615,10 @@ function childEnvironment(environment, inheritance) {
   for (const [name2, value] of present) {
     if (secret(name2, value)) continue;
     if (replaced && libpq.test(name2)) continue;
-    if (rewritten2.includes(name2)) continue;
+    if (named(rewritten2, name2, platform)) continue;
     if (sandbox && hiddenVariables.test(name2)) continue;
-    if (parentHome !== null && value.includes(parentHome) && !places2.test(name2)) continue;
-    if (!keep.includes(name2) && values.some((one) => value.includes(one))) continue;
+    if (parentHome !== null && namesFileIn(parentHome, value) && !places2.test(name2)) continue;
+    if (!named(keep, name2, platform) && values.some((one) => value.includes(one))) continue;
     kept2[name2] = value;
   }
   return { ...kept2, ...settings };
