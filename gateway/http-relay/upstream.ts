@@ -1,3 +1,4 @@
+import { createSecureContext } from 'node:tls'
 import { Pool } from 'undici'
 import { GatewayError, Refused } from '../core/errors.ts'
 import type { Grant } from '../core/gate.ts'
@@ -46,7 +47,8 @@ export class Pools {
       allowH2: false,
       headersTimeout: HEADERS_MS,
       bodyTimeout: silence,
-      connect: { timeout: CONNECT_MS, rejectUnauthorized: true, ...tls },
+      // One for all connections: of its own, each would hold the CAs once more, some 100 KB.
+      connect: { timeout: CONNECT_MS, rejectUnauthorized: true, secureContext: createSecureContext(tls) },
     })
     this.#pools.set(config, pool)
     return pool

@@ -61,12 +61,17 @@ export function signatureLine(
   return `${JSON.stringify({ sign, name, head, blocks, records, at, kid, sig })}\n`
 }
 
+/** Buffers in which no block is being built, for the chains that build one next. */
+const spares: Buffer[] = []
+const spareLength = 16_384
+const mostSpares = 64
+
 /** Builds a chain: events are added, blocks sealed, and what `take` gives is written by the caller. */
 export class Chain {
   readonly name: string
   readonly #keys: ChainKeys
   // The previous hash (32 bytes), then the lines since the last seal: what the next hash is over, in one piece.
-  #buffer = Buffer.allocUnsafe(8192)
+  #buffer: Buffer
   #end = digestLength
   /** Where what `take` has not given yet begins. */
   #taken = digestLength
@@ -88,7 +93,7 @@ export class Chain {
     this.#sealed = from?.state.records ?? 0
     this.#signatures = from?.state.signatures ?? 0
     this.#signedBlocks = this.#blocks
-    this.#buffer.write(this.#head, 0, 'hex')
+    this.#buffer = Buffer.from(this.#head, 'hex')
     if (from !== undefined) {
       this.#reserve(from.tail.length)
       this.#buffer.set(from.tail, this.#end)
@@ -168,18 +173,16 @@ export class Chain {
 
   /** What `take` gave is written: begins the next block, with the signature's line as its first bytes. */
   taken(): void {
-    const line = this.#signature
-    this.#buffer.write(this.#head, 0, 'hex')
-    if (line > 0) this.#buffer.copyWithin(digestLength, this.#end - line, this.#end)
-    this.#end = digestLength + line
+    const used = this.#buffer
+    // Between blocks a chain holds no more than the next one begins with: of many sessions most have nothing to say.
+    this.#buffer = Buffer.concat([
+      Buffer.from(this.#head, 'hex'),
+      used.subarray(this.#end - this.#signature, this.#end),
+    ])
+    this.#end = this.#buffer.length
     this.#taken = this.#end
     this.#signature = 0
-    // One large statement must not keep its memory for the life of the session.
-    if (this.#buffer.length > 1 << 18 && this.#end < 8192) {
-      const smaller = Buffer.allocUnsafe(8192)
-      this.#buffer.copy(smaller, 0, 0, this.#end)
-      this.#buffer = smaller
-    }
+    if (used.length === spareLength && spares.length < mostSpares) spares.push(used)
   }
 
   #write(text: string): void {
@@ -190,7 +193,11 @@ export class Chain {
 
   #reserve(length: number): void {
     if (this.#end + length <= this.#buffer.length) return
-    const larger = Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, this.#end + length))
+    const needed = this.#end + length
+    const larger =
+      needed <= spareLength
+        ? (spares.pop() ?? Buffer.allocUnsafeSlow(spareLength))
+        : Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, needed))
     this.#buffer.copy(larger, 0, 0, this.#end)
     this.#buffer = larger
   }

@@ -24,7 +24,7 @@ export class SessionRecorder implements Recorder {
   #over = false
 
   // Answers since the last event, not yet a line.
-  #answer: Buffer = Buffer.allocUnsafe(2048)
+  #answer: Buffer = Buffer.alloc(0)
   #held = 0
   /** Bytes kept of the answers to the request in hand. */
   #kept = 0
@@ -140,7 +140,7 @@ export class SessionRecorder implements Recorder {
 
   #reserve(length: number): void {
     if (length <= this.#answer.length) return
-    const larger = Buffer.allocUnsafe(Math.max(length, this.#answer.length * 2))
+    const larger = Buffer.allocUnsafe(Math.max(2048, length, this.#answer.length * 2))
     this.#answer.copy(larger, 0, 0, this.#held)
     this.#answer = larger
   }
