@@ -11,6 +11,7 @@ import { type GatewayApi, startGatewayApi } from '../fakes/gateway-api.ts'
 import { type GithubOidc, startGithubOidc } from '../fakes/github-oidc.ts'
 import { type Job, startJob, type StepResult } from '../fakes/runner.ts'
 import { root } from '../servers/gateway.ts'
+import { freePort } from '../servers/port.ts'
 import { eventually, hasPsql, type Stack, startStack } from './stack.ts'
 
 // What a user is told, and what is left, when a job does not go as it should: by the bundle, run as the runner runs it.
@@ -56,6 +57,34 @@ describe('on the way to an identity', () => {
     const { port } = server.address() as AddressInfo
     return Object.assign(server, { url: oidc.requestUrl.replace(oidc.url, `http://127.0.0.1:${port}`) })
   }
+
+  test('an issuer that is down: tried for a while, then said, and the gateway is told nothing', {
+    timeout: 120_000,
+  }, async () => {
+    const nowhere = `http://127.0.0.1:${await freePort()}/token?api-version=2.0`
+    job = await startJob({ root, oidc: { requestUrl: nowhere, requestToken: oidc.requestToken } })
+    const { code, log } = await use()
+    expect(code).toBe(1)
+    expect(log).toContain('ID token endpoint cannot be reached (ECONNREFUSED)')
+    expect(log).toContain('Next: see https://www.githubstatus.com')
+    expect(api.requests).toEqual([])
+    await job.finish()
+    expect((await readdir(join(job.temp, '_temp'))).filter((name) => name.startsWith('hoop-'))).toEqual([])
+  })
+
+  test('a gateway that is not there: tried for a while, then said, and no ID token is asked for', {
+    timeout: 120_000,
+  }, async () => {
+    job = await startJob({ root, oidc })
+    const gateway = `https://127.0.0.1:${await freePort()}`
+    const { code, log } = await job.use({ gateway, ca: api.pin, stage: 'test' })
+    expect(code).toBe(1)
+    expect(log).toMatch(/the gateway at 127\.0\.0\.1:\d+ cannot be reached \(ECONNREFUSED\)/)
+    expect(oidc.requests).toEqual([])
+    const [post] = await job.finish()
+    expect(post?.code, post?.log).toBe(0)
+    expect((await readdir(join(job.temp, '_temp'))).filter((name) => name.startsWith('hoop-'))).toEqual([])
+  })
 
   test('an issuer that is slow is asked again', { timeout: 120_000 }, async () => {
     const issuer = await slowIssuer()

@@ -47,7 +47,7 @@ describe.skipIf(!canRunPipelines || !hasPsql)('the approval job (needs git, rsyn
   })
 
   /** Plays the job as alice; with the gateway's file for jobs, when no executable is named. */
-  async function play(inputs = ''): Promise<{ text: string }> {
+  async function play(inputs = '', variables: Record<string, string> = {}): Promise<{ text: string }> {
     const claims = { user_id: '43', user_access_level: 'maintainer', environment: 'hoop-approval' }
     const token = await oidc.issue('push', claims, { aud: stack.url })
     const yaml = `include:
@@ -58,7 +58,7 @@ describe.skipIf(!canRunPipelines || !hasPsql)('the approval job (needs git, rsyn
       tags: [approvals]
 ${inputs}`
     const held = await readdir(checkout.temporary)
-    const { out, err } = await checkout.run(yaml, ['hoop-approval'], token)
+    const { out, err } = await checkout.run(yaml, ['hoop-approval'], token, variables)
     expect(out + err).not.toContain(token)
     expect(await readdir(checkout.temporary)).toEqual(held)
     return { text: out + err }
@@ -67,6 +67,8 @@ ${inputs}`
   test('says so when nothing waits, and otherwise releases what its pipeline waits for', async () => {
     const early = await play()
     expect(early.text).toContain('nothing of this pipeline waits for it')
+    const asOption = await play('', { HOOP_APPROVAL: `--ca=${'sha256:'.padEnd(50, 'A')}=` })
+    expect(asOption.text).toContain('that is not an approval')
     const named = await play(`      executable: ${process.execPath} ${executable}\n`)
     expect(named.text).toContain('nothing of this pipeline waits for it')
     const held = await oidc.issue('push', { job_id: '1000' }, { aud: stack.url })

@@ -15,7 +15,12 @@ export interface Checkout {
   /** Where jobs keep private folders. */
   readonly temporary: string
   /** Runs jobs of this .gitlab-ci.yml; `token` stands for what `id_tokens` brings, which gitlab-ci-local leaves unset. */
-  run(yaml: string, jobs: readonly string[], token: string): Promise<Ran>
+  run(
+    yaml: string,
+    jobs: readonly string[],
+    token: string,
+    variables?: Readonly<Record<string, string>>,
+  ): Promise<Ran>
   close(): Promise<void>
 }
 
@@ -42,12 +47,10 @@ export async function checkoutComponent(component: string): Promise<Checkout> {
   const program = require.resolve('gitlab-ci-local/dist/index.js')
   return {
     temporary,
-    async run(yaml, jobs, token) {
+    async run(yaml, jobs, token, more = {}) {
       await writeFile(join(project, '.gitlab-ci.yml'), yaml)
-      const variables = [`HOOP_ID_TOKEN=${token}`, `TMPDIR=${temporary}`].flatMap((one) => [
-        '--variable',
-        one,
-      ])
+      const set = { ...more, HOOP_ID_TOKEN: token, TMPDIR: temporary }
+      const variables = Object.entries(set).flatMap(([name, value]) => ['--variable', `${name}=${value}`])
       return run(
         process.execPath,
         [program, '--cwd', relative('.', project), '--shell-executor-no-image', ...variables, ...jobs],
