@@ -36,6 +36,7 @@ const statuses: Record<Code, number> = {
   unknown_connection: 404,
   unparseable: 400,
   unsupported: 400,
+  unsupported_type: 415,
   upstream_failed: 502,
   upstream_untrusted: 502,
 }

@@ -32,6 +32,7 @@ export type Code =
   | 'unknown_statement'
   | 'unparseable'
   | 'unsupported'
+  | 'unsupported_type'
   | 'upstream_failed'
   | 'upstream_untrusted'
 

@@ -85,6 +85,8 @@ export class HttpConversation implements Conversation {
       this.fail(new Refused('identity_ended', 'the client left', 'connect again'))
     } catch {
       throw signal.reason
+    } finally {
+      upstream.release()
     }
   }
 }

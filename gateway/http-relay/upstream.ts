@@ -9,6 +9,8 @@ export type ReadSecret = (secret: NonNullable<Extract<Grant['config'], { type: '
 /** A target, with what is said to it in the gateway's name. */
 export interface Upstream {
   readonly pool: Pool
+  /** The session that it was for is over; once. */
+  readonly release: () => void
   /** The path of the connection's URL, without a slash at its end. */
   readonly base: string
   /** Scheme, host and port, where URIs in its answers' headers are turned to the gateway; absent: they pass as they are. */
@@ -32,31 +34,55 @@ export interface PoolPlan {
   readonly tls: { readonly ca?: string; readonly cert?: string; readonly key?: string }
 }
 
-/** The connections to targets: one pool for each connection of hoop.yaml, kept while the gateway runs. */
-export class Pools {
-  readonly #pools = new Map<object, Pool>()
+/** How long a pool is kept for which there is no session: one of a hoop.yaml that is no longer in force gets none any more. */
+const UNUSED_MS = 60_000
 
-  /** The pool of a connection, made by `plan` the first time. */
-  of(config: object, plan: () => PoolPlan): Pool {
-    const known = this.#pools.get(config)
-    if (known !== undefined) return known
-    const { origin, connections, silence, tls } = plan()
-    const pool = new Pool(origin, {
-      connections,
-      pipelining: 1,
-      allowH2: false,
-      headersTimeout: HEADERS_MS,
-      bodyTimeout: silence,
-      // One for all connections: of its own, each would hold the CAs once more, some 100 KB.
-      connect: { timeout: CONNECT_MS, rejectUnauthorized: true, secureContext: createSecureContext(tls) },
-    })
-    this.#pools.set(config, pool)
-    return pool
+interface Held {
+  readonly pool: Pool
+  sessions: number
+  unused: NodeJS.Timeout | null
+}
+
+/** The connections to targets: one pool for each connection of hoop.yaml, as long as sessions use it. */
+export class Pools {
+  readonly #pools = new Map<object, Held>()
+
+  /** The pool of a connection for one session, made by `plan` where there is none. */
+  lease(config: object, plan: () => PoolPlan): Pick<Upstream, 'pool' | 'release'> {
+    const held = this.#pools.get(config) ?? { pool: connect(plan()), sessions: 0, unused: null }
+    this.#pools.set(config, held)
+    if (held.unused !== null) clearTimeout(held.unused)
+    held.sessions++
+    return {
+      pool: held.pool,
+      release: () => {
+        if (--held.sessions > 0) return
+        held.unused = setTimeout(() => {
+          this.#pools.delete(config)
+          void held.pool.close()
+        }, UNUSED_MS).unref()
+      },
+    }
   }
 
   async close(): Promise<void> {
-    await Promise.all([...this.#pools.values()].map((pool) => pool.destroy()))
+    const all = [...this.#pools.values()]
+    this.#pools.clear()
+    for (const { unused } of all) if (unused !== null) clearTimeout(unused)
+    await Promise.all(all.map(({ pool }) => pool.destroy()))
   }
+}
+
+function connect({ origin, connections, silence, tls }: PoolPlan): Pool {
+  return new Pool(origin, {
+    connections,
+    pipelining: 1,
+    allowH2: false,
+    headersTimeout: HEADERS_MS,
+    bodyTimeout: silence,
+    // One for all connections: of its own, each would hold the CAs once more.
+    connect: { timeout: CONNECT_MS, rejectUnauthorized: true, secureContext: createSecureContext(tls) },
+  })
 }
 
 /** What a client is told of a target that failed. */

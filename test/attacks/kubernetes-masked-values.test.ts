@@ -190,7 +190,7 @@ test.each([
   answer = { parts: ['{}'] }
   const path = method === 'POST' ? secrets : `${secrets}/door`
   const { status } = await job.request(method, path, { headers, body: Buffer.from(body) })
-  expect([400, 403]).toContain(status)
+  expect([403, 415]).toContain(status)
   expect(stack.seen).toEqual([])
 })
 

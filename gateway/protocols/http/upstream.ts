@@ -16,11 +16,11 @@ export function upstreamOf(grant: Grant, pools: Pools, readSecret: ReadSecret): 
   for (const [name, secret] of Object.entries(config.headers ?? {}))
     headers.set(name.toLowerCase(), readSecret(secret))
   if (account?.token !== undefined) headers.set('authorization', `Bearer ${readSecret(account.token)}`)
-  const pool = pools.of(config, () => ({
+  const lease = pools.lease(config, () => ({
     origin,
     connections: CONNECTIONS,
     silence: SILENCE_MS,
     tls: config.ca === undefined ? {} : { ca: readSecret(config.ca) },
   }))
-  return { pool, origin, base: pathname.replace(/\/+$/, ''), headers }
+  return { ...lease, origin, base: pathname.replace(/\/+$/, ''), headers }
 }

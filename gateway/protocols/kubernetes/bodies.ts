@@ -76,8 +76,13 @@ function textAt(fields: readonly Field[], outer: number, inner: number): string 
   return message === null ? '' : (within(message, inner)?.toString() ?? '')
 }
 
+/** As the API server has it of a form that it does not read: client-go, which may begin with CBOR, then sends JSON. */
 function notRead(what: string): Refused {
-  return new Refused('unsupported', `a body that cannot be read is not let through: ${what}`, 'send JSON')
+  return new Refused(
+    'unsupported_type',
+    `a body that cannot be read is not let through: ${what}`,
+    'send JSON',
+  )
 }
 
 /** True for a JSON patch (RFC 6902) that compares or moves values, whether or not it could be read. */

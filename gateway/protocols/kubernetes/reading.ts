@@ -30,7 +30,7 @@ export function readKubernetes(message: HttpRequest, target: Target, session: Se
   if (info.kind === 'path' || ['get', 'list', 'watch'].includes(info.verb) || isProxied(info))
     return { ...carried, request }
   if (message.headers['content-encoding'] !== undefined)
-    throw notCarried('a compressed body', 'send it as it is')
+    throw new Refused('unsupported_type', 'a compressed body is not carried', 'send it as it is')
   return {
     ...carried,
     request,

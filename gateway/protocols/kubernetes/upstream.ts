@@ -36,7 +36,7 @@ export function upstreamOf(grant: Grant, pools: Pools, readSecret: ReadSecret): 
   }
   // A client certificate would win over the stage's own token.
   const certified = account?.token === undefined
-  const pool = pools.of(certified ? config : account, () => ({
+  const lease = pools.lease(certified ? config : account, () => ({
     origin,
     connections: CONNECTIONS,
     silence: SILENCE_MS,
@@ -46,5 +46,5 @@ export function upstreamOf(grant: Grant, pools: Pools, readSecret: ReadSecret): 
       ...(certified && config.client_key !== undefined && { key: readSecret(config.client_key) }),
     },
   }))
-  return { pool, base: pathname.replace(/\/+$/, ''), headers }
+  return { ...lease, base: pathname.replace(/\/+$/, ''), headers }
 }

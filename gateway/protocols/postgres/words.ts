@@ -36,6 +36,7 @@ const states: Record<Code, string> = {
   unknown_statement: '26000',
   unparseable: '42601',
   unsupported: '0A000',
+  unsupported_type: '0A000',
   upstream_failed: '08006',
   upstream_untrusted: '08006',
 }
