@@ -31,6 +31,8 @@ beforeAll(async () => {
         allow:
           - { operations: [read], resources: ["/git/**", "/npm/**", "/pypi/**"] }
           - { operations: [POST], resources: ["/git/shop.git/git-upload-pack", "/git/shop.git/git-receive-pack"] }
+          - { operations: [PUT], resources: ["/npm/@ours/**"] }
+          - { operations: [POST], resources: ["/pypi/legacy/"] }
 `,
     upstream: (request, response) =>
       request.url?.startsWith('/base/git/') === true
@@ -137,6 +139,80 @@ test.skipIf(!has('git', 'pip'))(
   120_000,
 )
 
+test.skipIf(!has('git'))(
+  'npm publishes what its rule names, and what was published can be installed',
+  async () => {
+    const at = (name: string): string => join(job.home, name)
+    const base = `//localhost:${stack.port}/http/api/npm/`
+    const userconfig = join(folder, 'publish.npmrc')
+    writeFileSync(
+      userconfig,
+      `registry=https:${base}\ncafile=${at('ca.pem')}\n${base}:certfile=${at('client.crt')}\n${base}:keyfile=${at('client.key')}\naudit=false\nfund=false\ncache=${join(folder, 'cache')}\n`,
+    )
+    const npm = (...args: string[]) => run('npm', args, { NPM_CONFIG_USERCONFIG: userconfig })
+    const made = (name: string): string => {
+      const at = join(folder, name.replace('/', '-'))
+      mkdirSync(at)
+      writeFileSync(join(at, 'package.json'), JSON.stringify({ name, version: '2.0.0' }))
+      writeFileSync(join(at, 'index.js'), 'module.exports = 8\n')
+      return at
+    }
+    expect(await npm('publish', made('@ours/eight'))).toMatchObject({ code: 0 })
+    expect([...published.keys()]).toEqual(['@ours/eight'])
+    const project = join(folder, 'uses-eight')
+    mkdirSync(project)
+    expect(await npm('install', '@ours/eight', '--prefix', project)).toMatchObject({ code: 0 })
+    expect(readFileSync(join(project, 'node_modules/@ours/eight/index.js'), 'utf8')).toContain('8')
+    const refused = await npm('publish', made('@theirs/eight'))
+    expect(refused.code).not.toBe(0)
+    expect(refused.err).toContain('403')
+    expect([...published.keys()]).toEqual(['@ours/eight'])
+    const [kept] = await stack.recorded('PUT /npm/@theirs/eight')
+    expect(kept).toMatchObject({ kind: 'request', effect: 'deny' })
+  },
+  120_000,
+)
+
+test.skipIf(!has('git', 'twine'))(
+  'twine uploads to an index behind it',
+  async () => {
+    const at = (name: string): string => join(job.home, name)
+    const both = join(folder, 'twine.pem')
+    writeFileSync(both, readFileSync(at('client.crt'), 'utf8') + readFileSync(at('client.key'), 'utf8'))
+    const wheel = join(folder, 'pypi/ours_seven-1.0-py3-none-any.whl')
+    const upload = (path: string) =>
+      run(
+        'twine',
+        [
+          'upload',
+          // Else versions before 5.1 ask for both, whatever the certificate says.
+          '--username=',
+          '--password=',
+          '--non-interactive',
+          '--disable-progress-bar',
+          '--config-file',
+          join(folder, 'none.pypirc'),
+          '--repository-url',
+          `https://localhost:${stack.port}/http/api/pypi/${path}`,
+          '--cert',
+          at('ca.pem'),
+          '--client-cert',
+          both,
+          wheel,
+        ],
+        {},
+      )
+    writeFileSync(join(folder, 'none.pypirc'), '')
+    const done = await upload('legacy/')
+    expect(`${done.out}${done.err}`).not.toMatch(/error/i)
+    expect(done.code).toBe(0)
+    expect(uploaded).toEqual([readFileSync(wheel)])
+    expect((await upload('other/')).code).not.toBe(0)
+    expect(uploaded).toHaveLength(1)
+  },
+  120_000,
+)
+
 /** A simple index (PEP 503) of one wheel, as files on disk. */
 function makeWheel(): void {
   const name = 'ours_seven-1.0.dist-info'
@@ -156,6 +232,7 @@ with zipfile.ZipFile(os.path.join(folder, "ours_seven-1.0-py3-none-any.whl"), "w
 }
 
 function index(request: IncomingMessage, response: ServerResponse): void {
+  if (request.method === 'POST') return void legacyUpload(request, response)
   if (request.url === '/base/pypi/simple/ours-seven/') {
     response.writeHead(200, { 'content-type': 'text/html' })
     return void response.end(
@@ -168,8 +245,85 @@ function index(request: IncomingMessage, response: ServerResponse): void {
   response.end(readFileSync(join(folder, 'pypi/ours_seven-1.0-py3-none-any.whl')))
 }
 
-/** A registry of two packages. */
+/** What was uploaded as PyPI's legacy API has it: `POST` of a form with the metadata, digests and the file. */
+const uploaded: Buffer[] = []
+
+async function legacyUpload(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const type = request.headers['content-type'] ?? ''
+  const form = await new Response(await bodyOf(request), { headers: { 'content-type': type } }).formData()
+  const content = form.get('content')
+  const file = content instanceof File ? Buffer.from(await content.arrayBuffer()) : null
+  const hash = (name: string): string =>
+    createHash(name)
+      .update(file ?? '')
+      .digest('hex')
+  const right =
+    file !== null &&
+    form.get(':action') === 'file_upload' &&
+    form.get('protocol_version') === '1' &&
+    form.get('filetype') === 'bdist_wheel' &&
+    form.get('name') === 'ours-seven' &&
+    form.get('version') === '1.0' &&
+    form.get('md5_digest') === hash('md5') &&
+    form.get('sha256_digest') === hash('sha256')
+  if (right) uploaded.push(file)
+  response.writeHead(right ? 200 : 400).end()
+}
+
+async function bodyOf(request: IncomingMessage): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  for await (const chunk of request) if (Buffer.isBuffer(chunk)) chunks.push(chunk)
+  return Buffer.concat(chunks)
+}
+
+/** Packages that were published: the document of each, and its tarball. */
+const published = new Map<string, { readonly document: PublishedDocument; readonly tarball: Buffer }>()
+
+interface PublishedDocument {
+  readonly _id: string
+  readonly name: string
+  readonly versions: Readonly<
+    Record<
+      string,
+      { name: string; version: string; dist: { integrity: string; shasum: string; tarball: string } }
+    >
+  >
+  readonly _attachments: Readonly<Record<string, { content_type: string; data: string; length: number }>>
+}
+
+/** `PUT` of one version with its tarball, as a registry checks it. */
+async function publish(name: string, request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const document = JSON.parse((await bodyOf(request)).toString()) as PublishedDocument
+  const [version] = Object.values(document.versions)
+  const [attached] = Object.values(document._attachments)
+  const tarball = Buffer.from(attached?.data ?? '', 'base64')
+  const digest = (algorithm: string, as: 'hex' | 'base64'): string =>
+    createHash(algorithm).update(tarball).digest(as)
+  const right =
+    request.headers['content-type'] === 'application/json' &&
+    document._id === name &&
+    version?.name === name &&
+    attached?.length === tarball.byteLength &&
+    version.dist.shasum === digest('sha1', 'hex') &&
+    version.dist.integrity === `sha512-${digest('sha512', 'base64')}`
+  if (right) published.set(name, { document, tarball })
+  response.writeHead(right ? 201 : 400, { 'content-type': 'application/json' }).end('{"ok":true}')
+}
+
+/** A registry of two packages, and of those that are published to it. */
 function registry(request: IncomingMessage, response: ServerResponse): void {
+  const asked = (request.url ?? '').slice('/base/npm/'.length)
+  if (request.method === 'PUT') return void publish(asked, request, response)
+  const [wanted = ''] = asked.split('/-/')
+  const known = published.get(wanted)
+  if (known !== undefined && asked !== wanted) return void response.end(known.tarball)
+  if (known !== undefined) {
+    response.writeHead(200, { 'content-type': 'application/json' })
+    const { document } = known
+    return void response.end(JSON.stringify({ ...document, _attachments: undefined }))
+  }
+  if (asked.startsWith('@') && asked !== '@ours/left-pad' && !asked.endsWith('.tgz'))
+    return void response.writeHead(404, { 'content-type': 'application/json' }).end('{"error":"not found"}')
   const bytes = readFileSync(join(folder, 'package.tgz'))
   if (request.url?.endsWith('.tgz') === true) {
     response.writeHead(200, { 'content-type': 'application/octet-stream', 'content-length': bytes.length })
