@@ -281,7 +281,10 @@ export class Gate {
     return shown + request.text.slice(from)
   }
 
-  /** What an approval is bound to: HMAC-SHA-256 over text and parameters, hex. */
+  /**
+   * What an approval is bound to, hex: HMAC-SHA-256 over the text, what it is read under, what it was read as (the same name may
+   * be another table later) and the parameters.
+   */
   digest(request: Request): string {
     const mac = createHmac('sha256', this.#key)
     const part = (bytes: Uint8Array | null): void => {
@@ -290,7 +293,17 @@ export class Gate {
       mac.update(length)
       if (bytes !== null) mac.update(bytes)
     }
+    const { operations, relations } = request.meaning
+    const done = operations.map(({ actions, resource, namespace, name, unbounded }) => [
+      actions,
+      resource,
+      namespace ?? null,
+      name ?? null,
+      unbounded ?? null,
+    ])
     part(Buffer.from(request.text))
+    part(Buffer.from(request.under ?? ''))
+    part(Buffer.from(JSON.stringify([done, relations])))
     for (const value of request.parameters) part(value)
     return mac.digest('hex')
   }

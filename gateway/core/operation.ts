@@ -75,4 +75,6 @@ export interface Request {
   readonly text: string
   /** The values bound to it, in the form they came in; null for SQL NULL. */
   readonly parameters: readonly (Uint8Array | null)[]
+  /** What else of its session decides what it does (database, settings): an approval of it reaches no further. Absent where the text says it all. */
+  readonly under?: string
 }

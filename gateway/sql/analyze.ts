@@ -52,11 +52,14 @@ export function analyze(
 function readOne(parsed: Parsed, reader: Reader, node: Node): Effect {
   reader.found.searchPath = null
   reader.found.makes = []
+  reader.found.sets = null
   // What is named for later is read on its own, so that its meaning is its own.
   const fork = (inner: Node): { meaning: Meaning; effect: Effect } => {
     const facts = new Facts()
     const own = createReader(reader.around, facts, reader.path, reader.named)
     const effect = readStatement(own, inner, fork)
+    // It does so whenever it is run, by a text that does not show it.
+    if (own.found.sets !== null) reader.found.sets = 'later'
     for (const names of takeInventory(inner).types) noteType(own, names)
     if (facts.makesRows) for (const rowType of facts.rowTypes.values()) noteType(own, rowType)
     for (const seen of facts.seen) reader.facts.seen.add(seen)
@@ -67,10 +70,15 @@ function readOne(parsed: Parsed, reader: Reader, node: Node): Effect {
     return { meaning: { ...meaningOf(parsed.text, facts, [effect.shape], () => []), spans: [] }, effect }
   }
   const effect = readStatement(reader, node, fork)
-  const { searchPath, makes } = reader.found
-  if (makes.length === 0) return { ...effect, searchPath: effect.searchPath ?? searchPath }
+  const { makes, sets } = reader.found
+  const done = {
+    ...effect,
+    searchPath: effect.searchPath ?? reader.found.searchPath,
+    ...(sets === null ? {} : { sets }),
+  }
+  if (makes.length === 0) return done
   reader.around = withMade(reader.around, makes)
-  return { ...effect, searchPath: effect.searchPath ?? searchPath, makes }
+  return { ...done, makes }
 }
 
 function createReader(
@@ -84,7 +92,7 @@ function createReader(
     around,
     path,
     making: null,
-    found: { searchPath: null, repathed: false, makes: [] },
+    found: { searchPath: null, repathed: false, sets: null, makes: [] },
     named,
     views: new Map(),
     query: (select, parent, ctes) => readQuery(reader, select, parent, ctes),

@@ -63,6 +63,8 @@ export interface Statement {
   readonly kind: 'rows' | 'copy-in' | 'copy-out' | 'other'
   /** The schemas that it puts on the search path (SET search_path), or null; `['*']` when it cannot be told. */
   readonly searchPath: readonly string[] | null
+  /** Whether it changes a setting of the session, even a harmless one, or makes a prepared statement or cursor that will; absent for no. */
+  readonly sets?: 'now' | 'later'
   /** True when the catalog must be read again once it is done. */
   readonly changesCatalog: boolean
   /** What it names for later statements of the session, with what that stands for. */

@@ -9,6 +9,8 @@ export interface Found {
   searchPath: readonly string[] | null
   /** True once a statement of the text changed the search_path. */
   repathed: boolean
+  /** Whether the statement changes a setting, whichever, or makes something that will. */
+  sets: 'now' | 'later' | null
   /** What it makes that no catalog shows yet. */
   makes: Made[]
 }

@@ -38,6 +38,7 @@ export function noteSetting(
   name: string | null,
   value: string | null,
 ): readonly string[] | null {
+  reader.found.sets = 'now'
   const setting = name?.toLowerCase() ?? null
   if (setting === null) {
     reader.facts.operation(['set', 'admin'], '')
@@ -58,6 +59,7 @@ export function noteSetting(
 
 /** Puts a path in force for what follows in the text; none for RESET, which goes back to one that was in force before. */
 export function usePath(reader: Reader, path: readonly string[]): readonly string[] {
+  reader.found.sets = 'now'
   reader.path = addPath(reader.path, path)
   // The server reads prepared statements again under the new path: what they meant before says nothing.
   for (const name of reader.named.keys()) if (name.startsWith('prepared ')) reader.named.delete(name)

@@ -165,6 +165,7 @@ function readSelect(reader: Reader, select: SelectStmt): Effect {
 }
 
 function readSet(reader: Reader, set: VariableSetStmt): Effect {
+  reader.found.sets = 'now'
   const name = set.name?.toLowerCase() ?? ''
   switch (set.kind ?? 'VAR_SET_CURRENT') {
     case 'VAR_SET_MULTI': {

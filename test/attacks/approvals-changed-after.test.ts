@@ -129,11 +129,23 @@ describe('an approval is of one request', () => {
 
   it('digests tell texts and parameters apart that look alike when they are put together', () => {
     const gate = new Gate(() => policy({}), new Uint8Array(32))
-    const digest = (text: string, ...parameters: (string | null)[]): string =>
+    const digest = (text: string, ...parameters: (string | null)[]): string => digestOf({ text, parameters })
+    const digestOf = ({
+      text,
+      parameters = [],
+      under,
+      resource = 'public.a',
+    }: {
+      readonly text: string
+      readonly parameters?: readonly (string | null)[]
+      readonly under?: string
+      readonly resource?: string
+    }): string =>
       gate.digest({
-        meaning: meaning(),
+        meaning: meaning({ operations: [operation('delete', resource)] }),
         text,
         parameters: parameters.map((one) => (one === null ? null : Buffer.from(one))),
+        ...(under !== undefined && { under }),
       })
     const digests = [
       digest('DELETE FROM a WHERE b = $1', 'c'),
@@ -142,6 +154,9 @@ describe('an approval is of one request', () => {
       digest('DELETE FROM a WHERE b = $1', 'c', null),
       digest('DELETE FROM a WHERE b = $1', '', 'c'),
       digest('DELETE FROM a WHERE b = $1 ', 'c'),
+      digestOf({ text: 'DELETE FROM a WHERE b = $1', parameters: ['c'], under: 'path' }),
+      digestOf({ text: 'DELETE FROM a WHERE b = $1', parameters: ['c'], resource: 'other.a' }),
+      digestOf({ text: 'DELETE FROM a WHERE b = $1', under: 'c' }),
     ]
     expect(new Set(digests).size).toBe(digests.length)
   })

@@ -107,7 +107,14 @@ export class PostgresConversation implements Conversation {
     const { target, upstream, known } = this.#dialled
     const path = splitIdentifiers(this.#settings.get('search_path') ?? '', ',') ?? ['*']
     const state = new SessionState(
-      { analyzer, catalog: catalogs.of(target), ledger: this.#ledger, names: this.#names, user: target.user },
+      {
+        analyzer,
+        catalog: catalogs.of(target),
+        ledger: this.#ledger,
+        names: this.#names,
+        user: target.user,
+        start: startOf(target.database, this.#settings),
+      },
       known,
       path,
     )
@@ -149,4 +156,10 @@ export class PostgresConversation implements Conversation {
     this.client.write(Buffer.concat([...reports, key, ready]))
     this.client.uncork()
   }
+}
+
+/** What a session starts with that may decide what its texts do. */
+function startOf(database: string, settings: ReadonlyMap<string, string>): string {
+  const all = [...settings].filter(([name]) => name !== 'application_name')
+  return JSON.stringify([database, ...all.toSorted(([one], [other]) => (one < other ? -1 : 1))])
 }

@@ -138,7 +138,7 @@ export class Requests {
     const { state, session } = this.#parts
     const text = readText(readQuery(bytes, 0, bytes.length))
     return then(state.analyze(text, this.#open, this.flush), ({ meaning, statements }) => {
-      const request = { meaning, text, parameters: [] }
+      const request = { meaning, text, parameters: [], under: state.under }
       return then(session.decide(request, this.#parts.holding()), (permit) => {
         for (const [index, statement] of statements.entries())
           this.#refuseUnmaskable(permit, statement, index)
@@ -151,7 +151,7 @@ export class Requests {
     const { state, session } = this.#parts
     const { text, values } = readFunctionCall(bytes, 0, bytes.length)
     return then(state.analyze(text, this.#open, this.flush), ({ meaning }) => {
-      const request = { meaning, text, parameters: values }
+      const request = { meaning, text, parameters: values, under: state.under }
       return then(session.decide(request, this.#parts.holding()), (permit) => {
         const expected = expect('query', { permit, statements: [noStatement], call: true })
         return this.#run(expected, meaning, text, bytes)
@@ -185,6 +185,7 @@ export class Requests {
         describedIn: -1,
       }
       const changes = [[names.prepare(parsed.name, prepared)]]
+      if (parsed.name !== '') state.prepared(statement)
       this.#open = true
       this.#send(expect('parse', { changes }), this.#standing, bytes)
       return undefined
@@ -201,7 +202,7 @@ export class Requests {
           return this.#refuse('extended', unknownNameMessage('statement', bound.statement))
         if (!names.hasRoomForPortal) throw tooMany('portals', 'close those that are not in use')
         return then(this.#readAgain(prepared), ({ meaning, text, statement }) => {
-          const request = { meaning, text, parameters: bound.values }
+          const request = { meaning, text, parameters: bound.values, under: this.#parts.state.under }
           return then(session.decide(request, this.#parts.holding()), (permit) => {
             this.#refuseUnmaskable(permit, statement, 0)
             const portal: Portal = {
@@ -273,7 +274,7 @@ export class Requests {
         // A cursor that SQL declared: what it shows is decided at each use.
         const { meaning } = found
         const text = `FETCH FROM ${quote(Buffer.from(name, 'latin1').toString())}`
-        const request = { meaning, text, parameters: [] }
+        const request = { meaning, text, parameters: [], under: this.#parts.state.under }
         return then(session.decide(request, this.#parts.holding()), (permit) => {
           const prepared: Prepared = {
             kind: 'prepared',

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { Refused } from '../../core/errors.ts'
 import type { Meaning } from '../../core/operation.ts'
 import type { Analysis, Analyzer, Catalog, Made, SqlContext, Statement } from '../../sql/analyzer.ts'
@@ -27,6 +28,8 @@ export class SessionState {
     readonly names: Names
     /** The account upstream. */
     readonly user: string
+    /** What the session started with: its database and settings. */
+    readonly start: string
   }
   #known: Known
   /** Every search_path of this session: a ROLLBACK may bring back an older one. */
@@ -34,6 +37,11 @@ export class SessionState {
   #reported: string | null = null
   /** True once something was sent that may have changed how texts are read (SET, CALL, DO, functions with effects). */
   #settingsTouched = false
+  /** Changes with everything that was sent that may have changed a setting, even a harmless one: DateStyle says which day a date is. */
+  #touched = ''
+  #under: string | null = null
+  /** True once there is something by whose name a setting may be changed at any time. */
+  #fickle = false
   /** True when something was sent whose success changes what later texts mean. */
   #unsettled = false
   /** True once the catalog was read again for the request in hand: others who change the database all the time cannot hold it up. */
@@ -52,6 +60,7 @@ export class SessionState {
       ledger: Ledger
       names: Names
       user: string
+      start: string
     },
     known: Known,
     path: readonly string[],
@@ -75,6 +84,16 @@ export class SessionState {
   /** The search path as far as it is known: another array whenever it may have changed. */
   get path(): readonly string[] {
     return this.#path
+  }
+
+  /**
+   * What decides what a text does beside the text: the same in two sessions that started alike and changed no setting since. Once
+   * one was changed, it is like no other moment of any session.
+   */
+  get under(): string {
+    if (this.#fickle) return randomUUID()
+    this.#under ??= JSON.stringify([this.#parts.start, this.#path, this.#touched])
+    return this.#under
   }
 
   /** Waits until all that was sent is answered, and the catalog is up to date. `flush` makes the server answer. */
@@ -143,16 +162,24 @@ export class SessionState {
     }
   }
 
+  /** Called for every statement that is made under a name: SQL can run it by that. */
+  prepared({ sets }: Statement): void {
+    if (sets !== undefined) this.#fickle = true
+  }
+
   /** Called for every statement that is sent. */
   sent(meaning: Meaning, statements: readonly Statement[]): void {
     if (meaning.operations.some((operation) => !operation.reads && !isData(operation.actions))) {
       this.#settingsTouched = true
       this.#unsettled = true
+      this.#touch()
       // A function can set the path as well; before version 18 the server does not say so.
       const calls = meaning.operations.some(({ actions }) => actions[0] === 'call' || actions[0] === 'do')
       if (calls && !this.#parts.ledger.parameters.has('search_path')) this.#addPath(['*'])
     }
-    for (const { searchPath, changesCatalog, names, forgets, makes } of statements) {
+    for (const { searchPath, changesCatalog, names, forgets, makes, sets } of statements) {
+      if (sets !== undefined) this.#touch()
+      if (sets === 'later') this.#fickle = true
       if (searchPath !== null) this.#addPath(searchPath)
       if (makes !== undefined) this.#addMade(makes)
       if (changesCatalog || names !== null || forgets !== null) this.#unsettled = true
@@ -165,7 +192,13 @@ export class SessionState {
     this.#made = all.length > MADE_CAP ? everything : all
   }
 
+  #touch(): void {
+    this.#touched = randomUUID()
+    this.#under = null
+  }
+
   #addPath(path: readonly string[]): void {
+    this.#under = null
     this.#path = addPath(this.#path, path)
     if (this.#path.length > PATH_CAP) this.#path = ['*']
   }

@@ -180,7 +180,8 @@ export class SessionChannel {
           : copyRequest({ command, path: root, folder: false })
       }
       case 'exec':
-        return execRequest(asked.command)
+        // LC_ALL may decide how a command reads a number.
+        return { ...execRequest(asked.command), under: JSON.stringify(this.#environment) }
       case 'shell':
         return shellRequest()
       case 'sftp':
