@@ -19,15 +19,18 @@ def call(Map given, Closure body) {
             folder = makeFolder()
             fetchExecutable(settings, folder)
             executable = folder + '/bin/hoop-access'
+        } else if (executable == '' && settings.executable) {
+            executable = settings.executable
         } else if (executable == '') {
-            executable = settings.executable ?: HoopSettings.WINDOWS_EXECUTABLE
+            folder = fetchByNode(settings)
+            executable = '"' + folder + '\\bin\\hoop-access.cmd"'
         }
         home = nested ? openNested(settings, executable) : openRoot(settings, executable)
         List<String> variables = readVariables(home, executable)
         variables.add('HOOP_ACCESS=' + executable)
         variables.add('HOOP_ACCESS_NODE=' + (env.NODE_NAME ?: ''))
         if (folder != '') {
-            variables.add('PATH+HOOP_ACCESS=' + folder + '/bin')
+            variables.add('PATH+HOOP_ACCESS=' + folder + (isUnix() ? '/bin' : '\\bin'))
         }
         if (settings.approvalTimeout) {
             variables.add('HOOP_APPROVAL_TIMEOUT=' + settings.approvalTimeout)
@@ -77,9 +80,32 @@ void fetchExecutable(Map<String, String> settings, String folder) {
     }
 }
 
+/** The same on a Windows agent, by its Node; gives the folder. */
+String fetchByNode(Map<String, String> settings) {
+    String parent = env.WORKSPACE_TMP ?: (env.WORKSPACE + '@tmp')
+    String script = parent + '\\hoop-access-fetch.cjs'
+    writeFile(file: script, text: libraryResource('access/hoop/fetch.cjs'))
+    List<String> variables = [
+        'HOOP_GATEWAY=' + (settings.gateway ?: env.HOOP_GATEWAY ?: ''),
+        'HOOP_CA=' + (settings.ca ?: env.HOOP_CA ?: ''),
+        'HOOP_ACCESS_PINS=' + HoopSettings.PINS,
+        'HOOP_ACCESS_PARENT=' + parent,
+        'HOOP_ACCESS_FETCH=' + script,
+    ]
+    String printed = ''
+    withEnv(variables) {
+        printed = bat(label: 'hoop-access', returnStdout: true, script: '@node "%HOOP_ACCESS_FETCH%"')
+    }
+    return printed.trim()
+}
+
 void removeFolder(String folder) {
     withEnv(['HOOP_ACCESS_FOLDER=' + folder]) {
-        sh(label: 'hoop-access', returnStatus: true, script: 'set +x; rm -rf "$HOOP_ACCESS_FOLDER"')
+        if (isUnix()) {
+            sh(label: 'hoop-access', returnStatus: true, script: 'set +x; rm -rf "$HOOP_ACCESS_FOLDER"')
+        } else {
+            bat(label: 'hoop-access', returnStatus: true, script: '@rmdir /s /q "%HOOP_ACCESS_FOLDER%"')
+        }
     }
 }
 

@@ -186,6 +186,60 @@ test.skipIf(!hasFetchers)('a folder that is there already, which may be anyoneâ€
   expect(err).toContain('cannot make')
 })
 
+describe('by Node, where there is no POSIX shell', () => {
+  const script = join(root, 'jenkins-shim/resources/access/hoop/fetch.cjs')
+  const fetchByNode = (more: Record<string, string> = {}): Promise<Ran> =>
+    run(process.execPath, [script], {
+      HOOP_GATEWAY: stack.url,
+      HOOP_CA: stack.gateway.pin,
+      HOOP_ACCESS_PINS: pinsOf(built),
+      HOOP_ACCESS_PARENT: join(place, 'a folder'),
+      ...more,
+    })
+
+  test.for(['the pin', 'the CA as a file'])('one file, by %s, and a command for cmd.exe', async (how) => {
+    const { out, err, code } = await fetchByNode(
+      how === 'the pin' ? {} : { HOOP_CA: join(stack.data, 'ca.pem') },
+    )
+    expect({ err, code }).toEqual({ err: '', code: 0 })
+    const bin = join(out.trim(), 'bin')
+    expect((await stat(out.trim())).mode & 0o777).toBe(0o700)
+    expect(sha256(await readFile(join(bin, 'hoop-access.cjs')))).toBe(built.files[0]?.sha256)
+    expect(await readFile(join(bin, 'hoop-access.cmd'), 'utf8')).toBe(
+      `@"${process.execPath}" "%~dp0hoop-access.cjs" %*\r\n`,
+    )
+    expect((await run(process.execPath, [join(bin, 'hoop-access.cjs'), '--help'], {})).code).toBe(0)
+  })
+
+  test.for([
+    ['another CA as a file', { HOOP_CA: 'other' }, 'cannot be fetched'],
+    ['the systemâ€™s CAs', { HOOP_CA: '' }, 'cannot be fetched'],
+    ['no digest', { HOOP_ACCESS_PINS: '' }, 'pins no digest of hoop-access.cjs'],
+    ['a digest that it has not', { HOOP_ACCESS_PINS: `${'0'.repeat(64)}:hoop-access.cjs` }, '(status 404)'],
+  ] as const)('with %s: said, and nothing is left', async ([, more, why]) => {
+    const given = 'HOOP_CA' in more && more.HOOP_CA === 'other' ? { HOOP_CA: otherCa } : more
+    const { out, err, code } = await fetchByNode(given)
+    expect({ out, code }).toEqual({ out: '', code: 1 })
+    expect(err).toMatch(/^hoop-access: .+\n {2}next: .+\n$/)
+    expect(err).toContain(why)
+    expect(existsSync(join(place, 'a folder'))).toBe(false)
+  })
+
+  test('a file that is not the pinned one is not kept', async () => {
+    const file = join(stack.data, 'client', `${built.files[0]?.sha256}-hoop-access.cjs`)
+    const good = await readFile(file)
+    await writeFile(file, "console.log('poisoned')\n")
+    try {
+      const { out, err, code } = await fetchByNode()
+      expect({ out, code }).toEqual({ out: '', code: 1 })
+      expect(err).toContain('it was not run')
+      expect(existsSync(join(place, 'a folder'))).toBe(false)
+    } finally {
+      await writeFile(file, good)
+    }
+  })
+})
+
 describe('what the gateway serves', () => {
   const ask = (path: string, ...args: string[]): Promise<Ran> =>
     run('curl', ['-sS', '--cacert', join(stack.data, 'ca.pem'), ...args, `${stack.url}${path}`], {})

@@ -20,7 +20,7 @@ import org.codehaus.groovy.control.Phases
 // Prints JSON { name: [fault, …] }.
 
 class Check extends CodeVisitorSupport {
-    static final Set<String> STEPS = ['sh', 'bat', 'powershell', 'pwsh', 'withEnv', 'withCredentials', 'echo', 'error', 'isUnix', 'string', 'input', 'parallel', 'node', 'stage', 'sleep', 'libraryResource', 'env'] as Set
+    static final Set<String> STEPS = ['sh', 'bat', 'powershell', 'pwsh', 'withEnv', 'withCredentials', 'echo', 'error', 'isUnix', 'string', 'input', 'parallel', 'node', 'stage', 'sleep', 'libraryResource', 'writeFile', 'env'] as Set
     // Their closures are called from Groovy's own code, through which a continuation cannot be taken.
     static final Set<String> LOOPS = ['each', 'eachWithIndex', 'collect', 'collectEntries', 'find', 'findAll', 'any', 'every', 'inject', 'sort', 'with', 'times', 'groupBy', 'sum', 'max', 'min', 'unique', 'removeAll', 'eachLine', 'step', 'upto', 'tap'] as Set
     static final Set<String> KEPT = ['String', 'List', 'Map', 'boolean', 'Boolean', 'int', 'Integer'] as Set

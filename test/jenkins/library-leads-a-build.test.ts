@@ -16,12 +16,6 @@ interface Build {
   readonly layers: number
 }
 
-test('the library runs the version that it comes with', async () => {
-  const { version } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8')) as { version: string }
-  const library = await readFile(join(root, 'jenkins-shim/src/access/hoop/HoopSettings.groovy'), 'utf8')
-  expect(library).toContain(`WINDOWS_EXECUTABLE = 'npx --yes hoop-access@${version}'`)
-})
-
 // Says what is skipped: Groovy runs the library, psql reaches the database.
 describe.skipIf(!hasGroovy || !hasPsql)('builds (need groovy and psql)', () => {
   let oidc: JenkinsOidc
@@ -299,19 +293,27 @@ describe.skipIf(!hasGroovy || !hasPsql)('builds (need groovy and psql)', () => {
   })
 
   test('on a Windows agent, by bat', async () => {
-    const { failure, calls } = (await groovy(
+    const { failure, calls, log } = (await groovy(
       'steps.groovy',
       [
         root,
-        `hoopAccess(gateway: 'https://hoop.acme.example', stage: 'test', credentialsId: 'hoop-test') { echo 'in ' + env.PGHOST + ' ' + env.HOOP_HOME }`,
+        `hoopAccess(gateway: 'https://hoop.acme.example', stage: 'test', credentialsId: 'hoop-test') { echo 'in ' + env.PGHOST + ' ' + env.HOOP_HOME; echo env.HOOP_ACCESS }`,
         built.library,
       ],
-      { env: {}, credentials: { 'hoop-test': ['a-token'] }, windows: true },
+      {
+        env: { WORKSPACE_TMP: String.raw`C:\agent\the shop@tmp` },
+        credentials: { 'hoop-test': ['a-token'] },
+        windows: true,
+      },
     )) as Build
     expect(failure).toBeNull()
     const commands = calls.filter((call) => call.startsWith('bat'))
-    expect(commands).toHaveLength(3)
-    expect(commands[0]).toContain('call %HOOP_ACCESS% open')
-    expect(commands[2]).toContain('call %HOOP_ACCESS% close')
+    expect(calls).toContain(String.raw`writeFile C:\agent\the shop@tmp\hoop-access-fetch.cjs`)
+    expect(commands).toHaveLength(5)
+    expect(commands[0]).toBe('bat @node "%HOOP_ACCESS_FETCH%"')
+    expect(commands[1]).toContain('call %HOOP_ACCESS% open')
+    expect(commands[3]).toContain('call %HOOP_ACCESS% close')
+    expect(commands[4]).toBe('bat @rmdir /s /q "%HOOP_ACCESS_FOLDER%"')
+    expect(log).toContain(String.raw`"C:\agent\tmp\hoop-access-1\bin\hoop-access.cmd"`)
   })
 })

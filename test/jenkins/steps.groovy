@@ -84,6 +84,12 @@ abstract class Steps extends Script {
         return serialised(new File(resources, plain(path)).text)
     }
 
+    void writeFile(Map given) {
+        if (given.keySet() != ['file', 'text'] as Set) throw new Exception('writeFile: ' + given.keySet())
+        note('writeFile ' + plain(given.file))
+        if (!windows) new File(plain(given.file)).text = plain(given.text)
+    }
+
     Map string(Map given) {
         if (given.keySet() != ['credentialsId', 'variable'] as Set) throw new Exception('string: ' + given.keySet())
         return [kind: 'string', id: plain(given.credentialsId), variable: plain(given.variable)]
@@ -256,7 +262,7 @@ Steps.credentials = (Map) input.credentials
 Steps.windows = input.windows == true
 Steps.controller = input.controller
 Steps.answerBat = { String script ->
-    script.contains(' open ') ? 'C:\\agent\\tmp\\hoop-1\r\n' : 'HOOP_HOME=C:\\agent\\tmp\\hoop-1\r\nPGHOST=gateway\r\n'
+    script.startsWith('@node ') ? 'C:\\agent\\tmp\\hoop-access-1\r\n' : script.contains(' open ') ? 'C:\\agent\\tmp\\hoop-1\r\n' : 'HOOP_HOME=C:\\agent\\tmp\\hoop-1\r\nPGHOST=gateway\r\n'
 }
 CompilerConfiguration configuration = new CompilerConfiguration()
 configuration.scriptBaseClass = Steps.name

@@ -10,9 +10,6 @@ import com.cloudbees.groovy.cps.NonCPS
 class HoopSettings implements Serializable {
     private static final long serialVersionUID = 1L
 
-    /** What a Windows agent runs; others fetch the gateway's file for jobs. */
-    static final String WINDOWS_EXECUTABLE = 'npx --yes hoop-access@0.1.0'
-
     /** SHA256:NAME of the gateway's files for jobs, of this version; the build writes them. */
     static final String PINS = ''
 
