@@ -134,6 +134,9 @@ async function converse(admitted: {
     if (refused.code === 'internal') {
       why = error instanceof GatewayError ? `${error.code}: ${error.message}` : why
       house.log.error({ err: error, session: entry.id }, 'session failed')
+    } else if (refused.code.startsWith('upstream_') && refused.cause !== undefined) {
+      // The client is told nothing of the inside; who runs the gateway has to find out somewhere.
+      house.log.warn({ err: refused.cause, session: entry.id }, 'the target failed')
     }
     // The target is let go of first: a last word may take a while to be heard.
     session?.hangUp()

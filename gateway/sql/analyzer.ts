@@ -38,6 +38,8 @@ export interface Catalog {
   functionSchemas(name: string): readonly string[]
   /** The columns that what such a function or operator returns may come from beside its arguments; `*.*.*` for any. */
   functionReads(schema: string, name: string): readonly string[]
+  /** The type with this OID as `schema.name`, if its values run a user's function when they are made; else null. */
+  callingType(oid: number): string | null
 }
 
 /** What of the session decides what a text means. */

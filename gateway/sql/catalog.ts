@@ -68,7 +68,7 @@ const queries = {
         or exists (select 1 from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
           and d.objid = t.oid and d.refclassid = d.classid and d.refobjid = r.oid)
         or exists (select 1 from pg_catalog.pg_attribute a where a.attrelid = t.typrelid and a.atttypid = r.oid)
-    ) select distinct nspname, typname from running join pg_catalog.pg_type t using (oid)
+    ) select distinct nspname, typname, t.oid from running join pg_catalog.pg_type t using (oid)
       join pg_catalog.pg_namespace n on n.oid = t.typnamespace`,
   // Operators of extensions are made in C; one that SQL, a procedural language or a built-in function implements may do
   // anything.
@@ -194,6 +194,9 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
       schema: schema ?? '',
       name: name ?? '',
     })),
+    callingTypes: new Map(
+      types.map(([schema, name, oid]) => [Number(oid), qualify(schema ?? '', name ?? '')]),
+    ),
     functionReads: (schema, name) => ofOperators.get(`${schema}\0${name}`) ?? functionReads(schema, name),
   })
 }
@@ -205,6 +208,7 @@ export function catalogOf(content: {
   readonly schemas: readonly string[]
   readonly functions: readonly { readonly schema: string; readonly name: string }[]
   readonly functionReads?: Catalog['functionReads']
+  readonly callingTypes?: ReadonlyMap<number, string>
 }): Catalog {
   const byName = new Map<string, Map<string, CatalogRelation>>()
   const byOid = new Map<number, CatalogRelation>()
@@ -229,6 +233,7 @@ export function catalogOf(content: {
     relationSchemas: (name) => [...(byName.get(name)?.keys() ?? [])],
     functionSchemas: (name) => functions.get(name) ?? [],
     functionReads: content.functionReads ?? (() => []),
+    callingType: (oid) => content.callingTypes?.get(oid) ?? null,
   }
 }
 

@@ -150,13 +150,18 @@ export function readMerge(
   if (from === undefined) throw unreadable('a MERGE from nothing')
   const item = readFromItem(reader, from, { sources: [], parent, ctes }, [])
   scope.sources.push(...item.sources)
+  const joined = isBounded(reader, statement.joinCondition, target, scope)
   if (statement.joinCondition !== undefined) readCondition(reader, statement.joinCondition, scope)
   for (const clause of statement.mergeWhenClauses ?? []) {
     if (!('MergeWhenClause' in clause)) throw unreadable('a MERGE')
-    const { commandType, condition, targetList, values } = clause.MergeWhenClause
+    const { commandType, condition, targetList, values, matchKind } = clause.MergeWhenClause
+    // What matches nothing of the source may be every row.
+    const bounded =
+      (joined && matchKind !== 'MERGE_WHEN_NOT_MATCHED_BY_SOURCE') ||
+      isBounded(reader, condition, target, scope)
     if (condition !== undefined) readCondition(reader, condition, scope)
     const action = mergeActions[commandType ?? '']
-    if (action !== undefined) note(reader, target, [action, 'write'])
+    if (action !== undefined) note(reader, target, [action, 'write'], action !== 'insert' && !bounded)
     if (commandType === 'CMD_INSERT') {
       const written = targetNames(targetList) ?? target.source.shape.columns.map((column) => column.name)
       ;(values ?? []).forEach((value, index) => {

@@ -14,9 +14,10 @@ import { qualify, splitIdentifiers } from './identifiers.ts'
 import { merge, origin, type Origin, type Scope } from './origin.ts'
 import { eachChild, textOf, textsOf, unreadable } from './parse-tree.ts'
 import type { FuncCallFields, Reader } from './reader.ts'
-import { firstSchema, functionSchemas, noteType, relationOf, resolve } from './relations.ts'
+import { sourcesNamed } from './columns.ts'
+import { firstSchema, functionSchemas, listsSettings, noteType, relationOf, resolve } from './relations.ts'
 import { secretSetting } from './session-settings.ts'
-import { noteSetting } from './settings.ts'
+import { noteSetting, noteShown } from './settings.ts'
 
 /** Reads a call: its operation, if it has one, and where its value comes from. */
 export function readCall(
@@ -32,6 +33,8 @@ export function readCall(
   if (name === undefined) throw unreadable('a function without a name')
   const schema = names.at(-2) ?? null
   const shows = noteCall(reader, schema, name, call)
+  if (name === 'current_setting' && !takesListed(call, scope))
+    noteShown(reader, textOf(unwrapCast(call.args?.[0])))
   const own = origin()
   const distinct = call.agg_distinct === true
   call.args?.forEach((argument, index) => {
@@ -70,6 +73,17 @@ function returned(reader: Reader, schema: string | null, name: string): readonly
   }
   // One that no catalog shows may return anything.
   return found.flatMap((each) => (known.includes(each) ? reader.around.functionReads(each, name) : anyColumn))
+}
+
+/** `current_setting(s.name) FROM pg_settings s`, as psql asks. */
+function takesListed(call: FuncCallFields, scope: Scope): boolean {
+  const [argument] = call.args ?? []
+  if (argument === undefined || !('ColumnRef' in argument)) return false
+  const names = textsOf(argument.ColumnRef.fields)
+  const sources = names.length > 1 ? sourcesNamed(names.slice(0, -1), scope) : scope.sources
+  return (
+    names.at(-1) === 'name' && sources.length > 0 && sources.every(({ shape }) => listsSettings.has(shape))
+  )
 }
 
 function setsSecret(call: FuncCallFields): boolean {

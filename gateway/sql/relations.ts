@@ -161,8 +161,15 @@ export function shapeOf(reader: Reader, candidates: readonly Candidate[]): Shape
   return { columns: [...byName.values()], rest, exact: 0 }
 }
 
+/** Shapes of pg_settings, which lists no setting that an application made up. */
+export const listsSettings = new WeakSet<Shape>()
+
 function shapeOfOne(reader: Reader, { schema, name, known }: Candidate): Shape {
-  if (describesSchema(schema, name)) return { columns: [], rest: origin(), exact: 0 }
+  if (describesSchema(schema, name)) {
+    const shape: Shape = { columns: [], rest: origin(), exact: 0 }
+    if (name === 'pg_settings') listsSettings.add(shape)
+    return shape
+  }
   reader.facts.relation(schema, name)
   if (schema === '*') return anyValues(reader, [])
   const valueless = valuelessColumns(schema, name)

@@ -32,4 +32,5 @@ export const harmlessSettings: ReadonlyMap<string, RegExp> = new Map([
 ])
 
 /** Names of settings, mostly of applications' own, whose values are secrets. */
-export const secretSetting: RegExp = /pass(word|wd|phrase)|secret|token|credential|conninfo|private|jwt|key$/i
+export const secretSetting: RegExp =
+  /pass(word|wd|phrase)(?!_encryption$)|secret|token|credential|conninfo|private|jwt|key$/i

@@ -1,6 +1,6 @@
 import { splitIdentifiers } from './identifiers.ts'
 import type { Reader } from './reader.ts'
-import { harmlessSettings } from './session-settings.ts'
+import { harmlessSettings, secretSetting } from './session-settings.ts'
 
 /** The path that a value of search_path means, or `['*']` when it cannot be told. */
 export function pathOf(values: readonly (string | null)[]): readonly string[] {
@@ -55,6 +55,12 @@ export function noteSetting(
   const allowed = harmlessSettings.get(setting)
   if (allowed === undefined || !allowed.test(value ?? '\0')) reader.facts.operation(['set', 'admin'], setting)
   return null
+}
+
+/** Notes that the value of a setting is shown, where it may be a secret; null for a name that cannot be told from the text. */
+export function noteShown(reader: Reader, name: string | null): void {
+  if (name !== null && !secretSetting.test(name)) return
+  reader.facts.operation(['show', 'admin'], name?.toLowerCase() ?? '', { reads: true })
 }
 
 /** Puts a path in force for what follows in the text; none for RESET, which goes back to one that was in force before. */

@@ -13,7 +13,7 @@ import { noteMade } from './moves.ts'
 import { noteInto } from './queries.ts'
 import type { Reader } from './reader.ts'
 import { noteRead, noteWrite, resolve } from './relations.ts'
-import { noteSetting, pathOf, usePath } from './settings.ts'
+import { noteSetting, noteShown, pathOf, usePath } from './settings.ts'
 
 /** Reads one statement of a text: notes what it does, and gives what it shows and changes in the session. */
 export function readStatement(
@@ -39,7 +39,11 @@ export function readStatement(
     return effect()
   }
   if ('VariableSetStmt' in node) return readSet(reader, node.VariableSetStmt)
-  if ('VariableShowStmt' in node) return rows(plainColumns(node.VariableShowStmt.name === 'all' ? 3 : 1))
+  if ('VariableShowStmt' in node) {
+    const { name = '' } = node.VariableShowStmt
+    noteShown(reader, name)
+    return rows(plainColumns(name === 'all' ? 3 : 1))
+  }
   if ('ExplainStmt' in node) {
     const { query } = node.ExplainStmt
     if (query === undefined) throw unreadable('EXPLAIN of nothing')

@@ -12,7 +12,12 @@ const queries: ReadonlySet<string> = new Set([
   'DeleteStmt',
   'MergeStmt',
 ])
-const expressions: ReadonlySet<string> = new Set(['FuncCall', 'SubLink', 'A_Expr'])
+/** Expressions by what stands at their top; the others that the grammar has hold no more than constants. */
+const expressions: ReadonlySet<string> = new Set(
+  `A_ArrayExpr A_Expr A_Indirection BoolExpr BooleanTest CaseExpr CoalesceExpr CollateClause ColumnRef FuncCall JsonArrayAgg
+  JsonArrayConstructor JsonFuncExpr JsonIsPredicate JsonObjectAgg JsonObjectConstructor JsonParseExpr JsonScalarExpr
+  JsonSerializeExpr MinMaxExpr NullTest RowExpr SubLink TypeCast XmlExpr XmlSerialize`.split(/\s+/),
+)
 
 /**
  * Reads whatever a definition holds inside (queries of views and rules, bodies of SQL functions, defaults, conditions,
@@ -30,10 +35,16 @@ export function readAnything(reader: Reader, value: unknown, scope: Scope = nowh
     return
   }
   for (const [key, field] of Object.entries(value)) {
+    if (key === 'ColumnRef' && isLimit(field)) continue
     if (queries.has(key) && isNode(value)) reader.statement(value, scope, null)
     else if (expressions.has(key) && isNode(value)) readCondition(reader, value, scope)
     else readAnything(reader, field, scope)
   }
+}
+
+/** MINVALUE and MAXVALUE, which look like columns in the bounds of a partition. */
+function isLimit(reference: unknown): boolean {
+  return /^\{"fields":\[\{"String":\{"sval":"m(in|ax)value"\}\}\]/.test(JSON.stringify(reference))
 }
 
 function nowhere(): Scope {

@@ -152,15 +152,18 @@ export function textOf(bytes: Buffer): string | null {
 export interface ParseMessage {
   readonly name: string
   readonly text: Buffer
+  /** OIDs of the types that parameters are given; 0 where the server is to find out. */
+  readonly types: readonly number[]
 }
 
 export function readParse(bytes: Buffer, start: number, end: number): ParseMessage {
   const reader = new Reader(bytes, start + 5, end)
   const name = nameKey(reader.string())
   const text = reader.string()
-  reader.bytes(4 * reader.count(4))
+  const types: number[] = []
+  for (let left = reader.count(4); left > 0; left--) types.push(reader.uint32())
   reader.done()
-  return { name, text }
+  return { name, text, types }
 }
 
 /** A Query message: string text. */

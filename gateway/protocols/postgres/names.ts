@@ -16,6 +16,8 @@ export interface Prepared extends Described {
   meaning: Meaning
   readonly statement: Statement
   readonly text: string
+  /** OIDs of the types that its parameters were given. */
+  readonly types?: readonly number[]
   /** The search path it was read under: under another one the server may resolve its names anew. */
   path: readonly string[]
   /** The catalog it was read with; null for PREPARE, whose text cannot be read again. */

@@ -1,8 +1,8 @@
 import { Refused } from '../../core/errors.ts'
 import type { Permit } from '../../core/gate.ts'
-import type { Meaning } from '../../core/operation.ts'
+import type { Meaning, Operation } from '../../core/operation.ts'
 import type { Session } from '../../core/protocol.ts'
-import type { Analysis, Statement } from '../../sql/analyzer.ts'
+import type { Analysis, Catalog, Statement } from '../../sql/analyzer.ts'
 import { quote } from '../../sql/identifiers.ts'
 import { Front, message, readBind, readExecute, readParse, readQuery, readTarget, textOf } from './codec.ts'
 import { readFunctionCall } from './function-call.ts'
@@ -163,7 +163,9 @@ export class Requests {
     const { state, session, names } = this.#parts
     const parsed = readParse(bytes, 0, bytes.length)
     const text = readText(parsed.text)
-    return then(state.analyze(text, this.#open, this.flush), ({ meaning, statements }) => {
+    return then(state.analyze(text, this.#open, this.flush), (analysis) => {
+      const { statements } = analysis
+      const meaning = withTypes(analysis.meaning, parsed.types, state.catalog)
       const refused = session.check(meaning)
       if (refused !== null) {
         // What is refused whatever its parameters never gets there; deciding records it, and throws.
@@ -179,6 +181,7 @@ export class Requests {
         meaning,
         statement,
         text,
+        types: parsed.types,
         path: state.path,
         catalog: state.catalog,
         columns: null,
@@ -238,7 +241,7 @@ export class Requests {
       throw new Refused('unsupported', 'the search path changed since this was prepared', 'prepare it again')
     }
     const now = ({ meaning }: Analysis): Prepared => {
-      prepared.meaning = meaning
+      prepared.meaning = withTypes(meaning, prepared.types ?? [], state.catalog)
       prepared.path = state.path
       prepared.catalog = state.catalog
       return prepared
@@ -462,6 +465,15 @@ const undecidedWords: ReadonlyMap<string, string> = new Map([
   ['timed_out', 'a statement that takes too long to read'],
   ['overloaded', 'a statement that could not be read for want of room'],
 ])
+
+/** What a statement means when its parameters are made values of these types: some run a user's function. */
+function withTypes(meaning: Meaning, types: readonly number[], catalog: Catalog): Meaning {
+  const calls = types.flatMap((type) => catalog.callingType(type) ?? [])
+  if (calls.length === 0) return meaning
+  const { form: _, ...own } = meaning
+  const operations = calls.map((resource): Operation => ({ actions: ['call'], resource, reads: false }))
+  return { ...own, operations: [...meaning.operations, ...operations] }
+}
 
 function then<T>(value: T | Promise<T>, use: (value: T) => Done): Done {
   return value instanceof Promise ? value.then(use) : use(value)
