@@ -1,8 +1,10 @@
 import type pg from 'pg'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { Front, int32, message } from '../../gateway/protocols/postgres/codec.ts'
 import { accounts, shop } from '../demo/shop.ts'
 import { failure } from '../flows/stack.ts'
 import { type TestHouse, openHouse } from '../protocols/postgres/house.ts'
+import { bind, execute, fields, sync } from '../protocols/postgres/messages.ts'
 import { type PostgresServer, startPostgres } from '../servers/postgres.ts'
 import { masked, range, vaulted } from './postgres-range.ts'
 
@@ -48,6 +50,7 @@ beforeAll(async () => {
               { operations: ['insert', 'update', 'merge'], resources: ['public.scratch', 'public.orders'] },
               { operations: ['ddl'], resources: ['pg_temp.*'] },
             ],
+            deny: [{ operations: ['update', 'delete'], unbounded: true }],
           },
         ],
       },
@@ -292,6 +295,21 @@ describe('refused to a job that may read', () => {
     ['an operator in USING', "SELECT * FROM orders JOIN (SELECT 'a'::text AS id) x USING (id)"],
     ['an operator in ORDER BY', 'SELECT id FROM orders ORDER BY id USING ==='],
     ['the settings by their view', "UPDATE pg_settings SET setting = 'vault' WHERE name = 'search_path'"],
+    [
+      'an unbounded UPDATE by MERGE',
+      'MERGE INTO orders o USING (SELECT 1) x ON true WHEN MATCHED THEN UPDATE SET total = 0',
+    ],
+    [
+      'the same for what matches nothing',
+      'MERGE INTO orders o USING (SELECT 1 AS id WHERE false) x ON o.id = x.id WHEN NOT MATCHED BY SOURCE THEN UPDATE SET total = 0',
+    ],
+    ['a secret of an application', 'SHOW app.jwt_secret'],
+    ['a secret of an application by a function', "SELECT current_setting('app.jwt_secret', true)"],
+    ['a setting whose name is computed', "SELECT current_setting('app.jwt' || '_secret', true)"],
+    [
+      'a partition bound that runs a function',
+      'CREATE TEMP TABLE t PARTITION OF people FOR VALUES FROM (purge()) TO (999)',
+    ],
     ['a setting by a prefix', 'SET LOCAL "Role" = postgres'],
   ])
 })
@@ -349,6 +367,18 @@ describe('refused to a migration that may define, and not call', () => {
     ['a schema by another name', 'ALTER SCHEMA public RENAME TO open'],
     ['a partition that leaves', 'ALTER TABLE people DETACH PARTITION people_a'],
     ['a child that leaves', 'ALTER TABLE clients NO INHERIT contacts'],
+    ['a column made of it', 'ALTER TABLE customers ADD copied text GENERATED ALWAYS AS (email) STORED'],
+    ['a column changed to it', 'ALTER TABLE customers ALTER name TYPE text USING email'],
+    ['a column changed to it, cast', 'ALTER TABLE customers ALTER name TYPE text USING email::varchar'],
+    [
+      'a column changed to it, or to something',
+      "ALTER TABLE customers ALTER name TYPE text USING coalesce(email, 'x')",
+    ],
+    [
+      'a column changed to it, by CASE',
+      'ALTER TABLE customers ALTER name TYPE text USING CASE WHEN true THEN email END',
+    ],
+    ['an index of it', 'CREATE INDEX ON customers ((email))'],
     ['an order on disk', 'CLUSTER wide USING wide_ssn'],
     ['a unique index', 'CREATE UNIQUE INDEX ON customers (email)'],
     ['a unique constraint', 'ALTER TABLE customers ADD UNIQUE (email)'],
@@ -368,6 +398,28 @@ describe('refused to a migration that may define, and not call', () => {
     )
     expect((await client.query('SELECT floor(1.5)::int AS f')).rows).toEqual([{ f: 1 }])
     await client.end()
+  })
+})
+
+describe('the extended protocol', () => {
+  test('a domain that runs a function as the type of a parameter', async () => {
+    const [row] = await server.query(
+      "SELECT 'checked'::regtype::oid::int AS one, 'checked[]'::regtype::oid::int AS many",
+      { database: 'shop' },
+    )
+    for (const type of [row?.['one'], row?.['many']]) {
+      const raw = await house.raw({ database: 'shop' })
+      const text = 'SELECT $1 /* typed_marker */'
+      const typed = message(Front.parse, '', text, Buffer.from([0, 1]), int32(Number(type)))
+      raw.write(typed, bind('', '', [type === row?.['one'] ? '1' : '{1}']), execute(''), sync)
+      const answers = await raw.until('Z')
+      expect(fields(answers.find(({ type: kind }) => kind === 'E')?.body ?? Buffer.alloc(0))).toMatchObject({
+        C: '42501',
+        M: expect.stringContaining('call on public'),
+      })
+      raw.socket.destroy()
+    }
+    expect(server.log()).not.toContain('typed_marker')
   })
 })
 

@@ -217,7 +217,14 @@ const disguised: readonly (readonly [sql: string, operation: string])[] = [
   ['DELETE FROM contacts WHERE id = 1', 'delete/write public.customers'],
   ["INSERT INTO contacts (mail) VALUES ('x')", 'insert/write public.customers'],
   ['UPDATE contacts SET mail = NULL', 'update/write public.customers !'],
-  ['MERGE INTO contacts USING orders ON true WHEN MATCHED THEN DELETE', 'delete/write public.customers'],
+  ['MERGE INTO contacts USING orders ON true WHEN MATCHED THEN DELETE', 'delete/write public.customers !'],
+  ['MERGE INTO secrets.keys k USING orders o ON k.id = o.id WHEN MATCHED THEN DELETE', del],
+  [
+    'MERGE INTO secrets.keys k USING orders o ON k.id = o.id WHEN NOT MATCHED BY SOURCE THEN DELETE',
+    `${del} !`,
+  ],
+  ['SELECT current_setting(n) FROM (VALUES ($$app.secret$$)) v(n)', 'show/admin'],
+  ['SELECT current_setting(name) FROM pg_prepared_statements', 'show/admin'],
   ['SELECT 1 FROM contacts FOR UPDATE', 'lock/write public.customers'],
   // Conditions that are none
   ['DELETE FROM secrets.keys WHERE true', `${del} !`],
