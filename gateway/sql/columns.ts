@@ -1,6 +1,15 @@
 import type { ColumnRef } from '@pgsql/types'
 import { qualify } from './identifiers.ts'
-import { merge, mergeShape, type Origin, origin, type Scope, type Shape, type Source } from './origin.ts'
+import {
+  merge,
+  mergeShape,
+  type Origin,
+  origin,
+  type Scope,
+  type Shape,
+  type Source,
+  sourcesNamed,
+} from './origin.ts'
 import type { Reader } from './reader.ts'
 import { textOf } from './parse-tree.ts'
 import { functionSchemas } from './relations.ts'
@@ -97,23 +106,6 @@ function readEverything(scope: Scope, into: Origin): void {
       mergeShape(into, source.shape)
     }
   }
-}
-
-/** The sources that `alias`, `table` or `schema.table` (or `database.schema.table`) means: of the innermost scope that has one. */
-export function sourcesNamed(qualifier: readonly string[], scope: Scope): Source[] {
-  const name = qualifier.at(-1)
-  const schema = qualifier.length > 1 ? qualifier.at(-2) : undefined
-  for (let at: Scope | null = scope; at !== null; at = at.parent) {
-    const found = at.sources.filter((source) =>
-      schema === undefined
-        ? source.alias === name
-        : source.relation !== null &&
-          source.relation.name === name &&
-          (source.relation.schema === null || source.relation.schema === schema),
-    )
-    if (found.length > 0) return found
-  }
-  return []
 }
 
 /** The columns that `*` or `t.*` stands for. */

@@ -11,10 +11,9 @@ import {
   volatileHarmless,
 } from './builtin-functions.ts'
 import { qualify, splitIdentifiers } from './identifiers.ts'
-import { merge, origin, type Origin, type Scope } from './origin.ts'
+import { merge, origin, type Origin, type Scope, sourcesNamed } from './origin.ts'
 import { eachChild, textOf, textsOf, unreadable } from './parse-tree.ts'
 import type { FuncCallFields, Reader } from './reader.ts'
-import { sourcesNamed } from './columns.ts'
 import { firstSchema, functionSchemas, listsSettings, noteType, relationOf, resolve } from './relations.ts'
 import { secretSetting } from './session-settings.ts'
 import { noteSetting, noteShown } from './settings.ts'

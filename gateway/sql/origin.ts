@@ -103,3 +103,20 @@ export function concat(shapes: readonly Shape[]): Shape {
   }
   return { columns, rest, exact }
 }
+
+/** The sources that `alias`, `table` or `schema.table` (or `database.schema.table`) means: of the innermost scope that has one. */
+export function sourcesNamed(qualifier: readonly string[], scope: Scope): Source[] {
+  const name = qualifier.at(-1)
+  const schema = qualifier.length > 1 ? qualifier.at(-2) : undefined
+  for (let at: Scope | null = scope; at !== null; at = at.parent) {
+    const found = at.sources.filter((source) =>
+      schema === undefined
+        ? source.alias === name
+        : source.relation !== null &&
+          source.relation.name === name &&
+          (source.relation.schema === null || source.relation.schema === schema),
+    )
+    if (found.length > 0) return found
+  }
+  return []
+}
