@@ -67,6 +67,11 @@ export class Ledger {
     return { ledger: this.#chain.name, at: this.#sealed, from: this.#from }
   }
 
+  /** When a session that has not ended started, in milliseconds since the epoch; null when the ledger knows of none. */
+  openSince(session: string): number | null {
+    return this.#open.get(session) ?? null
+  }
+
   note(event: LedgerEvent): void {
     this.#ready()
     if (event.kind === 'refused') return this.#noteRefusal(event)

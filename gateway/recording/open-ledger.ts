@@ -1,7 +1,6 @@
-import { rename, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { GatewayError } from '../core/errors.ts'
-import { originOf } from './chain.ts'
 import { AppendFile } from './disk.ts'
 import {
   dayOf,
@@ -17,8 +16,9 @@ import {
 import { Ledger } from './ledger.ts'
 import { emptyMark, type Mark, type MarkPlace, type Marks, readMark } from './mark.ts'
 import { type KeyFinder, type ReadEvent, readChain } from './read-chain.ts'
+import { type RecoveryTools, adopt, recoverSession } from './recover-session.ts'
 import type { RecordingsOptions } from './recordings.ts'
-import { digestFile, digestOfNothing, recoverChain, type Recovered } from './recovery.ts'
+import { digestFile, digestOfNothing, recoverChain } from './recovery.ts'
 
 interface LedgerOptions extends RecordingsOptions {
   readonly marks: Marks
@@ -67,8 +67,7 @@ export async function openLedger(options: LedgerOptions): Promise<Ledger> {
   const known = new Known()
   const finder = keyFinder(readKeys(dir))
   const ledger = await resume(options, finder, known)
-  for (const [session, at] of known.open)
-    await recoverSession(dir, session, [dayOf(at), dayOf(at - 86_400_000)], { finder, ledger, log })
+  for (const [session, at] of known.open) await recoverSession(dir, session, at, { finder, ledger, log })
   await recoverUnknown(dir, known, { finder, ledger, log })
   await ledger.sync()
   return ledger
@@ -155,59 +154,14 @@ async function succeed(
   return ledger
 }
 
-interface Tools {
-  readonly finder: KeyFinder
-  readonly ledger: Ledger
-  readonly log: RecordingsOptions['log']
-}
-
-/** Closes one session in the ledger, on what is left of its file. */
-async function recoverSession(
-  dir: string,
-  session: string,
-  days: readonly string[],
-  { finder, ledger, log }: Tools,
-): Promise<void> {
-  for (const day of days) {
-    const path = join(dir, day, `${session}.jsonl`)
-    if (!(await isFile(path))) continue
-    const found = await recoverChain(path, session, { keys: finder, aside: asideOf(path) })
-    noteRecovered(ledger, session, found)
-    log.warn(
-      { session, lost: found.lost, fault: found.fault?.why },
-      'a session was not ended: its recording was closed',
-    )
-    return
-  }
-  ledger.note({
-    kind: 'session-recovered',
-    session,
-    head: originOf(session),
-    blocks: 0,
-    lost: 0,
-    fault: 'the file is missing',
-  })
-  log.error({ session }, 'the recording of a session is missing')
-}
-
 /** Files that the ledger does not know: a gateway died between making one and noting it, or somebody put it there. */
-async function recoverUnknown(dir: string, known: Known, { finder, ledger, log }: Tools): Promise<void> {
+async function recoverUnknown(
+  dir: string,
+  known: Known,
+  { finder, ledger, log }: RecoveryTools,
+): Promise<void> {
   for (const [session, path] of await listUnknown(dir, known, { finder, log })) {
-    const found = await recoverChain(path, session, { keys: finder, aside: asideOf(path) })
-    if (found.signed && found.fault === null) noteRecovered(ledger, session, found)
-    else {
-      await rename(path, `${path.slice(0, -6)}.unknown`)
-      const fault = found.fault?.why ?? 'nothing in it was signed'
-      ledger.note({
-        kind: 'session-recovered',
-        session,
-        head: originOf(session),
-        blocks: 0,
-        lost: found.lost,
-        fault,
-      })
-    }
-    log.warn({ session, fault: found.fault?.why }, 'a recording was not in the ledger')
+    await adopt(path, session, { finder, ledger, log })
   }
 }
 
@@ -215,7 +169,7 @@ async function recoverUnknown(dir: string, known: Known, { finder, ledger, log }
 async function listUnknown(
   dir: string,
   known: Known,
-  { finder, log }: Pick<Tools, 'finder' | 'log'>,
+  { finder, log }: Pick<RecoveryTools, 'finder' | 'log'>,
 ): Promise<Map<string, string>> {
   const unknown = new Map<string, string>()
   const since = dayOf(Math.max(0, known.lastAt - 86_400_000))
@@ -242,20 +196,4 @@ async function listUnknown(
     }
   }
   return unknown
-}
-
-function noteRecovered(ledger: Ledger, session: string, { state, lost, fault }: Recovered): void {
-  const { head, blocks } = state
-  ledger.note({
-    kind: 'session-recovered',
-    session,
-    head,
-    blocks,
-    lost,
-    ...(fault !== null && { fault: `line ${fault.line}: ${fault.why}` }),
-  })
-}
-
-function asideOf(path: string): string {
-  return `${path.slice(0, -6)}.torn`
 }

@@ -2,13 +2,14 @@ import type { JsonWebKey } from 'node:crypto'
 import type { Logger } from 'pino'
 import { GatewayError } from '../core/errors.ts'
 import type { ChainKeys } from './chain.ts'
-import { AppendFile, syncFolder } from './disk.ts'
+import { syncFolder } from './disk.ts'
 import type { LedgerEvent, RecordEvent, Recorder, Recordings } from './event.ts'
-import { keepKey, makePrivateFolder, sessionPath } from './files.ts'
+import { keepKey, makePrivateFolder, readKeys, keyFinder } from './files.ts'
 import type { Ledger } from './ledger.ts'
 import { type MarkPlace, Marks } from './mark.ts'
 import { openLedger } from './open-ledger.ts'
-import { SessionRecorder } from './recorder.ts'
+import { recoverAlone, recoverSession } from './recover-session.ts'
+import { type Head, type Registrar, SessionRecordings } from './session-recordings.ts'
 
 const tickEvery = 1000
 const checkpointEvery = 5
@@ -28,11 +29,19 @@ export interface RecordingsOptions {
   readonly listEvery?: number
 }
 
+/** Recordings, with what a gateway needs whose sessions run in other processes, too. */
+export interface GatewayRecordings extends Recordings, Registrar {
+  /** Notes in a checkpoint where sessions stand. */
+  stand(heads: readonly Head[]): void
+  /** Closes what a process that died left of a session whose end it did not note. */
+  recover(session: string): Promise<void>
+}
+
 /**
  * Opens a folder of recordings: closes what a gateway that died left open, and goes on with its ledger.
  * Throws `GatewayError` `recording_failed` when the ledger is not what was written, or not all of it.
  */
-export async function openRecordings(options: RecordingsOptions): Promise<Recordings> {
+export async function openRecordings(options: RecordingsOptions): Promise<GatewayRecordings> {
   const { dir, keys, log, places } = options
   makePrivateFolder(dir)
   await keepKey(dir, { ...keys.publicJwk, kid: keys.kid })
@@ -43,14 +52,12 @@ export async function openRecordings(options: RecordingsOptions): Promise<Record
   return new DiskRecordings(dir, keys, ledger, marks, log)
 }
 
-class DiskRecordings implements Recordings {
+class DiskRecordings implements GatewayRecordings {
   readonly #dir: string
-  readonly #keys: ChainKeys
   readonly #ledger: Ledger
   readonly #marks: Marks
   readonly #log: RecordingsOptions['log']
-  /** Sessions being recorded, with the number of blocks at their last checkpoint. */
-  readonly #live = new Map<SessionRecorder, number>()
+  readonly #sessions: SessionRecordings
   readonly #timer: NodeJS.Timeout
   #ticks = 0
   #closing: Promise<void> | null = null
@@ -62,40 +69,39 @@ class DiskRecordings implements Recordings {
     this.#dir = dir
     this.#marks = marks
     this.#marked = ledger.mark.at.bytes
-    this.#keys = keys
     this.#ledger = ledger
     this.#log = log
+    this.#sessions = new SessionRecordings({ dir, keys, registrar: this, log })
     this.#timer = setInterval(() => this.#tick(), tickEvery).unref()
   }
 
   async open(start: Extract<RecordEvent, { kind: 'start' }>): Promise<Recorder> {
     if (this.#closing !== null) throw new GatewayError('shutting_down', 'recordings are closed')
-    const { session } = start
-    const { folder, path } = sessionPath(this.#dir, session, Date.now())
-    makePrivateFolder(folder)
-    const file = AppendFile.create(path)
-    try {
-      const recorder: SessionRecorder = new SessionRecorder(session, file, this.#keys, async (state, why) => {
-        this.#live.delete(recorder)
-        const { head, blocks } = state
-        this.note({ kind: 'session-end', session, head, blocks, why })
-        await this.#keepHead()
-      })
-      recorder.record(start)
-      recorder.sign()
-      await Promise.all([recorder.sync(), syncFolder(folder), syncFolder(this.#dir)])
-      this.note({ kind: 'session-start', session, head: recorder.state.head })
-      await this.#keepHead()
-      this.#live.set(recorder, recorder.state.blocks)
-      return recorder
-    } catch (error) {
-      await file
-        .close()
-        .catch((second: unknown) =>
-          this.#log.warn({ err: second, session }, 'closing a recording that failed'),
-        )
-      throw error
+    return this.#sessions.open(start)
+  }
+
+  async began(session: string, head: string): Promise<void> {
+    this.note({ kind: 'session-start', session, head })
+    await this.#keepHead()
+  }
+
+  async ended({ session, head, blocks }: Head, why: string): Promise<void> {
+    this.note({ kind: 'session-end', session, head, blocks, why })
+    await this.#keepHead()
+  }
+
+  stand(heads: readonly Head[]): void {
+    for (let i = 0; i < heads.length; i += headsPerCheckpoint) {
+      this.note({ kind: 'checkpoint', heads: heads.slice(i, i + headsPerCheckpoint) })
     }
+  }
+
+  async recover(session: string): Promise<void> {
+    const tools = { finder: keyFinder(readKeys(this.#dir)), ledger: this.#ledger, log: this.#log }
+    const since = this.#ledger.openSince(session)
+    if (since === null) await recoverAlone(this.#dir, session, tools)
+    else await recoverSession(this.#dir, session, since, tools)
+    await this.#keepHead()
   }
 
   get head(): string {
@@ -161,23 +167,6 @@ class DiskRecordings implements Recordings {
   }
 
   #checkpoint(): void {
-    const heads: { session: string; head: string; blocks: number }[] = []
-    for (const [recorder, noted] of this.#live) {
-      try {
-        recorder.sign()
-      } catch (error) {
-        // Its session gets the same error and ends; the next start closes the record.
-        this.#live.delete(recorder)
-        this.#log.error({ err: error, session: recorder.session }, 'a session cannot be recorded')
-        continue
-      }
-      const { head, blocks } = recorder.state
-      if (blocks === noted) continue
-      this.#live.set(recorder, blocks)
-      heads.push({ session: recorder.session, head, blocks })
-    }
-    for (let i = 0; i < heads.length; i += headsPerCheckpoint) {
-      this.note({ kind: 'checkpoint', heads: heads.slice(i, i + headsPerCheckpoint) })
-    }
+    this.stand(this.#sessions.heads())
   }
 }
