@@ -20,11 +20,13 @@ export class CancelKeys {
     return key
   }
 
-  /** A key that is nobody's is ignored, as PostgreSQL does: the client is told nothing either way. */
-  async show(pid: number, secret: Buffer): Promise<void> {
+  /** False for a key that is nobody's here. The client is told nothing either way, as PostgreSQL does. */
+  async show(pid: number, secret: Uint8Array): Promise<boolean> {
     const session = this.#sessions.get(pid)
-    if (session === undefined || secret.length !== session.key.secret.length) return
-    if (timingSafeEqual(secret, session.key.secret)) await session.cancel()
+    if (session === undefined || secret.length !== session.key.secret.length) return false
+    if (!timingSafeEqual(secret, session.key.secret)) return false
+    await session.cancel()
+    return true
   }
 
   forget(key: CancelKey): void {

@@ -15,6 +15,8 @@ export interface Known {
   readonly readAt: number
 }
 
+type Database = Pick<Target, 'host' | 'port' | 'database'>
+
 const TTL_MS = 60_000
 const KEPT = 100
 /** A reading that takes longer, or more bytes, is given up: a database could otherwise fill the gateway's memory. */
@@ -39,8 +41,8 @@ export class Catalogs {
   }
 
   /** A session has changed the database: what any account knows of it is read again before it is used. */
-  outdate(target: Target): void {
-    for (const known of this.#entries.values()) if (known.isOf(target)) known.outdate()
+  outdate(database: Database): void {
+    for (const known of this.#entries.values()) if (known.isOf(database)) known.outdate()
   }
 }
 
@@ -60,7 +62,7 @@ export class DatabaseCatalog {
   }
 
   /** Whether it is of the same database, whatever the account. */
-  isOf({ host, port, database }: Target): boolean {
+  isOf({ host, port, database }: Database): boolean {
     return this.#target.host === host && this.#target.port === port && this.#target.database === database
   }
 

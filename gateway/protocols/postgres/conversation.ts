@@ -12,6 +12,7 @@ import { Back, int32, message } from './codec.ts'
 import { type Target, type Upstream, cancelUpstream, dialUpstream } from './dial.ts'
 import { Ledger } from './ledger.ts'
 import { Names } from './names.ts'
+import type { Spread } from './news.ts'
 import { Relay } from './relay.ts'
 import type { MaskValue } from './rows.ts'
 import { SessionState } from './session-state.ts'
@@ -25,6 +26,7 @@ export interface ConversationParts {
   readonly cancelKeys: CancelKeys
   readonly maskValue: MaskValue
   readonly readSecret: ReadSecret
+  readonly spread?: Spread | undefined
 }
 
 /** A client that does not read gets no more notices once this much waits for it. */
@@ -41,6 +43,7 @@ export class PostgresConversation implements Conversation {
     transactionEnded: () => this.#names.transactionEnded(),
     databaseChanged: () => {
       if (this.#dialled !== null) this.#parts.catalogs.outdate(this.#dialled.target)
+      void this.#spreadChange()
     },
   })
   #walker: AnswerWalker | null = null
@@ -127,6 +130,7 @@ export class PostgresConversation implements Conversation {
       names: this.#names,
       state,
       farewell: () => this.#walker?.farewell ?? false,
+      ...(this.#parts.spread !== undefined && { spreadChange: () => this.#spreadChange() }),
       cancelUpstream: async () => {
         if (upstream.key !== null) await cancelUpstream(target, upstream.key)
       },
@@ -138,6 +142,12 @@ export class PostgresConversation implements Conversation {
     } finally {
       cancelKeys.forget(key)
     }
+  }
+
+  async #spreadChange(): Promise<void> {
+    if (this.#dialled === null) return
+    const { host, port, database } = this.#dialled.target
+    await this.#parts.spread?.({ kind: 'changed', host, port, database })
   }
 
   #authenticate(): void {

@@ -56,6 +56,8 @@ export function expect(kind: Expected['kind'], parts: Partial<Omit<Expected, 'ki
 export class Ledger {
   #queue: Expected[] = []
   #head = 0
+  /** How many of those not answered may change the catalog. */
+  #changing = 0
   /** How many entries were answered since the session began. */
   answered = 0
   /** Statements of the first entry that are done. */
@@ -91,6 +93,11 @@ export class Ledger {
     return this.#queue[this.#head] ?? null
   }
 
+  /** True while a change of the catalog was done, or may be by what is not answered yet. */
+  get changesCatalog(): boolean {
+    return this.catalogChanged || this.#changing > 0
+  }
+
   /** Gives the entry's number: it is answered, or dropped, once `answered` has reached it. */
   push(expected: Expected): number {
     if (this.skipping && expected.kind !== 'sync') {
@@ -99,11 +106,13 @@ export class Ledger {
     }
     if (expected.kind === 'sync') this.skipping = false
     this.#queue.push(expected)
+    if (changesCatalog(expected)) this.#changing++
     return this.answered + this.size
   }
 
   /** The first entry is answered. */
   shift(): void {
+    if (this.first !== null && changesCatalog(this.first)) this.#changing--
     this.#queue[this.#head] = done
     this.#head++
     this.answered++
@@ -179,6 +188,10 @@ export class Ledger {
 }
 
 const done = expect('sync')
+
+function changesCatalog({ statements }: Expected): boolean {
+  return statements.some((one) => one.changesCatalog)
+}
 
 /** Changes that will not happen, from the nth statement on. */
 function drop(expected: Expected, from = 0): void {

@@ -37,6 +37,8 @@ export interface RelayParts extends Omit<RequestParts, 'full' | 'holding'> {
   readonly farewell: () => boolean
   /** Asks the database to cancel what it runs for this session. */
   readonly cancelUpstream: () => Promise<void>
+  /** Tells the relays in other processes that this session changed the database; absent: there are none. */
+  readonly spreadChange?: () => Promise<void>
 }
 
 /** Carries messages both ways until one side is done. */
@@ -149,6 +151,22 @@ export class Relay {
   }
 
   #fromUpstream(chunk: Buffer): void {
+    const { upstream, ledger, spreadChange } = this.#parts
+    if (spreadChange === undefined || !endsWithReady(chunk) || !ledger.changesCatalog)
+      return this.#reply(chunk)
+    // Whoever learns that it is done, and goes on in another session, finds it done there.
+    upstream.pause()
+    spreadChange().then(
+      () => {
+        if (this.#finish === null) return
+        upstream.resume()
+        this.#reply(chunk)
+      },
+      (error: unknown) => this.#finish?.(error),
+    )
+  }
+
+  #reply(chunk: Buffer): void {
     const { session, upstream } = this.#parts
     try {
       if (session.reply(chunk)) return
@@ -226,6 +244,13 @@ export class Relay {
 
 /** X, length 4. */
 const terminate = message(Front.terminate)
+
+/** ReadyForQuery outside any transaction, as far as the end of a chunk can tell: Z, length 5, I. */
+const ready = message(Back.readyForQuery, Buffer.from('I'))
+
+function endsWithReady(chunk: Buffer): boolean {
+  return chunk.length >= ready.length && chunk.subarray(-ready.length).equals(ready)
+}
 
 function endsWithTerminate(chunk: Buffer): boolean {
   return chunk.length >= terminate.length && chunk.subarray(-terminate.length).equals(terminate)
