@@ -17,14 +17,18 @@ const { values: options } = parseArgs({
   options: {
     seconds: { type: 'string', default: '5' },
     megabytes: { type: 'string', default: '100' },
-    // Only these: simple, extended, prepared, copy.
+    // Only these: simple, extended, prepared, copy, idle.
     only: { type: 'string', multiple: true },
+    // How many relay workers; what the gateway takes by itself when absent.
+    workers: { type: 'string' },
     // Writes a CPU profile of the gateway into this folder.
     profile: { type: 'string' },
   },
 })
 
 type Target = { name: string; env: Record<string, string>; pid: number | null }
+
+const IDLE = 40
 
 const closers: (() => Promise<unknown>)[] = []
 try {
@@ -51,10 +55,17 @@ async function bench(): Promise<void> {
       report(`pgbench -S, ${protocol}, ${clients} client${clients === 1 ? '' : 's'}`, 'tps', rows)
     }
   }
-  if (!wanted('copy')) return
-  const rows: Row[] = []
-  for (const target of targets) rows.push(await copy(target))
-  report(`COPY of ${options.megabytes} MB to the client`, 'MB/s', rows)
+  if (wanted('copy')) {
+    const rows: Row[] = []
+    for (const target of targets) rows.push(await copy(target))
+    report(`COPY of ${options.megabytes} MB to the client`, 'MB/s', rows)
+  }
+  if (!wanted('idle')) return
+  console.log(`\nmemory of an idle session, ${IDLE} of them`)
+  for (const target of targets) {
+    if (target.pid === null) continue
+    console.log(`  ${target.name.padEnd(10)} ${(await idle(target)).toFixed(0).padStart(8)} KB`)
+  }
 }
 
 /** `micros`: CPU time of the process in the middle, in microseconds a query or megabyte. */
@@ -85,7 +96,15 @@ async function startTargets(): Promise<Target[]> {
      CREATE TABLE customers (id int PRIMARY KEY, name text, email text)`,
     { database: 'shop' },
   )
-  const { path, url } = await writeConfig({ folder, issuer: oidc.url, database: postgres })
+  const { workers } = options
+  const { path, url } = await writeConfig({
+    folder,
+    issuer: oidc.url,
+    database: postgres,
+    ...(workers !== undefined && {
+      edit: (yaml) => yaml.replace('gateway:\n', `gateway:\n  workers: ${workers}\n`),
+    }),
+  })
   const gateway = await startGatewayProcess(path, {
     ...secrets,
     ...(options.profile && { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${options.profile}` }),
@@ -175,12 +194,51 @@ async function copy(target: Target): Promise<Row> {
   return { target: target.name, rate: megabytes / seconds, latency: null, micros }
 }
 
-/** CPU time that a process and its threads have used, user and system; null where /proc does not tell. */
+/** Opens sessions that have run one statement and do nothing; gives the KB that each of them costs in the middle. */
+async function idle(target: Target): Promise<number> {
+  const open = (): ReturnType<typeof spawn> =>
+    spawn('psql', ['-qAt'], { env: { ...process.env, ...target.env }, stdio: ['pipe', 'pipe', 'inherit'] })
+  const begin = async (): Promise<ReturnType<typeof spawn>> => {
+    const child = open()
+    child.stdin?.write('SELECT 1;\n')
+    if (child.stdout !== null) await once(child.stdout, 'data')
+    return child
+  }
+  // What is there once for all is no session's.
+  const children = [await begin(), await begin(), await begin(), await begin()]
+  const before = await residentKb(target.pid)
+  for (let index = 0; index < IDLE; index++) children.push(await begin())
+  const after = await residentKb(target.pid)
+  for (const child of children) child.stdin?.end()
+  await Promise.all(children.map((child) => once(child, 'close')))
+  return (after - before) / IDLE
+}
+
+/** Resident memory of a process and its children. */
+async function residentKb(pid: number | null): Promise<number> {
+  let sum = 0
+  for (const one of await withChildren(pid ?? 0)) {
+    const status = await readFile(`/proc/${one}/status`, 'utf8')
+    sum += number(status, /VmRSS:\s+([0-9]+) kB/)
+  }
+  return sum
+}
+
+async function withChildren(pid: number): Promise<readonly number[]> {
+  const children = await readFile(`/proc/${pid}/task/${pid}/children`, 'utf8')
+  return [pid, ...children.split(' ').filter(Boolean).map(Number)]
+}
+
+/** CPU time that a process, its threads and its children have used, user and system; null where /proc does not tell. */
 async function cpuMicros(pid: number | null): Promise<number | null> {
   if (pid === null || process.platform !== 'linux') return null
-  const stat = await readFile(`/proc/${pid}/stat`, 'utf8')
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-  return (Number(fields[11]) + Number(fields[12])) * 10_000
+  let ticks = 0
+  for (const one of await withChildren(pid)) {
+    const stat = await readFile(`/proc/${one}/stat`, 'utf8')
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+    ticks += Number(fields[11]) + Number(fields[12])
+  }
+  return ticks * 10_000
 }
 
 function report(title: string, unit: string, rows: readonly Row[]): void {
