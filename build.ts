@@ -30,12 +30,12 @@ else {
 /** Node strips no types under node_modules, so the installed executable is JavaScript; packages stay outside. */
 async function buildExecutable(): Promise<void> {
   await rm(join(root, 'dist'), { recursive: true, force: true })
-  const worker = 'gateway/sql/parser-worker.ts'
   await build({
     ...common,
     entryPoints: {
       'hoop-access': 'bin/hoop-access.ts',
-      ...(existsSync(join(root, worker)) ? { 'parser-worker': worker } : {}),
+      'parser-worker': 'gateway/sql/parser-worker.ts',
+      'relay-worker': 'gateway/workers/worker.ts',
     },
     outdir: join(root, 'dist'),
     format: 'esm',

@@ -13,7 +13,7 @@ export function addGateway(program: Command): void {
     )
     .action(async ({ config, acceptLedgerLoss }: { config: string; acceptLedgerLoss?: string }) => {
       // Only here: the client's commands must start fast, and need none of it.
-      const { runGateway } = await import('../../gateway/main.ts')
+      const { runGateway } = await import('../../gateway/run.ts')
       await runGateway({ config, version, jobFiles, acceptLedgerLoss })
     })
 }

@@ -68,11 +68,25 @@ export class LiveSessions {
 
   /** Rejects with `Refused` `overloaded` or `shutting_down`. */
   async begin(identity: Identity, connection: string, protocol: string): Promise<LiveEntry> {
+    const entry: LiveEntry = {
+      id: newId('ses'),
+      identity,
+      connection,
+      protocol,
+      startedAt: Date.now(),
+      counts: { allowed: 0, held: 0, denied: 0, masked: 0 },
+    }
+    await this.enter(entry)
+    return entry
+  }
+
+  /** The same of a session that runs in another process. */
+  async enter(entry: LiveEntry): Promise<void> {
     if (this.#draining)
       throw new Refused('shutting_down', 'the gateway is stopping', 'connect again in a moment')
-    const root = rootOf(identity)
+    const root = rootOf(entry.identity)
     let siblings = 0
-    for (const entry of this.#entries.values()) if (rootOf(entry.identity) === root) siblings++
+    for (const { identity } of this.#entries.values()) if (rootOf(identity) === root) siblings++
     if (this.#entries.size >= this.#limits.total || siblings >= this.#limits.perJob) {
       throw new Refused(
         'overloaded',
@@ -82,14 +96,6 @@ export class LiveSessions {
         'close connections that are not in use, or use a smaller pool',
       )
     }
-    const entry: LiveEntry = {
-      id: newId('ses'),
-      identity,
-      connection,
-      protocol,
-      startedAt: Date.now(),
-      counts: { allowed: 0, held: 0, denied: 0, masked: 0 },
-    }
     this.#entries.set(entry.id, entry)
     try {
       await this.#log.started(entry)
@@ -97,7 +103,6 @@ export class LiveSessions {
       this.#remove(entry)
       throw error
     }
-    return entry
   }
 
   /** Calls `look` whenever the policy has changed, for as long as the session runs; and now, since it may have since it was admitted. */

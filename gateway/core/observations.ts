@@ -17,15 +17,15 @@ export class Observations {
   /** By identity, the longest unused first; then by what it is about. */
   readonly #seen = new Map<string, Map<string, Observation>>()
 
-  /** Notes it for every level of the chain that only looks on. */
-  note(identity: Identity, observed: Omit<Observation, 'count'>): void {
+  /** Notes it, once or `count` times, for every level of the chain that only looks on. */
+  note(identity: Identity, observed: Omit<Observation, 'count'>, count = 1): void {
     const key = JSON.stringify([observed.connection, observed.what, observed.effect, observed.why])
     for (const { id, auditOnly } of chainOf(identity)) {
       if (!auditOnly) continue
       const ofIdentity = this.#seen.get(id) ?? new Map<string, Observation>()
       const same = ofIdentity.get(key)
-      if (same !== undefined) same.count++
-      else if (ofIdentity.size < mostEach) ofIdentity.set(key, { ...observed, count: 1 })
+      if (same !== undefined) same.count += count
+      else if (ofIdentity.size < mostEach) ofIdentity.set(key, { ...observed, count })
       this.#seen.delete(id)
       this.#seen.set(id, ofIdentity)
     }

@@ -21,8 +21,8 @@ export interface House {
   }
   readonly approvals: Approvals
   readonly detectors: Detectors
-  readonly observations: Observations
-  readonly recordings: Recordings
+  readonly observations: Pick<Observations, 'note'>
+  readonly recordings: Pick<Recordings, 'open' | 'note'>
   readonly sessions: LiveSessions
   /** Milliseconds since the epoch, by which identities expire. */
   readonly now: () => number

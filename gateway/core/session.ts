@@ -34,7 +34,7 @@ export interface SessionParts {
   readonly gate: Gate
   readonly approvals: Approvals
   readonly detectors: Detectors
-  readonly observations: Observations
+  readonly observations: Pick<Observations, 'note'>
   readonly recorder: Recorder
   readonly entry: LiveEntry
   readonly grant: Grant

@@ -38,6 +38,7 @@ export class Identities {
   readonly #clientCa: X509Certificate
   readonly #certificates = new WeakMap<Uint8Array, ReadCertificate>()
   readonly #leases = new Leases((id) => this.end(id, 'whoever ran it is gone'))
+  readonly #cut: () => Promise<void>
 
   /** `report` takes what belongs into the ledger; `config` is read anew each time, so that policy can change. */
   constructor(options: {
@@ -47,9 +48,12 @@ export class Identities {
     readonly report: (event: LedgerEvent) => void
     readonly issuers?: Issuers
     readonly review?: Review
+    /** Resolves once what has ended is cut wherever it is in use. */
+    readonly cut?: () => Promise<void>
     readonly now?: () => number
   }) {
     const { config, keys, store, report, now = Date.now } = options
+    this.#cut = options.cut ?? (() => Promise.resolve())
     this.#clientCa = new X509Certificate(keys.clientCaPem)
     this.#tools = {
       config,
@@ -119,14 +123,18 @@ export class Identities {
     }
   }
 
-  /** Ends an identity by its id, and all below it; false when there was nothing to end. For people and for the gateway itself. */
+  /** Ends an identity by its id, and all below it, and cuts what they run; false when there was nothing to end. For people and for the gateway itself. */
   async end(id: string, why: string): Promise<boolean> {
-    const ended = await this.#tools.tree.end(id, why, this.#tools.now())
-    for (const identity of ended) {
-      this.#leases.drop(identity)
-      this.#tools.report({ kind: 'revoked', identity, why })
+    try {
+      const ended = await this.#tools.tree.end(id, why, this.#tools.now())
+      for (const identity of ended) {
+        this.#leases.drop(identity)
+        this.#tools.report({ kind: 'revoked', identity, why })
+      }
+      return ended.length > 0
+    } finally {
+      await this.#cut()
     }
-    return ended.length > 0
   }
 
   /**
@@ -172,6 +180,11 @@ export class Identities {
   /** Ends no identity for want of a holder any more. */
   close(): void {
     this.#leases.close()
+  }
+
+  /** Calls `moved` whenever renewal moves the end of an identity (milliseconds since the epoch); what it gives stops that. */
+  follow(identity: Identity, moved: (expiresAt: number) => void): () => void {
+    return identity instanceof LiveIdentity ? identity.follow(moved) : () => undefined
   }
 
   /** The identity of an id, alive or not; null when there is none. */

@@ -27,6 +27,7 @@ export class LiveIdentity implements Identity {
   /** Milliseconds since the epoch: the latest that renewal can reach. */
   readonly renewableUntil: number
   #expiresAt: number
+  readonly #followers = new Set<(expiresAt: number) => void>()
   readonly #ending = new AbortController()
 
   constructor(row: Row, parent: LiveIdentity | null) {
@@ -58,6 +59,13 @@ export class LiveIdentity implements Identity {
   /** Takes over what the store says now. */
   prolong(expiresAt: number): void {
     this.#expiresAt = Math.max(this.#expiresAt, expiresAt)
+    for (const follow of this.#followers) follow(this.#expiresAt)
+  }
+
+  /** Calls `moved` whenever its end moves; what it gives stops that. */
+  follow(moved: (expiresAt: number) => void): () => void {
+    this.#followers.add(moved)
+    return () => this.#followers.delete(moved)
   }
 
   end(): void {

@@ -9,7 +9,7 @@ export interface Greeting<Name extends string = string> {
   recognise(bytes: Uint8Array): Recognition
 }
 
-export type GreetingName = 'tls' | 'postgres' | 'ssh' | 'http'
+export type GreetingName = 'tls' | 'postgres' | 'postgres-tls' | 'ssh' | 'http'
 
 /** TLS: a handshake record (RFC 8446 §5.1): 16, then the record's version 03 xx. */
 const tls: Greeting<'tls'> = {
@@ -29,13 +29,12 @@ const LONGEST_STARTUP = 10_000
  * PostgreSQL (protocol §54.2): a length that counts itself, then a code or a protocol version.
  *
  *     00 00 hh ll | 00 03 mm mm   StartupMessage, version 3.m
- *     00 00 00 08 | 04 d2 16 2f   SSLRequest
- *     00 00 00 08 | 04 d2 16 30   GSSENCRequest
  *     00 00 hh ll | 04 d2 16 2e   CancelRequest
  */
 const postgres: Greeting<'postgres'> = {
   name: 'postgres',
   recognise: (bytes) => {
+    const startups = [startup, cancel]
     const known = bytes.subarray(0, 8)
     if (known.length < 8) return startups.some((start) => begins(known, start)) ? 'more' : 'no'
     const length = ((known[2] ?? 0) << 8) | (known[3] ?? 0)
@@ -44,14 +43,27 @@ const postgres: Greeting<'postgres'> = {
   },
 }
 
+/**
+ * The same with a request for encryption first, after which the client waits for one byte.
+ *
+ *     00 00 00 08 | 04 d2 16 2f   SSLRequest
+ *     00 00 00 08 | 04 d2 16 30   GSSENCRequest
+ */
+const postgresTls: Greeting<'postgres-tls'> = {
+  name: 'postgres-tls',
+  recognise: (bytes) => {
+    const known = bytes.subarray(0, 8)
+    if (!begins(known, ssl) && !begins(known, gss)) return 'no'
+    return known.length < 8 ? 'more' : 'yes'
+  },
+}
+
 type Pattern = readonly (number | null)[]
 
-const startups: readonly Pattern[] = [
-  [0, 0, null, null, 0, 3, null, null],
-  [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f],
-  [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x30],
-  [0, 0, null, null, 0x04, 0xd2, 0x16, 0x2e],
-]
+const startup: Pattern = [0, 0, null, null, 0, 3, null, null]
+const cancel: Pattern = [0, 0, null, null, 0x04, 0xd2, 0x16, 0x2e]
+const ssl: Pattern = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]
+const gss: Pattern = [0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x30]
 
 function begins(bytes: Uint8Array, pattern: Pattern): boolean {
   return pattern.every((want, index) => want === null || index >= bytes.length || bytes[index] === want)
@@ -91,7 +103,7 @@ function startsWith(bytes: Uint8Array, text: string): Recognition {
 }
 
 /** Everything that a first byte may mean; no two entries recognise the same bytes. */
-export const greetings: readonly Greeting<GreetingName>[] = [tls, postgres, ssh, http]
+export const greetings: readonly Greeting<GreetingName>[] = [tls, postgres, postgresTls, ssh, http]
 
 /** Which of the greetings the bytes start: null when none, `more` while that cannot be told (at most 8 bytes). */
 export function recognise<Name extends string>(

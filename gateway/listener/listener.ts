@@ -44,6 +44,8 @@ export interface Listener {
   secure(socket: Duplex): Promise<TLSSocket>
   /** Says that a client proved who it is: it no longer counts as one in greeting. */
   settled(socket: Duplex): void
+  /** Lets go of a client that waits for the answer to its request for TLS: another process goes on with it, and its place is left when it is over there. Null for any other: what it says meanwhile would be lost. */
+  release(socket: Duplex): { readonly socket: Socket; readonly place: Place } | null
   /** What new connections are greeted with. */
   setCertificate(tls: TlsConfig): void
   /** Takes no new connection; ends those that are left after `drainMs`. */
@@ -51,6 +53,8 @@ export interface Listener {
 }
 
 const DEADLINE_MS = 10_000
+/** The length of a PostgreSQL client's request for TLS. */
+const REQUEST = 8
 const KEEPALIVE_MS = 30_000
 /** Who says nothing for so long waits for the server's version line, as some SSH clients do (RFC 4253 §4.2 lets either side begin). */
 const SILENCE_MS = 1500
@@ -63,6 +67,8 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   const open = new Set<Socket>()
   const raws = new WeakMap<Duplex, Socket>()
   const places = new WeakMap<Duplex, Place>()
+  /** Clients that asked for TLS, and say nothing before they are answered. */
+  const waiting = new WeakSet<Duplex>()
 
   const accept = (socket: Socket, only: Only): void => {
     socket.on('error', (error) => log.debug({ err: error }, 'a connection broke'))
@@ -84,7 +90,8 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     const deadline = deadlines?.firstBytes ?? DEADLINE_MS
     firstBytes(socket, { deadline, silence }, (name) => {
       if (name === 'tls') return void direct(socket, only)
-      if (name === 'postgres') return give(socket, options.protocols.postgres)
+      if (name === 'postgres-tls' && socket.readableLength === REQUEST) waiting.add(socket)
+      if (name === 'postgres' || name === 'postgres-tls') return give(socket, options.protocols.postgres)
       if (ssh !== undefined && only === null && (name === 'ssh' || name === 'silent'))
         return give(socket, ssh)
       if (only !== null || name === null) return void socket.destroy()
@@ -104,8 +111,8 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     }
   }
 
-  const upgrade = async (raw: Socket): Promise<TLSSocket> => {
-    const socket = await securer.secure(raw)
+  const upgrade = async (raw: Socket, securing = securer.secure(raw)): Promise<TLSSocket> => {
+    const socket = await securing
     socket.on('error', (error) => log.debug({ err: error }, 'a connection broke'))
     socket.once('close', () => raw.destroy())
     const place = places.get(raw)
@@ -150,23 +157,21 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     },
     secure: async (socket) => {
       const raw = raws.get(socket)
-      if (raw === undefined || raw.readableLength > 0) {
-        // Bytes sent before TLS would be taken for bytes sent inside it (as in CVE-2021-23214).
+      if (raw === undefined) {
         socket.destroy()
-        throw new GatewayError('protocol_violation', 'bytes came between the request for TLS and TLS')
+        throw new GatewayError('protocol_violation', 'TLS is asked for a second time')
       }
       raws.delete(raw)
-      const secured = await upgrade(raw)
-      const { alpnProtocol } = secured
-      if (typeof alpnProtocol === 'string' && alpnProtocol !== ALPN_POSTGRES) {
-        // A client that believes it speaks another protocol is being steered here (ALPACA).
-        secured.destroy()
-        throw new GatewayError(
-          'protocol_violation',
-          `${alpnProtocol} was negotiated where PostgreSQL is spoken`,
-        )
-      }
-      return secured
+      return upgrade(raw, securer.secureLate(raw))
+    },
+    release: (socket) => {
+      const raw = raws.get(socket)
+      const place = places.get(socket)
+      if (raw === undefined || place === undefined || !waiting.has(socket)) return null
+      raws.delete(socket)
+      places.delete(socket)
+      open.delete(raw)
+      return { socket: raw, place }
     },
     settled: (socket) => places.get(socket)?.settle(),
     setCertificate: (tls) => securer.setCertificate(tls),

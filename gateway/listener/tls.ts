@@ -24,6 +24,11 @@ export interface Securer {
    * Rejects with `GatewayError` `protocol_violation` or `timed_out`; the socket is then destroyed.
    */
   secure(socket: Socket): Promise<TLSSocket>
+  /**
+   * The same after a PostgreSQL client's request for TLS was answered. Rejects too, with `protocol_violation`, when
+   * bytes came before TLS, or another protocol was negotiated inside.
+   */
+  secureLate(socket: Socket): Promise<TLSSocket>
   /** What new handshakes use; those done are not touched, and their tickets are no longer taken. */
   setCertificate(tls: TlsConfig): void
   close(): void
@@ -49,40 +54,60 @@ export function createSecurer(tls: TlsConfig, handshakeMs: number): Securer {
     waiting.get(ends(socket))?.reject(error)
   })
 
-  return {
-    secure: (socket) =>
-      new Promise((resolve, reject) => {
-        const key = ends(socket)
-        if (socket.destroyed || waiting.has(key)) {
+  const secure = (socket: Socket): Promise<TLSSocket> =>
+    new Promise((resolve, reject) => {
+      const key = ends(socket)
+      if (socket.destroyed || waiting.has(key)) {
+        socket.destroy()
+        return reject(new GatewayError('protocol_violation', 'the client left before TLS'))
+      }
+      const settle = (): void => {
+        clearTimeout(timer)
+        socket.off('close', gone)
+        waiting.delete(key)
+      }
+      const waiter: Waiting = {
+        resolve: (secured) => {
+          settle()
+          resolve(secured)
+        },
+        reject: (cause) => {
+          settle()
           socket.destroy()
-          return reject(new GatewayError('protocol_violation', 'the client left before TLS'))
-        }
-        const settle = (): void => {
-          clearTimeout(timer)
-          socket.off('close', gone)
-          waiting.delete(key)
-        }
-        const waiter: Waiting = {
-          resolve: (secured) => {
-            settle()
-            resolve(secured)
-          },
-          reject: (cause) => {
-            settle()
-            socket.destroy()
-            reject(new GatewayError('protocol_violation', 'the TLS handshake failed', { cause }))
-          },
-        }
-        const gone = (): void => waiter.reject(new Error('the client left during the handshake'))
-        // Node's own handshake timeout reports to tlsClientError; this one holds where it does not.
-        const timer = setTimeout(
-          () => waiter.reject(new Error('the handshake took too long')),
-          handshakeMs + 500,
+          reject(new GatewayError('protocol_violation', 'the TLS handshake failed', { cause }))
+        },
+      }
+      const gone = (): void => waiter.reject(new Error('the client left during the handshake'))
+      // Node's own handshake timeout reports to tlsClientError; this one holds where it does not.
+      const timer = setTimeout(
+        () => waiter.reject(new Error('the handshake took too long')),
+        handshakeMs + 500,
+      )
+      waiting.set(key, waiter)
+      socket.once('close', gone)
+      server.emit('connection', socket)
+    })
+
+  return {
+    secure,
+    async secureLate(socket) {
+      if (socket.readableLength > 0) {
+        // Bytes sent before TLS would be taken for bytes sent inside it (as in CVE-2021-23214).
+        socket.destroy()
+        throw new GatewayError('protocol_violation', 'bytes came between the request for TLS and TLS')
+      }
+      const secured = await secure(socket)
+      const { alpnProtocol } = secured
+      if (typeof alpnProtocol === 'string' && alpnProtocol !== ALPN_POSTGRES) {
+        // A client that believes it speaks another protocol is being steered here (ALPACA).
+        secured.destroy()
+        throw new GatewayError(
+          'protocol_violation',
+          `${alpnProtocol} was negotiated where PostgreSQL is spoken`,
         )
-        waiting.set(key, waiter)
-        socket.once('close', gone)
-        server.emit('connection', socket)
-      }),
+      }
+      return secured
+    },
     setCertificate: (next) => server.setSecureContext(optionsOf(next)),
     close: () => {
       for (const waiter of waiting.values()) waiter.reject(new Error('the gateway is stopping'))

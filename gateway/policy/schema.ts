@@ -381,6 +381,14 @@ export const configSchema = z.strictObject({
         .describe(
           'A folder, relative to hoop.yaml; data/recordings when absent. s3://BUCKET/PREFIX is reserved',
         ),
+      workers: z
+        .int()
+        .min(0)
+        .max(64)
+        .optional()
+        .describe(
+          'Processes that relay PostgreSQL beside the gateway; 0: it relays by itself. One for each core, 4 at most, when absent; 0 on one core',
+        ),
       trust_domain: text.default('hoop.internal').describe('For SPIFFE IDs'),
       tls: z
         .strictObject({

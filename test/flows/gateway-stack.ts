@@ -15,6 +15,9 @@ import { type GithubOidc, startGithubOidc } from '../fakes/github-oidc.ts'
 import { executable, type RunningGateway as GatewayProcess, startGatewayProcess } from '../servers/gateway.ts'
 import { freePort } from '../servers/port.ts'
 
+/** How many relay workers gateways have whose hoop.yaml does not say: flows hold with and without. */
+const workers = Number(process.env.HOOP_TEST_WORKERS ?? 0)
+
 /** A gateway and an issuer before upstreams of any kind, all real, for one test file. */
 export interface GatewayStack<Gateway = RunningGateway> {
   readonly oidc: GithubOidc
@@ -111,6 +114,14 @@ export async function startGatewayStack<Gateway>(
   const data = join(folder, 'data')
   const oidc = await startGithubOidc()
   const { path: config, url } = await options.configure({ folder, issuer: oidc.url })
+  const yaml = await readFile(config, 'utf8')
+  if (!yaml.includes('workers:'))
+    await writeFile(
+      config,
+      yaml.replace(/^gateway:( \{|\n {2})/m, (_, open: string) =>
+        open.includes('{') ? `gateway: { workers: ${workers}, ` : `gateway:\n  workers: ${workers}\n  `,
+      ),
+    )
   await options.prepare?.(data)
   const gateway = await how.start(config, options.env ?? {})
   const operator = (...args: string[]): Promise<Ran> =>

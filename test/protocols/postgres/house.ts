@@ -169,7 +169,6 @@ export async function openHouse(
     },
     detectors,
     recordings: {
-      head: '',
       open: (start) => {
         events.push(start)
         let seq = 0
@@ -189,7 +188,6 @@ export async function openHouse(
         })
       },
       note: (event) => void ledger.push(event),
-      close: () => Promise.resolve(),
     },
     now: () => Date.now() + ahead,
     sessions: new LiveSessions(

@@ -1,0 +1,46 @@
+import type { Duplex } from 'node:stream'
+import { setFlagsFromString } from 'node:v8'
+import { type House, serve } from './core/serve.ts'
+import { maskValue } from './masking/columns.ts'
+import { readSecret } from './policy/load.ts'
+import { type PostgresOptions, createPostgres } from './protocols/postgres/index.ts'
+import type { News } from './protocols/postgres/news.ts'
+import { createAnalyzer } from './sql/create-analyzer.ts'
+
+/** What relays clients of PostgreSQL: the same in the gateway's own process and in a worker. */
+export interface Relay {
+  /** Serves one client from its first byte to its last; never rejects. */
+  serve(client: Duplex, house: House): Promise<void>
+  /** Takes in what another relay of this gateway says. */
+  hear(news: News): Promise<void>
+  close(): Promise<void>
+}
+
+export function createRelay(
+  options: Pick<PostgresOptions, 'secure' | 'spread'> & { readonly digestKey: Uint8Array },
+): Relay {
+  letBuffersPass()
+  const { digestKey, secure, spread } = options
+  const analyzer = createAnalyzer()
+  const postgres = createPostgres({
+    analyzer,
+    readSecret,
+    maskValue: (mask, value, textual) => maskValue(mask, value, textual, digestKey),
+    secure,
+    spread,
+  })
+  return {
+    serve: (client, house) => serve(postgres, client, house),
+    hear: (news) => postgres.hear(news),
+    close: () => analyzer.close(),
+  }
+}
+
+/**
+ * Counts buffers against the heap's own limit, not against V8's fixed 64 MiB: else data that only passes has all
+ * garbage collected once for every 10 MB of it, which costs more than the rest of a transfer.
+ */
+function letBuffersPass(): void {
+  if (process.versions.node.startsWith('24.'))
+    setFlagsFromString('--external-memory-accounted-in-global-limit')
+}

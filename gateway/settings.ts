@@ -1,0 +1,82 @@
+import { isIP } from 'node:net'
+import type { Logger } from 'pino'
+import { GatewayError } from './core/errors.ts'
+import type { Detectors } from './core/session.ts'
+import type { Keys } from './identity/keys.ts'
+import type { TlsConfig } from './listener/tls.ts'
+import { createDetectors } from './masking/detectors.ts'
+import { compilePatterns } from './masking/patterns.ts'
+import { renderFaults } from './policy/fault.ts'
+import { loadConfig, readSecret } from './policy/load.ts'
+import type { Config } from './policy/schema.ts'
+import { mapSecrets } from './policy/secret.ts'
+
+/** Reads hoop.yaml. Throws `GatewayError` `invalid_config` with every fault, a line each. */
+export function readConfig(
+  path: string,
+  env: Readonly<Record<string, string | undefined>>,
+  log: Logger,
+): Config {
+  const loaded = loadConfig(path, { env, secrets: true })
+  if ('faults' in loaded) {
+    throw new GatewayError('invalid_config', `the configuration has faults:\n${renderFaults(loaded.faults)}`)
+  }
+  for (const { file, line, column, message } of loaded.warnings)
+    log.warn({ at: `${file}:${line}:${column}` }, message)
+  return loaded.config
+}
+
+/** What is in force, and may change while the gateway runs. */
+export interface Settings {
+  readonly config: Config
+  /** Every secret of it, so that none of them ever leaves in an answer. */
+  readonly secrets: readonly string[]
+  readonly tls: TlsConfig
+}
+
+/** What follows from a configuration: all that can fail when one is taken over. */
+export async function settingsOf(config: Config, keys: Keys): Promise<Settings> {
+  return { config, secrets: secretsOf(config), tls: await certificateOf(config, keys) }
+}
+
+/** The detectors of secrets that settings ask for. */
+export function detectorsOf({ config, secrets }: Settings): Detectors {
+  return createDetectors({
+    default: config.detectors.default,
+    literals: secrets,
+    patterns: compilePatterns(config.detectors.patterns),
+  })
+}
+
+function secretsOf(config: Config): readonly string[] {
+  const found: string[] = []
+  mapSecrets(config, (secret) => {
+    const text = readSecret(secret).trim()
+    // Certificates are public; a private key is found by its own format.
+    if (!text.startsWith('-----BEGIN')) found.push(text)
+    return undefined
+  })
+  return found
+}
+
+async function certificateOf(config: Config, keys: Keys): Promise<TlsConfig> {
+  const clientCa = keys.clientCaPem
+  const given = config.gateway.tls
+  if (given !== undefined) return { cert: readSecret(given.cert), key: readSecret(given.key), clientCa }
+  const { hostname } = new URL(config.gateway.url)
+  const name = hostname.replace(/^\[(.*)\]$/, '$1')
+  return {
+    ...(await keys.serverCertificate([...new Set([name, 'localhost', '127.0.0.1', '::1'])])),
+    clientCa,
+  }
+}
+
+/** Where `listen` says to listen. */
+export function addressOf(listen: string): { host: string; port: number } {
+  const colon = listen.lastIndexOf(':')
+  const host = listen.slice(0, colon).replace(/^\[(.*)\]$/, '$1')
+  return {
+    host: host === '' || (isIP(host) === 0 && host === '*') ? '::' : host,
+    port: Number(listen.slice(colon + 1)),
+  }
+}
