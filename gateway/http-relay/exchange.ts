@@ -7,7 +7,7 @@ import { Answer } from './answer.ts'
 import { HELD_CAP, readWhole, sendBody, withBody } from './body.ts'
 import type { Ready } from './conversation.ts'
 import type { Answered, Dialect, Reading } from './dialect.ts'
-import { bodyLength, headersUpstream } from './headers.ts'
+import { bodyLength, headersBound, headersUpstream } from './headers.ts'
 import type { Place } from './locations.ts'
 import type { HttpRequest, HttpResponse } from './message.ts'
 import type { Target } from './target.ts'
@@ -39,7 +39,8 @@ export async function exchange(parts: {
   // A timer for each request that need not wait would be a timer too many.
   const holds = session.holds(reading.request.meaning)
   const waiting = holds ? AbortSignal.any([signal, AbortSignal.timeout(parts.patience)]) : signal
-  const permit = await session.decide(reading.request, waiting, () => undefined)
+  const asked = holds ? { ...reading.request, under: headersBound(request.rawHeaders) } : reading.request
+  const permit = await session.decide(asked, waiting, () => undefined)
   signal.throwIfAborted()
   if (reading.answer !== undefined) return answerBySelf(response, reading.answer)
   const gateways =

@@ -51,6 +51,18 @@ export function headersUpstream(
   return kept
 }
 
+/** What clients write anew into every request, for who looks at logs: it may differ when the same request comes again. */
+const chatter = words(
+  'user-agent traceparent tracestate baggage x-request-id x-correlation-id kubectl-command kubectl-session sec-websocket-key',
+)
+
+/** The client's own headers that go upstream, in order of their names: a tenant, a dry run or the kind of a patch decide what a request does, so an approval is bound to them. */
+export function headersBound(raw: RawHeaders): string {
+  const sent = headersUpstream(raw, new Map(), null)
+  const bound = [...pairs(sent)].filter(([name]) => !chatter.has(name))
+  return JSON.stringify(bound.toSorted(([one], [other]) => (one < other ? -1 : one > other ? 1 : 0)))
+}
+
 /** What tells of a whole answer that it is what it was: no longer true of a masked one, and a way to guess what was masked. */
 const digests = words('etag content-md5 digest content-digest repr-digest')
 

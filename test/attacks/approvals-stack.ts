@@ -5,18 +5,21 @@ import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { type GatesStack, groups, startGatesStack } from '../flows/gates-stack.ts'
 import { type Job, type Ran, run } from '../flows/gateway-stack.ts'
 
+/** What differs in a request beside its path; `leave` is aborted to go away. */
+interface Asking {
+  readonly body?: string
+  readonly tenant?: string
+  readonly leave?: AbortSignal
+}
+
 /** A gateway with every gate before an API, whose deletions below `/GROUP/` that group has to agree to. */
 export interface ApprovalsStack extends GatesStack {
   /** What the API got: `PATH BODY`. */
   readonly passed: readonly string[]
-  /** Has a job ask for it, by curl; `leave` is called to go away. */
-  act(job: Job, path: string, options?: { body?: string; leave?: AbortSignal }): Promise<Ran>
+  /** Has a job ask for it, by curl. */
+  act(job: Job, path: string, options?: Asking): Promise<Ran>
   /** Asks, and gives the approval once people are asked. */
-  hold(
-    job: Job,
-    path: string,
-    options?: { body?: string; leave?: AbortSignal },
-  ): Promise<{ approval: ApprovalView; outcome: Promise<Ran> }>
+  hold(job: Job, path: string, options?: Asking): Promise<{ approval: ApprovalView; outcome: Promise<Ran> }>
   /** Says no as the operator, and sees that nothing has passed and that the record says so. */
   refuse(held: { approval: ApprovalView; outcome: Promise<Ran> }): Promise<void>
 }
@@ -51,10 +54,10 @@ ${all.map((group) => `          - { operations: [DELETE], resources: ["/${group}
       return Promise.resolve()
     },
   })
-  const act: ApprovalsStack['act'] = (job, path, { body = '', leave } = {}) => {
+  const act: ApprovalsStack['act'] = (job, path, { body = '', tenant = 'a', leave } = {}) => {
     const { home } = job
     const args =
-      `-sS -w %{http_code} -X DELETE --max-time 120 --cacert ${home}/ca.pem --cert ${home}/client.crt --key ${home}/client.key -H content-type:text/plain --data-raw`.split(
+      `-sS -w %{http_code} -X DELETE --max-time 120 --cacert ${home}/ca.pem --cert ${home}/client.crt --key ${home}/client.key -H content-type:text/plain -H x-tenant:${tenant} --data-raw`.split(
         ' ',
       )
     return run('curl', [...args, body, `${stack.url}/http/api/${path}`], {}, (child) =>

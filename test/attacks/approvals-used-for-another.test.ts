@@ -59,7 +59,7 @@ describe('while two requests of a job wait at the same gate, the answer to one',
 })
 
 describe('a request that comes again', () => {
-  test('passes with the answer that it got meanwhile only as it was: not with another body, path, method or identity', async () => {
+  test('passes with the answer that it got meanwhile only as it was: not with another body, path, header or identity', async () => {
     const job = await stack.job('github')
     const leaving = new AbortController()
     const held = await stack.hold(job, 'slack/order-7', { body: 'one row', leave: leaving.signal })
@@ -68,14 +68,15 @@ describe('a request that comes again', () => {
     await wayBy('slack').approve(held.approval)
     await expect.poll(async () => (await stack.view(held.approval.id)).state).toBe('approved')
     const other = await stack.job('gitlab')
-    for (const [who, path, body] of [
+    for (const [who, path, body, tenant] of [
       [job, 'slack/order-7', 'all rows'],
       [job, 'slack/order-8', 'one row'],
       [job, 'slack/order-7?all=true', 'one row'],
       [job, 'slack/order-7', ''],
       [other, 'slack/order-7', 'one row'],
+      [job, 'slack/order-7', 'one row', 'b'],
     ] as const) {
-      const changed = await stack.hold(who, path, { body })
+      const changed = await stack.hold(who, path, { body, ...(tenant !== undefined && { tenant }) })
       expect(changed.approval.id, `${path} ${body}`).not.toBe(held.approval.id)
       await stack.refuse(changed)
     }
