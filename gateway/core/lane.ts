@@ -1,4 +1,4 @@
-import { createHash, type Hash } from 'node:crypto'
+import { createHash, hash, type Hash } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import type { LaneEvent, Passed, Recorder } from '../recording/event.ts'
 import { type Permit, checkPermit } from './gate.ts'
@@ -189,7 +189,7 @@ class Mouth {
     const clean = this.#masked
       ? (this.#parts.detectors.redact(bytes, () => this.#parts.masked(1)) ?? bytes)
       : bytes
-    this.direction.note(clean)
+    this.direction.whole(clean)
     return clean
   }
 
@@ -247,6 +247,8 @@ class Direction {
   #bytes = 0
   readonly #hashed: boolean
   #hash: Hash | null = null
+  /** Where all came in one piece. */
+  #digest: string | null = null
 
   constructor(recorder: Recorder, channel: number, { code, kept, hashed }: Keeping<'i' | 'o' | 'e'>) {
     this.#hashed = hashed
@@ -258,17 +260,23 @@ class Direction {
 
   add(bytes: Uint8Array): void {
     if (bytes.byteLength === 0) return
-    this.note(bytes)
+    if (this.#hashed) this.#hash ??= createHash('sha256')
+    this.#hash?.update(bytes)
+    this.#keep(bytes)
     // Where bytes are counted only, what was decided about them is written all the same before they pass.
     this.#recorder.flush()
   }
 
-  /** The same, to be written with what comes next. */
-  note(bytes: Uint8Array): void {
+  /** All there is, to be written with what comes next. */
+  whole(bytes: Uint8Array): void {
     if (bytes.byteLength === 0) return
+    if (this.#hash !== null) return this.add(bytes)
+    if (this.#hashed) this.#digest = hash('sha256', bytes)
+    this.#keep(bytes)
+  }
+
+  #keep(bytes: Uint8Array): void {
     this.#bytes += bytes.byteLength
-    if (this.#hashed) this.#hash ??= createHash('sha256')
-    this.#hash?.update(bytes)
     const part = bytes.subarray(0, this.#room)
     if (part.byteLength > 0) {
       this.#room -= part.byteLength
@@ -280,7 +288,7 @@ class Direction {
   total(): Passed {
     return {
       bytes: this.#bytes,
-      sha256: this.#hash?.copy().digest('hex') ?? (this.#hashed ? hashOfNothing : null),
+      sha256: this.#digest ?? this.#hash?.copy().digest('hex') ?? (this.#hashed ? hashOfNothing : null),
     }
   }
 }

@@ -52,6 +52,7 @@ export class LiveSession implements Session {
   readonly #parts: SessionParts
   readonly #answers: Answers
   readonly #verdicts = new WeakMap<object, Verdict>()
+  readonly #intoBodies = new WeakMap<Meaning, boolean>()
   readonly #records: RequestRecords
   #upstream: Duplex | null = null
   #outgoing: Outgoing | null = null
@@ -103,9 +104,13 @@ export class LiveSession implements Session {
     return this.#judge(meaning).decision.effect === 'approve'
   }
 
-  looksIntoBody({ operations }: Meaning): boolean {
+  looksIntoBody(meaning: Meaning): boolean {
+    const known = this.#intoBodies.get(meaning)
+    if (known !== undefined) return known
     const { policy, levels } = this.#parts.grant
-    return policy.looksIntoBody(levels, operations)
+    const looks = policy.looksIntoBody(levels, meaning.operations)
+    this.#intoBodies.set(meaning, looks)
+    return looks
   }
 
   refuse(shown: string, why: string): void {

@@ -36,9 +36,10 @@ export function headersUpstream(
   gateways: ReadonlyMap<string, string | readonly string[]>,
   length: number | null,
 ): string[] {
-  const named = connectionNamed(raw)
+  const all = pairs(raw)
+  const named = connectionNamed(all)
   const kept: string[] = []
-  for (const [name, value] of pairs(raw)) {
+  for (const [name, value] of all) {
     // Servers that hand headers on as variables read `_` as `-`: a name with it is another name in disguise.
     if (name.includes('_') || hopByHop.has(name) || notFromClients.has(name) || named.has(name)) continue
     if (prefixesNotFromClients.some((prefix) => name.startsWith(prefix)) || gateways.has(name)) continue
@@ -72,11 +73,12 @@ export function headersToClient(
   redact: (bytes: Uint8Array) => Uint8Array | null,
   { masked = false, place = null }: { readonly masked?: boolean; readonly place?: Place | null } = {},
 ): string[] {
-  const named = connectionNamed(raw)
+  const all = pairs(raw)
+  const named = connectionNamed(all)
   const kept: string[] = []
   // One search for all of them; nothing is found in most.
   const clean = redact(Buffer.from(raw.join('\n'), 'latin1')) === null
-  for (const [name, value] of pairs(raw)) {
+  for (const [name, value] of all) {
     if (hopByHop.has(name) || notFromUpstream.has(name) || named.has(name) || name.startsWith('proxy-'))
       continue
     if (masked && digests.has(name)) continue
@@ -92,8 +94,9 @@ export function bodyLength({
   rawHeaders: raw,
   unannounced = false,
 }: Pick<HttpRequest, 'rawHeaders' | 'unannounced'>): number | 'chunked' {
+  const all = pairs(raw)
   const values = (wanted: string): string[] =>
-    [...pairs(raw)].filter(([name]) => name === wanted).map(([, value]) => value)
+    all.filter(([name]) => name === wanted).map(([, value]) => value)
   const [coding, ...codings] = values('transfer-encoding')
   const [length, ...lengths] = values('content-length')
   if (codings.length > 0 || lengths.length > 0 || (coding !== undefined && length !== undefined))
@@ -107,15 +110,23 @@ export function bodyLength({
   return Number(length)
 }
 
-function connectionNamed(raw: RawHeaders): ReadonlySet<string> {
+const none: ReadonlySet<string> = new Set()
+
+function connectionNamed(all: Pairs): ReadonlySet<string> {
+  if (all.every(([name]) => name !== 'connection')) return none
   const named = new Set<string>()
-  for (const [name, value] of pairs(raw))
+  for (const [name, value] of all)
     if (name === 'connection') for (const one of value.split(',')) named.add(one.trim().toLowerCase())
   return named
 }
 
-function* pairs(raw: RawHeaders): Generator<[string, string]> {
-  for (let i = 0; i + 1 < raw.length; i += 2) yield [(raw[i] ?? '').toLowerCase(), raw[i + 1] ?? '']
+type Pairs = readonly (readonly [name: string, value: string])[]
+
+/** Names in small letters. */
+function pairs(raw: RawHeaders): Pairs {
+  const all: [string, string][] = []
+  for (let i = 0; i + 1 < raw.length; i += 2) all.push([(raw[i] ?? '').toLowerCase(), raw[i + 1] ?? ''])
+  return all
 }
 
 function ambiguous(what: string): Refused {
