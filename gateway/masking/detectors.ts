@@ -17,7 +17,7 @@ export interface Detectors {
 export interface DetectorStream {
   /** What may be released now; at most 64 KiB is held back. */
   push(chunk: Uint8Array): Uint8Array
-  /** Nothing more came for a while: gives what is held back when it is no longer than `upTo` bytes (a prompt). Should a secret go on from there, the rest of it is still replaced. */
+  /** Nothing more came for a while: gives what cannot become a secret any more, and all that is held back when it is no longer than `upTo` bytes (a prompt). Should a secret go on from there, the rest of it is still replaced. */
   pause(upTo: number): Uint8Array
   /** What was held back. */
   end(): Uint8Array
@@ -25,6 +25,9 @@ export interface DetectorStream {
 
 /** What stays of the released bytes, because what stands before a word matters. */
 const context = longestControl + 4
+/** A chunk of this length is one of many, and may leave a few bytes later. */
+const bulk = 4096
+const few = 1024
 /** More than any candidate's length, so that whatever is held longer is decided. */
 const longestHeld = 65_536
 
@@ -100,6 +103,13 @@ export function createDetectors({
     return whole
   }
 
+  /** A few bytes more than came in would make two packets of one: they leave with the next. */
+  function even(limit: number, released: number, came: number): number {
+    const more = limit - released - came
+    if (came < bulk || more <= 0 || more > few) return limit
+    return Math.max(released, wholeUpTo(released + came))
+  }
+
   function redact(bytes: Uint8Array, onFound?: (kind: string) => void): Uint8Array | null {
     find(bytes, { continued: false, last: true })
     if (scan.spans.length === 0) return null
@@ -108,9 +118,10 @@ export function createDetectors({
 
   function createStream(onFound?: (kind: string) => void): DetectorStream {
     let held: Uint8Array = new Uint8Array(0)
+    // Of what is held: up to where it was released, its words are judged, and it may leave.
     let released = 0
-    // A pause releases what is not decided.
     let decided = 0
+    let free = 0
     let continued = false
     return {
       push(chunk) {
@@ -124,7 +135,7 @@ export function createDetectors({
           known ? unfinishedCard(bytes) : bytes.length,
         )
         const limit = Math.max(wholeUpTo(undecided), bytes.length - longestHeld, released)
-        const { parts, to } = replace(bytes, released, limit, onFound)
+        const { parts, to } = replace(bytes, released, even(limit, released, chunk.length), onFound)
         const keep = Math.max(0, to - context)
         continued ||= keep > 0
         // A copy: the chunk may be a view of a buffer that its owner fills again.
@@ -132,13 +143,17 @@ export function createDetectors({
         held = Uint8Array.prototype.slice.call(bytes, keep)
         released = to - keep
         decided = released
+        free = limit - keep
         return out
       },
       pause(upTo) {
-        if (held.length - released > upTo) return new Uint8Array(0)
-        const out = Uint8Array.prototype.slice.call(held, released)
-        released = held.length
-        return out
+        const limit = held.length - released <= upTo ? held.length : free
+        if (limit <= released) return new Uint8Array(0)
+        // What could still become longer is replaced as it is.
+        find(held, { continued, last: false }, decided)
+        const { parts, to } = replace(held, released, limit, onFound)
+        released = to
+        return Buffer.concat(parts)
       },
       end() {
         find(held, { continued, last: true }, decided)
@@ -146,6 +161,7 @@ export function createDetectors({
         held = new Uint8Array(0)
         released = 0
         decided = 0
+        free = 0
         continued = false
         return Buffer.concat(parts)
       },

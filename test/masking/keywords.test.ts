@@ -151,12 +151,15 @@ test(`two thousand literals are found as the rule finds them (SEED=${seed})`, ()
 test(`a stream in any pieces gives what the whole gives (SEED=${seed})`, () => {
   const detectors = createDetectors({ default: true, literals })
   for (let round = 0; round < 2000; round++) {
-    const bytes = text(1 + random.below(12), random.pick([1, 4, 20, 60]))
+    const long = random.chance(10)
+    const some = (): Buffer => text(1 + random.below(12), random.pick([1, 4, 20, 60]))
+    const between = (): Buffer => Buffer.alloc(random.below(6000), '. ')
+    const bytes = long ? Buffer.concat([some(), between(), some(), between(), some()]) : some()
     const stream = detectors.createStream()
     const out: Uint8Array[] = []
     const edges: number[] = []
     for (let at = 0; at < bytes.length; ) {
-      const size = 1 + random.below(random.pick([2, 8, 30, 200]))
+      const size = 1 + random.below(random.pick(long ? [200, 5000, 9000] : [2, 8, 30, 200]))
       out.push(stream.push(bytes.subarray(at, at + size)))
       at += size
       edges.push(at)
@@ -186,6 +189,41 @@ test(`a stream that is let go when nothing comes for a while says nothing twice 
     out.push(stream.end())
     expect(Buffer.concat(out).toString('latin1')).toBe(bytes.toString('latin1'))
   }
+})
+
+test('long chunks leave as they came, and the rest of the last one when nothing more comes', () => {
+  const detectors = createDetectors({ default: true, literals })
+  const line = Buffer.from('the quick brown fox jumps over the lazy dog, again and again\n')
+  const bytes = Buffer.concat(Array.from({ length: 8192 }, () => line))
+  const stream = detectors.createStream()
+  const out: Uint8Array[] = []
+  let small = 0
+  for (let at = 0; at < bytes.length; at += 32_768) {
+    const piece = stream.push(bytes.subarray(at, at + 32_768))
+    if (at > 0 && piece.length > 32_768) small++
+    out.push(piece)
+  }
+  expect(small).toBe(0)
+  out.push(stream.pause(16))
+  expect(Buffer.concat(out).equals(bytes)).toBe(true)
+})
+
+test('a prompt is let go, and a secret that is no longer than a prompt is not', () => {
+  const detectors = createDetectors({ default: true, literals: ['s3cr3t-pa55'] })
+  for (const text of ['4111111111111111', 's3cr3t-pa55', 'a ghp_']) {
+    const stream = detectors.createStream()
+    const out = [stream.push(Buffer.from(text)), stream.pause(16)]
+    expect(Buffer.concat(out).toString()).toBe(detectors.redactText(text))
+  }
+})
+
+test('what is decided behind a long chunk is not held back with what is not', () => {
+  const detectors = createDetectors({ default: true, literals: [] })
+  const stream = detectors.createStream()
+  const begun = `ghp_${'a'.repeat(30)}`
+  const [first, second] = [`${'. '.repeat(4096)}${begun}`, `. ${'- '.repeat(4096)}${begun}`]
+  const out = [stream.push(Buffer.from(first)), stream.push(Buffer.from(second)), stream.pause(16)]
+  expect(Buffer.concat(out).toString()).toBe(`${first}${second}`.slice(0, -begun.length))
 })
 
 /** What looks like a secret until its last byte. */
