@@ -104,6 +104,20 @@ export type LaneEvent =
       readonly read: PassedOfFile
       readonly written: PassedOfFile
     }
+  /** What a push asks for: each ref, and the ids of the objects that it points to before and after; zeros for none. */
+  | {
+      readonly what: 'refs'
+      readonly updates: readonly { readonly ref: string; readonly old: string; readonly new: string }[]
+    }
+  /** What the host made of a push, ref by ref: `ok`, or why not. */
+  | {
+      readonly what: 'pushed'
+      readonly refs: readonly { readonly ref: string; readonly outcome: string }[]
+    }
+  /** The objects that a fetch asks for: ids, or refs. */
+  | { readonly what: 'wants'; readonly objects: readonly string[] }
+  /** A pack of git's objects, whole. */
+  | ({ readonly what: 'pack'; readonly way: 'sent' | 'received' } & Passed)
   | {
       readonly what: 'closed'
       readonly exit: number | string | null

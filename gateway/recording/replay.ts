@@ -170,6 +170,16 @@ function laneLines(event: Record<string, unknown>): string[] {
       return [
         `${channel} file ${textOf(event.path)} (read ${passed(event.read)}, written ${passed(event.written)})`,
       ]
+    case 'refs':
+      return list(event.updates).map(
+        (one) => `${channel} push ${textOf(one.ref)} from ${textOf(one.old)} to ${textOf(one.new)}`,
+      )
+    case 'pushed':
+      return list(event.refs).map((one) => `${channel} pushed ${textOf(one.ref)}: ${textOf(one.outcome)}`)
+    case 'wants':
+      return [`${channel} fetch ${Array.isArray(event.objects) ? event.objects.map(textOf).join(' ') : ''}`]
+    case 'pack':
+      return [`${channel} pack ${textOf(event.way)} (${passed(event)})`]
     case 'closed':
       return [
         `${channel} closed, exit ${textOf(event.exit)} (sent ${passed(event.sent)}, out ${passed(event.out)}, err ${passed(event.err)})`,

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, readFile, readdir, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -225,5 +225,63 @@ ls -l ${at('up')}
       at('local/clone'),
     ])
     expect(clone.code).toBe(0)
+  })
+
+  test('git is on record by what it moves: refs, what became of them, what is asked for, and packs', async () => {
+    const tools = await stack.open('tools')
+    const rsh = `ssh -F ${tools.home}/ssh_config`
+    const identity = ['-c', 'user.name=a', '-c', 'user.email=a@b.example']
+    const git = (...args: string[]): ReturnType<SshJob['with']> =>
+      tools.with('env', [`GIT_SSH_COMMAND=${rsh}`, 'git', '-C', at('local/watched'), ...identity, ...args])
+    const head = async (): Promise<string> => (await git('rev-parse', 'HEAD')).out.trim()
+    const far = `web-1:${at('up/watched.git')}`
+    await run('git', ['init', '-q', '--bare', at('up/watched.git')], {})
+    await run('git', ['-C', at('up/watched.git'), 'config', 'receive.denyDeletes', 'true'], {})
+    await run('git', ['init', '-q', '-b', 'main', at('local/watched')], {})
+    await writeFile(at('local/watched/noise'), randomBytes(200_000))
+    await git('add', '.')
+    await git('commit', '-q', '-m', 'first')
+    const first = await head()
+    expect((await git('push', '-q', far, 'main')).code).toBe(0)
+    await git('commit', '-q', '--allow-empty', '-m', 'second')
+    const second = await head()
+    expect((await git('push', '-q', far, 'main', 'main:refs/heads/other')).code).toBe(0)
+    expect((await git('push', '-q', far, ':other')).code).not.toBe(0)
+    const none = '0'.repeat(40)
+    const lanes = async (what: string): Promise<Record<string, unknown>[]> =>
+      (await stack.records('lane')).filter((record) => record.what === what)
+    const updates = (await lanes('refs')).map(({ updates }) => updates)
+    expect(updates.slice(-3)).toEqual([
+      [{ ref: 'refs/heads/main', old: none, new: first }],
+      [
+        { ref: 'refs/heads/main', old: first, new: second },
+        { ref: 'refs/heads/other', old: none, new: second },
+      ],
+      [{ ref: 'refs/heads/other', old: second, new: none }],
+    ])
+    const pushed = (await lanes('pushed')).slice(-3).map(({ refs }) => refs)
+    expect(pushed).toEqual([
+      [{ ref: 'refs/heads/main', outcome: 'ok' }],
+      [
+        { ref: 'refs/heads/main', outcome: 'ok' },
+        { ref: 'refs/heads/other', outcome: 'ok' },
+      ],
+      [{ ref: 'refs/heads/other', outcome: 'deletion prohibited' }],
+    ])
+    const sent = (await lanes('pack')).filter(({ way }) => way === 'sent')
+    expect(sent.at(-2)?.bytes).toBeGreaterThan(200_000)
+    for (const version of ['0', '2']) {
+      const to = at(`local/watched-${version}`)
+      expect((await git('-c', `protocol.version=${version}`, 'clone', '-q', far, to)).code).toBe(0)
+      const [wants, pack] = [(await lanes('wants')).at(-1), (await lanes('pack')).at(-1)]
+      expect(wants?.objects).toContain(second)
+      expect(pack).toMatchObject({ way: 'received', sha256: expect.stringMatching(/^[0-9a-f]{64}$/) })
+      const packs = (await readdir(join(to, '.git/objects/pack'))).filter((name) => name.endsWith('.pack'))
+      const kept = await readFile(join(to, '.git/objects/pack', packs[0] ?? ''))
+      expect(pack).toMatchObject({
+        bytes: kept.length,
+        sha256: createHash('sha256').update(kept).digest('hex'),
+      })
+    }
   })
 })

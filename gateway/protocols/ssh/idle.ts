@@ -27,11 +27,11 @@ export class Idle {
       () => {
         if (this.#waiting > 0 || performance.now() - this.#last < limit) return
         clearInterval(timer)
-        const minutes = Math.round(limit / 6000) / 10
+        const length = limit < 60_000 ? `${limit / 1000} s` : `${Math.round(limit / 6000) / 10} min`
         end(
           new Refused(
             'timed_out',
-            `nothing has passed on this connection for ${minutes} min, its limit`,
+            `nothing has passed on this connection for ${length}, its limit`,
             'connect again; a command that is silent for long can print something now and then, or `idle` of the connection be raised',
           ),
         )

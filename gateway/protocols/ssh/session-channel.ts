@@ -11,6 +11,7 @@ import type { Request } from '../../core/operation.ts'
 import type { Lane, LanePlan, Message } from '../../core/protocol.ts'
 import { ClientEnd } from './client-end.ts'
 import { mayBeSet } from './environment.ts'
+import { carryGit } from './git-watch.ts'
 import { opened } from './open-channel.ts'
 import { type Exit, carry, straight } from './pump.ts'
 import { copyRequest, execRequest, requestOf, rsyncRequest, shellRequest } from './requests.ts'
@@ -231,6 +232,7 @@ export class SessionChannel {
       if (asked.kind === 'sftp') exit = await carrySftp(parts)
       else if (asked.kind === 'scp') exit = await carryScp({ ...parts, ...asked.copy })
       else if (asked.kind === 'rsync') exit = await carryRsync(parts, asked.rsync)
+      else if (asked.kind === 'exec' && isGit(asked.command)) exit = await carryGit(parts, asked.command)
       else
         exit = await carry(
           parts,
@@ -266,4 +268,9 @@ function isTransfer(command: string): boolean {
     /^(scp (-\w+ )*-[tf]\b|rsync --server |git-(upload-pack|receive-pack|upload-archive) )/.test(command) &&
     !/[;&|<>$`(){}\n\r]/.test(command)
   )
+}
+
+/** Git's own protocol, which says what it is about. */
+function isGit(command: string): boolean {
+  return isTransfer(command) && /^git-(upload|receive)-pack /.test(command)
 }

@@ -1,5 +1,5 @@
 import { Refused } from '../../core/errors.ts'
-import { addPiece } from './pieces.ts'
+import { Pieces } from './pieces.ts'
 
 /** SSH File Transfer Protocol, version 3 (draft-ietf-secsh-filexfer-02), as OpenSSH speaks it. */
 export const Type = {
@@ -50,39 +50,21 @@ const SHORTEST = 5
  * the receiver's to change. Throws `Refused` for a length that no packet has.
  */
 export class PacketReader {
-  /** Pieces that came, the first perhaps partly read. Joined once a packet is whole: it may be many of them long. */
-  #pieces: Buffer[] = []
-  #size = 0
+  readonly #pieces = new Pieces()
 
   get size(): number {
-    return this.#size
+    return this.#pieces.size
   }
 
   push(chunk: Buffer): void {
-    addPiece(this.#pieces, chunk)
-    this.#size += chunk.length
+    this.#pieces.push(chunk)
   }
 
   next(): Buffer | null {
-    if (this.#size < 4) return null
-    const length = this.#first(4).readUInt32BE(0)
+    if (this.#pieces.size < 4) return null
+    const length = this.#pieces.peek(4).readUInt32BE(0)
     if (length < SHORTEST || length > LONGEST) throw badPacket(`a packet of ${length} bytes`)
-    if (this.#size < 4 + length) return null
-    const first = this.#first(4 + length)
-    this.#size -= 4 + length
-    if (first.length === 4 + length) this.#pieces.shift()
-    else this.#pieces[0] = first.subarray(4 + length)
-    return first.subarray(0, 4 + length)
-  }
-
-  /** The first piece, with `count` bytes at least: there are that many. */
-  #first(count: number): Buffer {
-    let [first = Buffer.alloc(0)] = this.#pieces
-    if (first.length < count) {
-      first = Buffer.concat(this.#pieces)
-      this.#pieces = [first]
-    }
-    return first
+    return this.#pieces.size < 4 + length ? null : this.#pieces.take(4 + length)
   }
 }
 
