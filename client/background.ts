@@ -126,7 +126,11 @@ async function endOf(
     await new Promise((resolve) => setTimeout(resolve, look))
     if (!(await isOurs(home))) return 'closed'
     if (expiresAt() <= Date.now()) return 'expired'
-    if (isRunning === null || (await isRunning())) continue
+    if (isRunning === null || (await isRunning())) {
+      // A system that could not tell for once has not seen it gone.
+      goneSince = null
+      continue
+    }
     goneSince ??= Date.now()
     if (Date.now() - goneSince >= grace) return 'job'
   }

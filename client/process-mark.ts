@@ -27,9 +27,11 @@ export function watchProcess(pid: number, mark: string, system: System = here): 
     if (system.platform === 'win32') {
       if (!hasProcess(pid)) return false
       if (performance.now() - asked < ASKED_EACH_MS) return true
-      asked = performance.now()
     }
-    return (await markOf(pid, system)) === mark
+    const runs = (await markOf(pid, system)) === mark
+    // What it says against it is asked for again.
+    asked = runs ? performance.now() : -Infinity
+    return runs
   }
 }
 
