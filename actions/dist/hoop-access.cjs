@@ -878,9 +878,10 @@ function watchProcess(pid, mark, system = here) {
     if (system.platform === "win32") {
       if (!hasProcess(pid)) return false;
       if (performance.now() - asked < ASKED_EACH_MS) return true;
-      asked = performance.now();
     }
-    return await markOf(pid, system) === mark;
+    const runs = await markOf(pid, system) === mark;
+    asked = runs ? performance.now() : -Infinity;
+    return runs;
   };
 }
 function hasProcess(pid) {
@@ -1554,7 +1555,10 @@ async function endOf(home, {
     await new Promise((resolve) => setTimeout(resolve, look));
     if (!await isOurs(home)) return "closed";
     if (expiresAt() <= Date.now()) return "expired";
-    if (isRunning === null || await isRunning()) continue;
+    if (isRunning === null || await isRunning()) {
+      goneSince = null;
+      continue;
+    }
     goneSince ??= Date.now();
     if (Date.now() - goneSince >= grace) return "job";
   }
