@@ -94,7 +94,7 @@ function postgresOperations(): string[] {
     select copy-out currval listen nextval setval large-object notify vacuum analyze reindex cluster refresh
     grant revoke grant-role alter-system alter-security alter-default-privileges security-definer untrusted-function
     drop-owned reassign-owned import-foreign-schema copy-file copy-program do load checkpoint set set-role
-    two-phase-commit create alter drop comment`
+    two-phase-commit create alter drop comment show write-unseen-view`
   const named = Object.entries(kinds).flatMap(([verb, list]) => words(list).map((kind) => `${verb}-${kind}`))
   return [
     ...groups,

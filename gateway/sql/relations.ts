@@ -120,7 +120,7 @@ export function noteWrite(
   } else reader.facts.operation(actions, resource, { unbounded })
   if (candidate.known?.kind !== 'view') return
   // What lies below a view that nobody has seen is written to as well.
-  if (isUnseen(candidate.known)) reader.facts.operation([`${action}-unseen-view`, 'admin'], resource)
+  if (isUnseen(candidate.known)) reader.facts.operation(['write-unseen-view', 'admin'], resource)
   if (action === 'lock') {
     // Rows of all that it reads, however deep.
     for (const column of candidate.known.reads) reader.facts.operation(actions, relationOf(column))
