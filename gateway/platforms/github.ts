@@ -109,6 +109,7 @@ export class GithubApp implements Github {
         if (app.id !== this.#id) throw lying('it describes another App')
         return `${app.slug}[bot]`
       })
+    // Who asked has the error; whoever asks next tries again.
     this.#login.catch(() => {
       this.#login = null
     })
@@ -119,6 +120,7 @@ export class GithubApp implements Github {
     if (!repositoryForm.test(repository))
       throw lying(`${JSON.stringify(repository.slice(0, 100))} is no repository`)
     const key = `${repository.toLowerCase()} ${JSON.stringify(permissions)}`
+    // One that could not be had was told to who wanted it: another is made.
     const kept = await this.#tokens.get(key)?.catch(() => null)
     if (kept !== undefined && kept !== null && kept.expiresAt - SPARE_MS > this.#now()) return kept
     const fresh = this.#newToken(repository, permissions, signal)

@@ -1,51 +1,29 @@
 import { z } from 'zod'
 import { Refused } from '../../core/errors.ts'
 import type { Origin } from '../../core/identity.ts'
-import { type GitlabApi, gitlabSelf, lyingGitlab, readGitlab, wantPerson } from '../../platforms/gitlab.ts'
+import { type GitlabApi, gitlabSelf, wantPerson } from '../../platforms/gitlab.ts'
+import {
+  type Merge,
+  type Note,
+  addressesIn,
+  approvedAt,
+  comment,
+  mergesOf,
+  NOTES_READ,
+  notesOf,
+} from '../../platforms/gitlab-merges.ts'
 import type { Config } from '../../policy/schema.ts'
 import type { AnswerDesk, ApprovalGate, Posting } from './gate.ts'
 import { glassIn, operationsIn, outcomeIn, visible } from './words.ts'
 
 const NAME = 'gitlab-merge-request'
 const LOOK_MS = 20_000
-/** Of 100 entries each. */
-const PAGES = 10
-/** Open merge requests with the same head; a handle has to hold them. */
-const MOST = 10
-
-const user = z.object({ id: z.int() })
-const mergeShape = z.object({
-  iid: z.int(),
-  project_id: z.int(),
-  state: z.string(),
-  sha: z.string().nullable(),
-  author: user,
-  web_url: z.string(),
-})
-const noteShape = z.object({
-  id: z.int(),
-  body: z.string(),
-  author: user,
-  system: z.boolean(),
-  created_at: z.string(),
-  updated_at: z.string(),
-})
-const approvalsShape = z.object({
-  iid: z.int(),
-  // `approved_at` since GitLab 18; before, a system note tells the time.
-  approved_by: z.array(z.object({ user, approved_at: z.string().nullish() })),
-})
-const commitsShape = z.array(
-  z.object({ author_email: z.string().nullish(), committer_email: z.string().nullish() }),
-)
 const handleShape = z.object({
   project: z.int(),
   sha: z.string(),
   notes: z.array(z.object({ iid: z.int(), note: z.int() })),
 })
 type Handle = z.output<typeof handleShape>
-type Merge = z.output<typeof mergeShape>
-type Note = z.output<typeof noteShape>
 
 /** What a comment says: `approve apr_…` or `deny apr_…` first, then why. */
 const spoken = /^`?(approve|deny)\s+`?(apr_[a-z2-7]{26})`?(?:[\s:,]+([^]*))?$/i
@@ -92,8 +70,7 @@ export class GitlabMergeRequestGate implements ApprovalGate {
       const known = (await notesOf(api, { project, iid })).find(
         ({ author, body, system }) => !system && author.id === self && body.includes(posting.approval.id),
       )
-      const note =
-        known ?? readGitlab(noteShape, await api.MergeRequestNotes.create(project, iid, questionOf(posting)))
+      const note = known ?? (await comment(api, { project, iid }, questionOf(posting)))
       notes.push({ iid, note: note.id })
     }
     this.#waiting.set(posting.approval.id, `${project} ${sha}`)
@@ -144,8 +121,7 @@ export class GitlabMergeRequestGate implements ApprovalGate {
     if (origin?.platform !== 'gitlab' || !this.#apis.has(origin.issuer)) return
     const { api, project, sha } = this.#jobOf(origin)
     const body = `**The glass was broken:** ${subjectOf(posting)} went through without the people whom the rule asks. ${code(glassIn(approval))}\n\n${approval.url}`
-    for (const { iid } of await mergesOf(api, project, sha))
-      await api.MergeRequestNotes.create(project, iid, body)
+    for (const { iid } of await mergesOf(api, project, sha)) await comment(api, { project, iid }, body)
   }
 
   /** A merge request was approved or commented. */
@@ -162,9 +138,18 @@ export class GitlabMergeRequestGate implements ApprovalGate {
   ): Promise<{ readonly said: readonly Note[]; readonly notes: readonly Note[] }> {
     const self = await gitlabSelf(api)
     const since = Date.parse(approval.requested_at)
-    const notes = (await notesOf(api, { project: merge.project_id, iid: merge.iid }))
+    const found = await notesOf(api, { project: merge.project_id, iid: merge.iid })
+    const notes = found
       .filter(({ created_at: at }) => Date.parse(at) >= since)
       .toSorted((one, other) => Date.parse(one.created_at) - Date.parse(other.created_at))
+    // Somebody may have written so many to push what another said out of sight.
+    if (notes.length >= NOTES_READ) {
+      throw new Refused(
+        'denied',
+        `more was said than the ${NOTES_READ} comments that are read`,
+        'answer by another gate',
+      )
+    }
     const last = new Map<number, Note>()
     for (const note of notes) {
       if (note.system || note.author.id === self) continue
@@ -221,16 +206,9 @@ export class GitlabMergeRequestGate implements ApprovalGate {
     const email = Object.values(this.#config().people)
       .find(({ gitlab }) => gitlab === id)
       ?.email?.toLowerCase()
-    const commits = readGitlab(
-      commitsShape,
-      await api.MergeRequests.allCommits(project, iid, { perPage: 100, maxPages: PAGES }),
+    const wrote = (await addressesIn(api, { project, iid })).some(
+      (address) => address === email || address.startsWith(`${id}-`),
     )
-    const wrote = commits
-      .flatMap((commit) => [commit.author_email, commit.committer_email])
-      .some((one) => {
-        const address = one?.toLowerCase()
-        return address !== undefined && (address === email || address.startsWith(`${id}-`))
-      })
     if (wrote) throw own(id, 'has commits in the merge request')
   }
 
@@ -249,44 +227,6 @@ export class GitlabMergeRequestGate implements ApprovalGate {
 
 const verbOf = ({ body }: Note): 'approve' | 'deny' =>
   spoken.exec(body.trim())?.[1]?.toLowerCase() === 'approve' ? 'approve' : 'deny'
-
-/** When an account gave the approval that stands; null when none does, or its time is not told. */
-async function approvedAt(
-  api: GitlabApi,
-  { project_id: project, iid }: Merge,
-  { id, notes }: { readonly id: number; readonly notes: readonly Note[] },
-): Promise<number | null> {
-  const found = readGitlab(
-    approvalsShape,
-    await api.MergeRequestApprovals.showConfiguration(project, { mergerequestIId: iid }),
-  )
-  if (found.iid !== iid) throw lyingGitlab('it is about another merge request')
-  const given = found.approved_by.find((one) => one.user.id === id)
-  if (given === undefined) return null
-  const told = notes.findLast(
-    ({ system, author, body }) => system && author.id === id && body === 'approved this merge request',
-  )
-  const at = Date.parse(given.approved_at ?? told?.created_at ?? '')
-  return Number.isNaN(at) ? null : at
-}
-
-async function mergesOf(api: GitlabApi, project: number, sha: string): Promise<readonly Merge[]> {
-  const found = readGitlab(
-    z.array(mergeShape),
-    await api.Commits.allMergeRequests(project, sha, { perPage: 100, maxPages: 1 }),
-  )
-  return found
-    .filter((merge) => merge.state === 'opened' && merge.sha === sha && merge.project_id === project)
-    .slice(0, MOST)
-}
-
-async function notesOf(
-  api: GitlabApi,
-  { project, iid }: { readonly project: number; readonly iid: number },
-): Promise<readonly Note[]> {
-  const asked = { sort: 'desc', orderBy: 'created_at', perPage: 100, maxPages: PAGES } as const
-  return readGitlab(z.array(noteShape), await api.MergeRequestNotes.all(project, iid, asked))
-}
 
 /** What everybody may read who reads the merge request: what is done to what, and not the statement. */
 function questionOf(posting: Posting): string {
