@@ -6,6 +6,12 @@ const STREAMS = 100
 const HEADER_CAP = 16_384
 const IDLE_MS = 30_000
 const LAST_WORDS_MS = 5000
+/**
+ * Who has not said who they are keeps no connection, but a page and what belongs to it come by one: a browser that is told to go
+ * after the page loses what it has just asked for. So such a connection goes once it is quiet, and at the latest then.
+ */
+const QUIET_MS = 500
+const STRANGER_MS = 5000
 
 /**
  * What one connection may do. nghttp2 bounds the rest by itself: frames that continue a header (8), acknowledgements that
@@ -60,6 +66,11 @@ export class Http2Connections {
     session.setLocalWindowSize(CONNECTION_WINDOW)
     session.on('error', (err) => this.#log.debug({ err }, 'a connection of HTTP/2 broke'))
     let streams = 0
+    let leaving: NodeJS.Timeout | null = null
+    const leave = (): void => {
+      if (this.#draining) session.close()
+      else leaving ??= setTimeout(() => session.close(), STRANGER_MS)
+    }
     // Node's own timeout is put off by every frame: pings would keep a connection for which there is no use.
     const rest = (): NodeJS.Timeout =>
       setTimeout(
@@ -69,11 +80,12 @@ export class Http2Connections {
           idle = rest()
         },
         // A client that does not take what there is for it would have its last words wait for good.
-        session.closed ? LAST_WORDS_MS : IDLE_MS,
+        session.closed ? LAST_WORDS_MS : leaving === null ? IDLE_MS : QUIET_MS,
       )
     let idle = rest()
     socket.once('close', () => {
       clearTimeout(idle)
+      if (leaving !== null) clearTimeout(leaving)
       this.#open.delete(session)
     })
     session.on('stream', (stream, headers, _, raw) => {
@@ -85,7 +97,7 @@ export class Http2Connections {
         if (--streams === 0 && !socket.destroyed) idle = rest()
       })
       const request = new StreamRequest(stream, { headers, raw, socket })
-      const response = new StreamResponse(stream, socket, () => session.close())
+      const response = new StreamResponse(stream, socket, leave)
       const fault = faultOf(request)
       if (fault === null) return this.#serve(request, response)
       for (const message of [request, response]) message.on('error', () => undefined)

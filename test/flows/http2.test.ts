@@ -229,6 +229,20 @@ test('curl takes HTTP/2 when it is offered, sends a large body, and can still ha
   expect(one.out).toBe('1.1 1')
 })
 
+test('who has not said who they are gets a page and what belongs to it by one connection, which then goes', async () => {
+  const ca = await readFile(join(job.home, 'ca.pem'), 'utf8')
+  const session = connect(`https://localhost:${stack.port}`, { ca })
+  sessions.push(session)
+  const closed = once(session, 'close')
+  const page = await ask(session, 'GET', '/approvals').answer
+  expect(page).toMatchObject({ status: 200, body: expect.stringContaining('Log in') })
+  const parts = [...page.body.matchAll(/(?:href|src)="(\/assets\/[^"]+)"/g)]
+  expect(parts.length).toBeGreaterThan(1)
+  for (const [, path = ''] of parts)
+    expect(await ask(session, 'GET', path).answer).toMatchObject({ status: 200 })
+  await closed
+})
+
 test('at the end of the gateway what runs comes to its end, and nothing new is taken', async () => {
   const other = await startHttpStack({
     stages: `  test:
