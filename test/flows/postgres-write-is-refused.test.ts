@@ -18,7 +18,7 @@ test('a refusal says which rule, and what to do next; the database never sees th
   expect(refused.hint).toBeTruthy()
   expect((await client.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }])
   await client.end()
-  expect(stack.postgres.log()).not.toContain('111')
+  expect(stack.postgres.log()).not.toContain('total = 111')
   expect(await stack.recorded('total = 111')).toMatchObject([{ kind: 'request', effect: 'deny' }])
 })
 
@@ -35,11 +35,11 @@ test('inside a transaction a refusal aborts it as PostgreSQL would', async () =>
 
 test('the extended protocol is refused alike, and the connection goes on', async () => {
   const client = await connect(job)
-  const refused = await failure(client.query('INSERT INTO orders VALUES ($1, 1, 1)', [4711]))
+  const refused = await failure(client.query('INSERT INTO orders VALUES ($1, 1, 1)', [471_147_114]))
   expect(refused.code).toBe('42501')
   expect((await client.query('SELECT $1::int AS n', [5])).rows).toEqual([{ n: 5 }])
   await client.end()
-  expect(stack.postgres.log()).not.toContain('4711')
+  expect(stack.postgres.log()).not.toContain('471147114')
 })
 
 test('one statement of many that is refused refuses them all', async () => {

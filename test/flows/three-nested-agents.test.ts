@@ -58,7 +58,7 @@ describe.skipIf(!hasPsql || !hasSshd)('three levels of agents', () => {
     expect(await sql(3, 'SELECT total FROM orders WHERE id = 10')).toMatchObject({ code: 0, out: '101\n' })
     const written = await sql(3, 'INSERT INTO orders VALUES (30, 1, 303)')
     expect(written.err).toContain('narrowed to read')
-    expect(stack.postgres.log()).not.toContain('303')
+    expect(stack.postgres.log()).not.toContain('VALUES (30, 1, 303)')
     const shown = await ssh(3, 'echo three')
     expect(shown.code).not.toBe(0)
     expect(stack.sshd.log()).not.toContain('echo three')
