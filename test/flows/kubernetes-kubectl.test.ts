@@ -2,7 +2,7 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { missingForKubernetes } from '../servers/kubernetes.ts'
-import type { Ran } from './gateway-stack.ts'
+import { type Ran, run } from './gateway-stack.ts'
 import { type KubernetesJob, type KubernetesStack, anyone, startKubernetesStack } from './kubernetes-stack.ts'
 
 if (missingForKubernetes !== null)
@@ -75,6 +75,22 @@ describe.skipIf(missingForKubernetes !== null)('kubectl through the gateway', ()
   afterAll(() => stack?.close())
 
   const file = (): string => join(stack.folder, 'shop.yaml')
+
+  test('speaks HTTP/2, and HTTP/1.1 where it is told to', async () => {
+    const kubectl = (env: Record<string, string>): Promise<Ran> =>
+      run('kubectl', ['get', '--raw', '/k8s/prod/version'], {
+        KUBECONFIG: all.env.KUBECONFIG ?? '',
+        GODEBUG: 'http2debug=1',
+        ...env,
+      })
+    const two = await kubectl({})
+    expect(two).toMatchObject({ code: 0 })
+    expect(two.err).toContain('http2: Transport received SETTINGS')
+    // client-go's own switch.
+    const one = await kubectl({ DISABLE_HTTP2: '1' })
+    expect(one).toMatchObject({ code: 0, out: two.out })
+    expect(one.err).not.toContain('http2: Transport')
+  })
 
   test('apply makes what is not there, and then nothing more', async () => {
     const first = await all.kubectl('apply', '-f', file())
