@@ -65,10 +65,12 @@ class GrantProof {
 class PermitProof {
   readonly #session: object
   readonly #verdict: Verdict | null
+  readonly #record: number | null
 
-  constructor(session: object, verdict: Verdict | null) {
+  constructor(session: object, verdict: Verdict | null, record: number | null) {
     this.#session = session
     this.#verdict = verdict
+    this.#record = record
   }
 
   /** Throws unless this permit was minted for this session (a look-alike throws a TypeError when the field is read). */
@@ -97,6 +99,11 @@ class PermitProof {
   /** True when a relation with masked columns is touched: answers that cannot be masked are then refused. */
   get touchesMasked(): boolean {
     return this.#verdict?.touchesMasked ?? false
+  }
+
+  /** The record (its `seq`) of the request that it permits. */
+  get record(): number | null {
+    return this.#record
   }
 
   /** True when what it permits changes nothing. */
@@ -260,9 +267,9 @@ export class Gate {
     }
   }
 
-  /** Mints the proof that a verdict was reached and recorded. */
-  permit(session: object, verdict: Verdict | null): Permit {
-    return new PermitProof(session, verdict)
+  /** Mints the proof that a verdict was reached and recorded: `record` is the record's `seq`. */
+  permit(session: object, verdict: Verdict | null, record: number | null = null): Permit {
+    return new PermitProof(session, verdict, record)
   }
 
   /** The text as it may be shown and kept: values that meet masked columns, and secrets, are gone. */

@@ -92,9 +92,9 @@ export class LiveLane implements Lane {
   }
 
   /** Records that it was opened: with the decision before it, it is with the kernel before anything passes; of what only `reads`, before anything comes back. */
-  begin(reads: boolean): void {
+  begin({ record, reads }: Permit): void {
     const { name, terminal } = this.#plan
-    const opened = { what: 'opened', name, terminal } as const
+    const opened = { what: 'opened', name, terminal, ...(record !== null && { request: record }) } as const
     if (reads) this.#noteSoon(opened)
     else this.note(opened)
   }

@@ -151,7 +151,7 @@ export class LiveSession implements Session {
         return this.#hold(request, verdict, { seq, by: decision.by, rule: decision.rule, signal, tell })
       case 'allow': {
         entry.counts.allowed++
-        const permit = gate.permit(this, verdict)
+        const permit = gate.permit(this, verdict, seq)
         if (verdict.reads) return permit
         return recorder.sync().then(() => {
           this.#refuseIfOver()
@@ -217,7 +217,7 @@ export class LiveSession implements Session {
       plan,
       upstream,
     )
-    lane.begin(permit.reads)
+    lane.begin(permit)
     return lane
   }
 
@@ -263,7 +263,7 @@ export class LiveSession implements Session {
       .finally(() => this.#held.delete(answered))
       .then(() => {
         this.#refuseIfOver()
-        return gate.permit(this, verdict)
+        return gate.permit(this, verdict, held.seq)
       })
   }
 }

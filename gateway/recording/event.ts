@@ -89,6 +89,8 @@ export type LaneEvent =
   | {
       readonly what: 'opened'
       readonly name: string
+      /** The record (its `seq`) of the request that it was opened for: of several at once, each has its own. */
+      readonly request?: number
       readonly terminal?:
         | { readonly type: string; readonly columns: number; readonly rows: number }
         | undefined

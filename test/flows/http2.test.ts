@@ -129,6 +129,9 @@ test('many requests over one connection are one session, each decided, masked an
   expect(answers[23]).toMatchObject({ status: 403 })
   expect(answers[23]?.body).toContain('"denied"')
   expect(stack.seen.every(({ line }) => !line.startsWith('PUT'))).toBe(true)
+  // Of many at once each lane says for which request it was.
+  const opened = (await stack.records('lane')).filter(({ what }) => what === 'opened')
+  expect(new Set(opened.map(({ request }) => request)).size).toBe(23)
   session.close()
   await eventually(async () => expect((await stack.records('start')).length).toBe(before + 1))
   await eventually(async () =>
