@@ -198,7 +198,9 @@ export class Desk implements GatewayCalls {
       const entry = this.#bySession.get(session)?.entry
       if (entry) Object.assign(entry.counts, now)
     }
-    if (heads.length > 0) this.#parts.recordings.stand(heads)
+    // Messages that came behind may have been taken first: what has ended stands where it ended.
+    const running = heads.filter(({ session }) => this.#bySession.get(session)?.recording === 'open')
+    if (running.length > 0) this.#parts.recordings.stand(running)
   }
 
   /** The worker is gone: everything that its guests had here is let go of. */

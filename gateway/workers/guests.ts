@@ -11,8 +11,9 @@ import { Questions } from './questions.ts'
 
 interface Guest {
   identity: GuestIdentity | null
-  /** Its identity was ended before it was known here. */
+  /** What became of its identity before it was known here: messages that came behind may be taken first. */
   ended: GatewayError | null
+  prolonged: number | null
   entry: LiveEntry | null
   /** The counts that the gateway was told last, as text. */
   counted: string
@@ -51,6 +52,7 @@ export class Guests {
     this.#guests.set(guest, {
       identity: null,
       ended: null,
+      prolonged: null,
       entry: null,
       counted: '',
       observed: new Map(),
@@ -82,7 +84,10 @@ export class Guests {
   }
 
   prolonged({ guest, expiresAt }: Parameters<WorkerCalls['prolonged']>[0]): void {
-    this.#guests.get(guest)?.identity?.prolong(expiresAt)
+    const found = this.#guests.get(guest)
+    if (found === undefined) return
+    if (found.identity === null) found.prolonged = expiresAt
+    else found.identity.prolong(expiresAt)
   }
 
   outcome(told: Parameters<WorkerCalls['outcome']>[0]): void {
@@ -109,6 +114,7 @@ export class Guests {
     for (const level of levels) identity = new GuestIdentity(number, level, identity)
     if (identity === null) throw new GatewayError('internal', 'an identity without a level')
     if (guest.ended !== null) throw guest.ended
+    if (guest.prolonged !== null) identity.prolong(guest.prolonged)
     guest.identity = identity
     return identity
   }
