@@ -181,7 +181,7 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
       source: source ?? null,
       reads: below.get(oid ?? '') ?? [],
     })),
-    (name) => byName.get(name) ?? [],
+    byName,
   )
   const ofOperators = new Map(
     operators.map(([schema, name, of, by]) => [`${schema}\0${name}`, functionReads(of ?? '', by ?? '')]),

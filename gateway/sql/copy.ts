@@ -3,6 +3,7 @@ import type { CopyForm } from './analyzer.ts'
 import { type Effect, effect } from './effect.ts'
 import { readCondition } from './expressions.ts'
 import { merge, origin, type Shape, source } from './origin.ts'
+import { probeShape } from './queries.ts'
 import { textOf, textsOf, unreadable } from './parse-tree.ts'
 import type { Reader } from './reader.ts'
 import { noteRead, noteWrite, resolve, shapeOf } from './relations.ts'
@@ -14,6 +15,8 @@ export function readCopy(reader: Reader, copy: CopyStmt): Effect {
   const written = readForm(copy.options ?? [])
   if (copy.query !== undefined) {
     const shape = reader.statement(copy.query, null, null)
+    // What leaves to a file or a program is shown by nobody here who could mask it.
+    if (outside !== null && shape !== null) probeShape(reader, shape)
     // Of what is computed the server does not say the type.
     const form = written && { ...written, columns: null }
     return outside === null ? effect({ shape, kind: 'copy-out', copy: form }) : effect()
@@ -32,7 +35,10 @@ export function readCopy(reader: Reader, copy: CopyStmt): Effect {
   const tables = candidates.map(({ schema, name }) => reader.around.relation(schema, name))
   const stored = tables.every((table) => table?.kind === 'table' || table?.kind === 'foreign')
   for (const { schema, name } of candidates) noteRead(reader, schema, name, ['copy-out'])
-  if (outside !== null) return effect()
+  if (outside !== null) {
+    probeShape(reader, shape)
+    return effect()
+  }
   const columns = shape.columns.map((column) =>
     tables.every((table) =>
       textual.test(table?.columns.find(({ name }) => name === column.name)?.type ?? ''),

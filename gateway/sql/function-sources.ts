@@ -18,50 +18,58 @@ const words = /[\p{L}_][\p{L}\p{N}_$]*/gu
 /** May come from any column of any relation. */
 const anything: readonly string[] = ['*.*.*']
 
+/** What functions of one schema and name read, and which others they name. */
+interface Entry {
+  readonly columns: Set<readonly string[]>
+  readonly calls: Set<ReadonlySet<Entry>>
+}
+
 /**
  * Gives, by schema and name, the columns that what a function returns may come from, by the names that stand in its source:
  * those of every relation named there, of what views among them read, and of functions named there. Names in strings and
- * comments count as well, so too much is found rather than too little. `columnsOf` gives the columns of relations of a name.
+ * comments count as well, so too much is found rather than too little. `columns` are those of all relations of a name.
  */
 export function readSources(
   functions: readonly FunctionSource[],
-  columnsOf: (relation: string) => readonly string[],
+  columns: ReadonlyMap<string, readonly string[]>,
 ): (schema: string, name: string) => readonly string[] {
-  const keyOf = (schema: string, name: string): string => `${schema}\0${name}`
-  const direct = new Map<string, { readonly columns: Set<string>; readonly names: Set<string> }>()
-  const byName = new Map<string, Set<string>>()
-  for (const { schema, name, language, source, reads } of functions) {
-    const key = keyOf(schema, name)
+  const entries = new Map<string, Entry>()
+  const byName = new Map<string, Set<Entry>>()
+  for (const { schema, name } of functions) {
     // Overloads of one name are one.
-    const entry = direct.get(key) ?? { columns: new Set(), names: new Set() }
-    direct.set(key, entry)
-    const having = byName.get(name) ?? new Set()
-    byName.set(name, having.add(key))
-    for (const column of reads) entry.columns.add(column)
-    if (source === null ? reads.length === 0 : !plain.has(language) || dynamic.test(source))
-      for (const column of anything) entry.columns.add(column)
-    for (const word of source?.match(words) ?? []) {
-      // Unquoted names are folded; whether one is quoted is not looked at.
-      for (const named of [word, word.toLowerCase()]) entry.names.add(named)
-    }
+    const entry = entries.get(keyOf(schema, name)) ?? { columns: new Set(), calls: new Set() }
+    entries.set(keyOf(schema, name), entry)
+    byName.set(name, (byName.get(name) ?? new Set()).add(entry))
   }
-  const found = new Map<string, readonly string[]>()
-  return (schema, name) => {
-    const start = keyOf(schema, name)
-    const known = found.get(start)
-    if (known !== undefined) return known
-    const columns = new Set<string>()
-    const reached = new Set([start])
-    for (const key of reached) {
-      const entry = direct.get(key)
-      for (const column of entry?.columns ?? []) columns.add(column)
-      for (const named of entry?.names ?? []) {
-        for (const column of columnsOf(named)) columns.add(column)
-        for (const other of byName.get(named) ?? []) reached.add(other)
+  for (const { schema, name, language, source, reads } of functions) {
+    const entry = entries.get(keyOf(schema, name))
+    if (entry === undefined) continue
+    if (reads.length > 0) entry.columns.add(reads)
+    if (source === null ? reads.length === 0 : !plain.has(language) || dynamic.test(source))
+      entry.columns.add(anything)
+    for (const word of new Set(source?.match(words))) {
+      // Unquoted names are folded; whether one is quoted is not looked at.
+      for (const named of [word, word.toLowerCase()]) {
+        const read = columns.get(named)
+        const called = byName.get(named)
+        if (read !== undefined) entry.columns.add(read)
+        if (called !== undefined) entry.calls.add(called)
       }
     }
-    const all = columns.has('*.*.*') ? anything : [...columns]
-    found.set(start, all)
-    return all
   }
+  return (schema, name) => {
+    const start = entries.get(keyOf(schema, name))
+    if (start === undefined) return []
+    const found = new Set<string>()
+    const reached = new Set([start])
+    for (const entry of reached) {
+      for (const list of entry.columns) for (const column of list) found.add(column)
+      for (const called of entry.calls) for (const other of called) reached.add(other)
+    }
+    return found.has('*.*.*') ? anything : [...found]
+  }
+}
+
+function keyOf(schema: string, name: string): string {
+  return `${schema}\0${name}`
 }

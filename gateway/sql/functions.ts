@@ -48,7 +48,12 @@ export function readCall(
     for (const literal of own.literals) reader.facts.secrets.add(literal)
   merge(into, own)
   noteReturned(reader, schema, name, into)
+  // A text that they run can move any column elsewhere.
+  if (runsText.test(name)) reader.facts.probe(origin(anyColumn))
 }
+
+const runsText =
+  /^(query_to_xml.*|ts_stat|ts_rewrite|dblink.*|crosstab.*|connectby|xpath_table|pg_background_.*)$/
 
 /** Adds where what a call returns may come from beside its arguments; `schema` is null where the name was written alone. */
 export function noteReturned(reader: Reader, schema: string | null, name: string, into: Origin): void {

@@ -113,8 +113,10 @@ function hideWithin(
   const program = bytes.toString('utf8', token.start, token.end)
   const secret = speaksOfSecrets.test(program)
   const columns = columnsIn(reader, program)
-  // What such a program shows by notices and errors may be of any column.
-  if (!likeSql || runsText.test(program)) reader.facts.relations.add('*.*')
+  // What such a program shows by notices and errors, or moves elsewhere, may be of any column.
+  const any = !likeSql || runsText.test(program)
+  if (any) reader.facts.relations.add('*.*')
+  reader.facts.probe(origin(any ? ['*.*.*'] : columns))
   if (!secret && columns.size === 0) return
   const inner = likeSql ? stringsIn(program) : null
   for (const { at, length } of inner ?? [{ at: 0, length: program.length }]) {

@@ -33,6 +33,13 @@ export function noteMoves(reader: Reader, tag: string, fields: Fields): void {
         probeRelation(reader, relation, elementsOf(fields['indexParams']))
       return
     }
+    case 'CreatePublicationStmt':
+    case 'AlterPublicationStmt': {
+      // What is published leaves as it is.
+      for (const each of relationsIn(fields['pubobjects'])) probeRelation(reader, each)
+      if (fields['for_all_tables'] === true || publishesSchemas(fields['pubobjects'])) probeAll(reader)
+      return
+    }
     case 'CreateStmt':
       return noteConstraints(reader, fields['tableElts'], null)
     case 'AlterTableStmt':
@@ -117,6 +124,15 @@ function elementsOf(value: unknown): string[] {
   const element = value['IndexElem']
   if (isFields(element)) return typeof element['name'] === 'string' ? [element['name']] : []
   return Object.values(value).flatMap(elementsOf)
+}
+
+/** Whether something is published that is no table by its name. */
+function publishesSchemas(objects: unknown): boolean {
+  const listed: readonly unknown[] = Array.isArray(objects) ? objects : []
+  return listed.some((item) => {
+    const object = isFields(item) ? item['PublicationObjSpec'] : undefined
+    return !isFields(object) || object['pubtable'] === undefined
+  })
 }
 
 function probeAll(reader: Reader): void {

@@ -319,7 +319,7 @@ describe('refused to a migration that may define, and not call', () => {
     [
       'a function that is not committed, in the place of one of PostgreSQL',
       'BEGIN',
-      "CREATE FUNCTION public.lower(int) RETURNS text LANGUAGE sql AS 'DELETE FROM customers; SELECT $$x$$::text'",
+      "CREATE FUNCTION public.lower(int) RETURNS text LANGUAGE sql AS 'DELETE FROM legacy_orders; SELECT $$x$$::text'",
       'SELECT lower(1)',
     ],
     [
@@ -495,6 +495,49 @@ describe('one bit of a masked value, by what no mask hides: refused', () => {
   ])
 })
 
+describe('allowed everything, a masked value is moved by no program: refused', () => {
+  refused('all', [
+    [
+      'by DO',
+      'CREATE TEMP TABLE t (a text)',
+      'DO $$BEGIN INSERT INTO pg_temp.t SELECT email FROM customers; END$$',
+    ],
+    [
+      'by DO, over a view',
+      'CREATE TEMP TABLE t (a text)',
+      'DO $$BEGIN INSERT INTO pg_temp.t SELECT contact FROM mails; END$$',
+    ],
+    [
+      'by DO, over a function',
+      'CREATE TEMP TABLE t (a text)',
+      'DO $$BEGIN INSERT INTO pg_temp.t SELECT mail(1); END$$',
+    ],
+    [
+      'by DO that runs a text',
+      "DO $$BEGIN EXECUTE 'CREATE TABLE job_x AS SELECT e' || 'mail FROM cust' || 'omers'; END$$",
+    ],
+    [
+      'by DO in another language',
+      "DO LANGUAGE plperl $$ spi_exec_query('CREATE TABLE job_x AS TABLE customers') $$",
+    ],
+    [
+      'by a function that is made',
+      'CREATE FUNCTION job_f() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO scratch SELECT id, email FROM customers; RETURN NEW; END$$',
+    ],
+    [
+      'by a function of a tree',
+      'CREATE FUNCTION job_f() RETURNS void BEGIN ATOMIC INSERT INTO scratch SELECT id, email FROM customers; END',
+    ],
+    ['by query_to_xml', "SELECT query_to_xml('CREATE TABLE job_x AS TABLE customers', true, true, '')"],
+    ['by dblink', "SELECT dblink_exec('dbname=shop', 'CREATE TABLE job_x AS TABLE customers')"],
+    ['into a file of the server', "COPY customers TO '/tmp/x'"],
+    ['into a program', "COPY (SELECT email FROM customers) TO PROGRAM 'cat'"],
+    ['by a publication', 'CREATE PUBLICATION job_p FOR TABLE customers'],
+    ['by a publication of all', 'CREATE PUBLICATION job_p FOR ALL TABLES'],
+    ['by a publication of a schema', 'CREATE PUBLICATION job_p FOR TABLES IN SCHEMA public'],
+  ])
+})
+
 describe('allowed everything, a masked value is shown by no way', () => {
   hidden('all', [
     [
@@ -568,6 +611,16 @@ describe('allowed everything, a masked value is shown by no way', () => {
     ['LATERAL', 'SELECT l.m FROM orders, LATERAL (SELECT mail(1) AS m) l'],
     ['a whole row of a view over a function', 'SELECT v FROM mails_told v'],
   ])
+
+  test('programs and publications that have nothing to do with it run', async () => {
+    const client = await house.connect({ stage: 'all', database: 'shop' })
+    await client.query('DO $$BEGIN UPDATE orders SET total = total WHERE id = 10; END$$')
+    await client.query(
+      `CREATE FUNCTION job_g() RETURNS int LANGUAGE sql AS 'SELECT 1'; DROP FUNCTION job_g()`,
+    )
+    await client.query('CREATE PUBLICATION job_p FOR TABLE orders; DROP PUBLICATION job_p')
+    await client.end()
+  })
 
   test('what reads nothing that is masked is shown as it is', async () => {
     const client = await house.connect({ stage: 'all', database: 'shop' })
