@@ -107,6 +107,17 @@ describe('a deployment approval', () => {
     await expect(second.outcome).rejects.toMatchObject({ code: 'approval_denied' })
   })
 
+  it('is a no of who said yes for one rule and no for another', async () => {
+    const { outcome, pipeline } = await ask()
+    api.decide(pipeline, 43)
+    const no = { user: { id: 43 }, status: 'rejected', created_at: new Date().toISOString(), comment: 'wait' }
+    api.lie((path, answer) =>
+      /deployments\/\d+$/.test(path) ? { ...(answer as object), approvals: [no] } : answer,
+    )
+    await notify()
+    await expect(outcome).rejects.toMatchObject({ code: 'approval_denied' })
+  })
+
   it('goes on after a restart, for a request that can come again', async () => {
     const { id, pipeline } = await ask({ linger: 600_000 })
     desk = await desk.restart()

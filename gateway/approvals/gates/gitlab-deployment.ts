@@ -13,6 +13,8 @@ const LOOK_MS = 20_000
 const PAGES = 5
 /** Every role, user and group that an environment asks is a rule; a person answers once. */
 const ANSWERS_CAP = 100
+/** How far GitLab's clock and ours may be apart. */
+const SKEW_MS = 60_000
 
 const pipelineShape = z.object({
   id: z.int(),
@@ -52,6 +54,7 @@ const deploymentShape = listedShape.extend({
     .nullish(),
 })
 type Deployment = z.output<typeof deploymentShape>
+type Given = z.output<typeof approvalShape>
 const handleShape = z.object({ pipeline: z.int() })
 
 /** What has become of a pipeline that will not wait for anybody any more. */
@@ -96,18 +99,18 @@ export class GitlabDeploymentGate implements ApprovalGate {
       if (ended.has(pipeline.status)) throw unasked(posting, pipeline.id)
       throw new TryLater(`pipeline ${pipeline.id} has no deployment yet`)
     }
-    const given = answersOf(deployment).filter(({ user }) => user.id !== self)
-    const denied = given.filter(({ status }) => status === 'rejected')
+    const denied = answersOf(deployment, 'rejected').filter(({ user }) => user.id !== self)
     // What GitLab itself still holds back, nobody here lets pass.
-    const counting = denied.length > 0 ? denied : isApproved(deployment) ? given : []
+    const given = isApproved(deployment) ? answersOf(deployment, 'approved') : []
+    const counting = denied.length > 0 ? denied : given.filter(({ user }) => user.id !== self)
     if (counting.length === 0) {
-      if (deployment.status === 'blocked') return
+      if (waits(deployment)) return
       throw unasked(posting, pipeline.id)
     }
     let refused: unknown = null
     for (const { user, status, comment, created_at: at } of counting) {
       try {
-        if (!(Date.parse(at) >= Date.parse(approval.requested_at)))
+        if (!(Date.parse(at) + SKEW_MS >= Date.parse(approval.requested_at)))
           throw lyingGitlab('the approval is older than the pipeline')
         if (status === 'approved') await wantPerson(this.#api, user.id)
         await this.#desk.answer(approval.id, {
@@ -133,7 +136,7 @@ export class GitlabDeploymentGate implements ApprovalGate {
     const { pipeline, deployment } = await this.#find(posting)
     if (deployment === null && !ended.has(pipeline.status))
       throw new TryLater(`pipeline ${pipeline.id} has no deployment yet`)
-    if (deployment === null || deployment.status !== 'blocked' || isApproved(deployment)) return
+    if (deployment === null || !waits(deployment)) return
     const { project } = optionsOf(posting)
     await this.#api.Deployments.setApproval(project, deployment.id, 'rejected', {
       comment: `${outcomeIn(approval)} ${approval.url}`,
@@ -189,10 +192,20 @@ export class GitlabDeploymentGate implements ApprovalGate {
   }
 }
 
-/** Each person's approval once: GitLab shows them in one list, by rules, or both. */
-function answersOf({ approvals, approval_summary: summary }: Deployment): Deployment['approvals'] & object {
+/** Each person's answer of one kind once: GitLab shows them in one list, by rules, or both. */
+function answersOf(
+  { approvals, approval_summary: summary }: Deployment,
+  kind: Given['status'],
+): readonly Given[] {
   const all = [...(approvals ?? []), ...rulesOf(summary).flatMap((rule) => rule.deployment_approvals)]
-  return [...new Map(all.map((one) => [one.user.id, one])).values()]
+  return [...new Map(all.filter(({ status }) => status === kind).map((one) => [one.user.id, one])).values()]
+}
+
+/** True while people may still approve it; its status does not tell in every version. */
+function waits(deployment: Deployment): boolean {
+  if (ended.has(deployment.status) || answersOf(deployment, 'rejected').length > 0) return false
+  const rules = rulesOf(deployment.approval_summary).filter(({ required_approvals: all }) => all > 0)
+  return rules.length > 0 ? !isApproved(deployment) : (deployment.pending_approval_count ?? 0) > 0
 }
 
 /** True when the environment wants approvals, and has all that it wants. */
