@@ -194,7 +194,10 @@ export class StreamResponse extends Writable implements HttpResponse {
 
   #respond(endStream: boolean): void {
     const stream = this.#stream
-    if (!stream.destroyed && !stream.closed)
-      stream.respond({ ':status': this.statusCode, ...this.getHeaders() }, { endStream })
+    if (stream.destroyed || stream.closed) return
+    const headers = this.getHeaders()
+    // What HTTP/2 has no place for (a status past 599) throws: the refusal that follows has no part of it.
+    this.#headers.clear()
+    stream.respond({ ':status': this.statusCode, ...headers }, { endStream })
   }
 }

@@ -135,6 +135,7 @@ async function build(
     },
     refuse(response, fault) {
       const refused = new Refused('invalid_request', fault, 'send a request as RFC 9113 has it')
+      response.shouldKeepAlive = false
       answerBySelf(response, problemOf(refused))
     },
     log: parts.log,
@@ -147,9 +148,11 @@ async function build(
         const path = dataPath(request)
         if (path !== undefined) return path.take(request, response, () => identify(request))
         limitTime(request, (late) => {
-          // Others are on the same connection of HTTP/2.
-          if (request.httpVersionMajor === 2) request.destroy(late)
-          else server.emit('clientError', late, request.socket)
+          // Others are on the same connection of HTTP/2: they go on, and it takes no more of them.
+          if (request.httpVersionMajor === 2) {
+            response.shouldKeepAlive = false
+            request.destroy(late)
+          } else server.emit('clientError', late, request.socket)
         })
         handler(request, response)
       }),

@@ -29,6 +29,8 @@ beforeAll(async () => {
         allow: [{ operations: [read, POST], resources: ["/v1/**"] }]
 `,
     upstream: (request, response) => {
+      if (request.url === '/base/v1/odd')
+        return void request.socket.end('HTTP/1.1 999 Odd\r\nx-odd: b\r\ncontent-length: 3\r\n\r\nodd')
       let body = ''
       request.on('data', (chunk: Buffer) => {
         body += chunk.toString()
@@ -165,6 +167,18 @@ test.each([0, 8])('a body that its client breaks off with code %i is none', asyn
   await connection.until((one) => one.type === types.ping)
   expect(await outcome(connection, connection.open(good()))).toEqual({ body: 'reached', broken: null })
   expect(bodies).toEqual([''])
+})
+
+test('a status that HTTP/2 does not have is a failure of the target, and of nobody else', async () => {
+  const { body, broken } = await outcome(connection, connection.open(good('/http/api/v1/odd')))
+  expect(broken).toBeNull()
+  expect(body).toMatch(/"status":50[02]/)
+  expect(await outcome(connection, connection.open(good()))).toEqual({ body: 'reached', broken: null })
+})
+
+test('whoever asks for what is not read has to connect anew', async () => {
+  await outcome(connection, connection.open(but(':scheme', 'http')))
+  await connection.closed
 })
 
 test('a HEAD with a body is refused', async () => {

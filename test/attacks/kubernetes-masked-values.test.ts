@@ -194,6 +194,15 @@ test.each([
   expect(stack.seen).toEqual([])
 })
 
+test('a body of two forms is not sent', async () => {
+  const body = '{"kind":"Secret"}'
+  const answered = await job.raw(
+    `POST ${secrets} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Type: application/yaml\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+  )
+  expect(answered).toMatch(/^HTTP\/1\.1 400 /)
+  expect(stack.seen).toEqual([])
+})
+
 test('a body past 3 MiB is not sent', async () => {
   answer = { parts: ['{}'] }
   const body = `{"data":{"a":"${'x'.repeat(3_300_000)}"}}`

@@ -164,7 +164,7 @@ test('a request that waits for people stands in no other’s way', async () => {
   expect(stack.seen.map(({ line }) => line)).toEqual(['GET /base/v1/secret'])
 })
 
-test('a client that gives a request up takes its question with it, and the rest goes on', async () => {
+test('a request that its client gives up is given up upstream, and the rest goes on', async () => {
   const session = await connection()
   const events = ask(session, 'GET', '/http/api/v1/events')
   await once(events.stream, 'data')

@@ -22,7 +22,11 @@ export function readKubernetes(message: HttpRequest, target: Target, session: Se
       'use one of Kubernetes',
     )
   const info = readRequestInfo(method, target)
-  const type = (message.headers['content-type'] ?? '').toLowerCase()
+  const [type = '', ...types] = (message.headersDistinct['content-type'] ?? []).map((one) =>
+    one.toLowerCase(),
+  )
+  if (types.length > 0)
+    throw new Refused('protocol_violation', 'it says twice of what form its body is', 'say it once')
   const request = requestOf(method, target, info, { type })
   if (info.kind === 'resource' && isStream(info)) return streamReading(message, info, request, session)
   if (message.headers.upgrade !== undefined) throw notCarried('an upgrade of this', 'send it without')
