@@ -183,9 +183,12 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
     })),
     byName,
   )
-  const ofOperators = new Map(
-    operators.map(([schema, name, of, by]) => [`${schema}\0${name}`, functionReads(of ?? '', by ?? '')]),
-  )
+  /** The functions of each operator. */
+  const madeOf = new Map<string, [schema: string, name: string][]>()
+  for (const [schema, name, of, by] of operators) {
+    const key = `${schema}\0${name}`
+    madeOf.set(key, [...(madeOf.get(key) ?? []), [of ?? '', by ?? '']])
+  }
   return catalogOf({
     version,
     relations,
@@ -197,7 +200,10 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
     callingTypes: new Map(
       types.map(([schema, name, oid]) => [Number(oid), qualify(schema ?? '', name ?? '')]),
     ),
-    functionReads: (schema, name) => ofOperators.get(`${schema}\0${name}`) ?? functionReads(schema, name),
+    functionReads: (schema, name) =>
+      [[schema, name] as const, ...(madeOf.get(`${schema}\0${name}`) ?? [])].flatMap((each) =>
+        functionReads(...each),
+      ),
   })
 }
 

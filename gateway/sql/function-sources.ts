@@ -18,10 +18,11 @@ const words = /[\p{L}_][\p{L}\p{N}_$]*/gu
 /** May come from any column of any relation. */
 const anything: readonly string[] = ['*.*.*']
 
-/** What functions of one schema and name read, and which others they name. */
+/** Functions of one schema and name: overloads are one. */
 interface Entry {
-  readonly columns: Set<readonly string[]>
-  readonly calls: Set<ReadonlySet<Entry>>
+  readonly sources: FunctionSource[]
+  /** What they read and which others they name; null until somebody asks, for sources are long and few are asked for. */
+  found: { readonly columns: Set<readonly string[]>; readonly calls: Set<ReadonlySet<Entry>> } | null
 }
 
 /**
@@ -35,38 +36,44 @@ export function readSources(
 ): (schema: string, name: string) => readonly string[] {
   const entries = new Map<string, Entry>()
   const byName = new Map<string, Set<Entry>>()
-  for (const { schema, name } of functions) {
-    // Overloads of one name are one.
-    const entry = entries.get(keyOf(schema, name)) ?? { columns: new Set(), calls: new Set() }
-    entries.set(keyOf(schema, name), entry)
-    byName.set(name, (byName.get(name) ?? new Set()).add(entry))
+  for (const each of functions) {
+    const key = keyOf(each.schema, each.name)
+    const entry = entries.get(key) ?? { sources: [], found: null }
+    entry.sources.push(each)
+    entries.set(key, entry)
+    byName.set(each.name, (byName.get(each.name) ?? new Set()).add(entry))
   }
-  for (const { schema, name, language, source, reads } of functions) {
-    const entry = entries.get(keyOf(schema, name))
-    if (entry === undefined) continue
-    if (reads.length > 0) entry.columns.add(reads)
-    if (source === null ? reads.length === 0 : !plain.has(language) || dynamic.test(source))
-      entry.columns.add(anything)
-    for (const word of new Set(source?.match(words))) {
-      // Unquoted names are folded; whether one is quoted is not looked at.
-      for (const named of [word, word.toLowerCase()]) {
-        const read = columns.get(named)
-        const called = byName.get(named)
-        if (read !== undefined) entry.columns.add(read)
-        if (called !== undefined) entry.calls.add(called)
+  const look = (entry: Entry): NonNullable<Entry['found']> => {
+    const found: NonNullable<Entry['found']> = { columns: new Set(), calls: new Set() }
+    for (const { language, source, reads } of entry.sources) {
+      if (reads.length > 0) found.columns.add(reads)
+      if (source === null ? reads.length === 0 : !plain.has(language) || dynamic.test(source))
+        found.columns.add(anything)
+      for (const word of new Set(source?.match(words))) {
+        // Unquoted names are folded; whether one is quoted is not looked at.
+        for (const named of [word, word.toLowerCase()]) {
+          const read = columns.get(named)
+          const called = byName.get(named)
+          if (read !== undefined) found.columns.add(read)
+          if (called !== undefined) found.calls.add(called)
+        }
       }
     }
+    return found
   }
   return (schema, name) => {
     const start = entries.get(keyOf(schema, name))
     if (start === undefined) return []
-    const found = new Set<string>()
+    const all = new Set<string>()
     const reached = new Set([start])
     for (const entry of reached) {
-      for (const list of entry.columns) for (const column of list) found.add(column)
-      for (const called of entry.calls) for (const other of called) reached.add(other)
+      entry.found ??= look(entry)
+      for (const list of entry.found.columns) for (const column of list) all.add(column)
+      // Nothing can be added to everything.
+      if (all.has('*.*.*')) return anything
+      for (const called of entry.found.calls) for (const other of called) reached.add(other)
     }
-    return found.has('*.*.*') ? anything : [...found]
+    return [...all]
   }
 }
 
