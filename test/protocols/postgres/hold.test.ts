@@ -38,6 +38,30 @@ test('a held statement says at once where it can be approved, and runs once it i
   raw.socket.destroy()
 })
 
+test.each([
+  [
+    "COMMENT ON COLUMN customers.email IS 'such as sought@x.org'",
+    "COMMENT ON COLUMN customers.email IS '•••'",
+  ],
+  [
+    "CREATE FOREIGN TABLE public.f (a int) SERVER s OPTIONS (password 'hunter2')",
+    "CREATE FOREIGN TABLE public.f (a int) SERVER s OPTIONS (password '•••')",
+  ],
+  [
+    'CREATE FUNCTION public.g() RETURNS int LANGUAGE sql AS $$ SELECT 1 /* the password is hunter2 */ $$',
+    "CREATE FUNCTION public.g() RETURNS int LANGUAGE sql AS $$ SELECT 1 '•••' $$",
+  ],
+  ["COMMENT ON TABLE orders IS 'who ordered what'", "COMMENT ON TABLE orders IS 'who ordered what'"],
+])('who is asked sees what it does, and no secret: %s', async (text, shown) => {
+  const client = await shop.house.connect()
+  const held = expect(client.query(text)).rejects.toMatchObject({ code: '42501' })
+  const question = await asked()
+  expect(question.statement).toBe(shown)
+  question.deny()
+  await held
+  await client.end()
+})
+
 test('a held statement that is denied aborts its transaction and never reaches the database', async () => {
   const { house, server } = shop
   const client = await house.connect()
