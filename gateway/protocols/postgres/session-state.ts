@@ -188,6 +188,7 @@ export class SessionState {
 
   #addMade(makes: readonly Made[]): void {
     const all = [...this.#made, ...makes]
+    this.#touch()
     // A migration of thousands of functions in one transaction: any name may be one of them.
     this.#made = all.length > MADE_CAP ? everything : all
   }
