@@ -22,7 +22,8 @@ import {
   source,
 } from './origin.ts'
 import { textsOf, unreadable } from './parse-tree.ts'
-import { readFrom, readTargets, readWith } from './queries.ts'
+import { readFrom, readTargets } from './queries.ts'
+import { readWith } from './with.ts'
 import type { Reader } from './reader.ts'
 import { type Candidate, noteRead, noteWrite, resolve, shapeOf } from './relations.ts'
 

@@ -1,25 +1,25 @@
-import type { CommonTableExpr, Node, SelectStmt, WithClause } from '@pgsql/types'
+import type { Node, SelectStmt } from '@pgsql/types'
 import { Refused } from '../core/errors.ts'
 import { expandStar } from './columns.ts'
 import { noteOperator, readCondition } from './expressions.ts'
 import { limits } from './facts.ts'
 import { readFromItem } from './from.ts'
+import { readLocking } from './locks.ts'
 import {
   concat,
   type Ctes,
   merge,
-  mergeShape,
   type Offered,
   type Origin,
   origin,
-  rename,
   type Scope,
   type Shape,
   type Source,
 } from './origin.ts'
-import { eachChild, textOf, textsOf, unreadable } from './parse-tree.ts'
+import { textOf, textsOf, unreadable } from './parse-tree.ts'
+import { probeShape } from './probes.ts'
 import type { Reader } from './reader.ts'
-import { noteWrite, resolve } from './relations.ts'
+import { readWith } from './with.ts'
 
 /** Reads a SELECT, VALUES, TABLE or set operation, and gives the columns it returns. */
 export function readQuery(
@@ -179,13 +179,6 @@ function readTail(reader: Reader, select: SelectStmt, scope: Scope, shape: Shape
   if (select.limitOffset !== undefined) readCondition(reader, select.limitOffset, scope)
 }
 
-/** Marks every column of the shape as used where it leaks. */
-export function probeShape(reader: Reader, shape: Shape): void {
-  const all = origin()
-  mergeShape(all, shape)
-  reader.facts.probe(all)
-}
-
 function readSetOperation(
   reader: Reader,
   select: SelectStmt,
@@ -269,153 +262,6 @@ function readValues(reader: Reader, select: SelectStmt, parent: Scope | null, ct
   const shape: Shape = { columns, rest: null, exact: columns.length }
   readTail(reader, select, scope, shape)
   return shape
-}
-
-/** Puts the common table expressions of a WITH in force; each is read even when nothing refers to it. */
-export function readWith(
-  reader: Reader,
-  clause: WithClause | undefined,
-  parent: Scope | null,
-  outer: Ctes | null,
-): Ctes | null {
-  if (clause === undefined) return outer
-  const names = new Map<string, () => Shape>()
-  const all: Ctes = { names, parent: outer }
-  let before = outer
-  for (const node of clause.ctes ?? []) {
-    if (!('CommonTableExpr' in node)) throw unreadable('a WITH list')
-    const cte = node.CommonTableExpr
-    const name = cte.ctename ?? ''
-    if (clause.recursive === true) {
-      // With RECURSIVE each may refer to all, itself included.
-      names.set(name, readOnce(reader, cte, parent, all))
-    } else {
-      const read = readOnce(reader, cte, parent, before)
-      before = { names: new Map([[name, read]]), parent: before }
-    }
-  }
-  const inForce = clause.recursive === true ? all : before
-  for (let at = inForce; at !== null && at !== outer; at = at.parent)
-    for (const read of at.names.values()) read()
-  return inForce
-}
-
-/** Reads a common table expression when it is first referred to; a reference from within itself gets what is known so far. */
-function readOnce(
-  reader: Reader,
-  cte: CommonTableExpr,
-  parent: Scope | null,
-  ctes: Ctes | null,
-): () => Shape {
-  let done: Shape | null = null
-  let soFar: Shape | null = null
-  return () => {
-    if (done !== null) return done
-    if (soFar !== null) return soFar
-    const query = cte.ctequery
-    if (query === undefined) throw unreadable('an empty WITH')
-    const names = textsOf(cte.aliascolnames)
-    soFar = { columns: [], rest: origin(), exact: 0 }
-    const compared = textsOf(cte.cycle_clause?.cycle_col_list)
-    if (
-      ctes?.names.has(cte.ctename ?? '') === true &&
-      'SelectStmt' in query &&
-      query.SelectStmt.larg !== undefined
-    ) {
-      // The recursive term is read until nothing is added; each pass adds at least one column's origin or is the last.
-      const first = readQuery(
-        reader,
-        query.SelectStmt.larg,
-        parent,
-        readWith(reader, query.SelectStmt.withClause, parent, ctes),
-      )
-      soFar = withMarks(cte, rename(first, names))
-      for (let size = -1, pass = 0; size !== sizeOf(soFar); pass += 1) {
-        size = sizeOf(soFar)
-        soFar = withMarks(cte, rename(readQuery(reader, query.SelectStmt, parent, ctes), names))
-        if (pass >= 8) soFar = saturated(soFar)
-      }
-      done = soFar
-      probeColumns(reader, done, compared)
-      return done
-    }
-    const shape = reader.statement(query, parent, ctes) ?? { columns: [], rest: null, exact: 0 }
-    done = withMarks(cte, rename(shape, names))
-    return done
-  }
-}
-
-function sizeOf(shape: Shape): number {
-  let size = shape.rest?.columns.size ?? 0
-  for (const column of shape.columns) size += column.origin.columns.size
-  return size
-}
-
-/** Every column may hold what any holds: where a recursion shifts values through more columns than there were passes. */
-function saturated(shape: Shape): Shape {
-  const all = origin()
-  mergeShape(all, shape)
-  return { ...shape, columns: shape.columns.map((column) => ({ name: column.name, origin: all })) }
-}
-
-/** A cycle ends where a row comes again: how many rows there are tells of what is compared. */
-function probeColumns(reader: Reader, shape: Shape, names: readonly string[]): void {
-  for (const name of names) {
-    const known = shape.columns.filter((column) => column.name === name)
-    for (const column of known) reader.facts.probe(column.origin)
-    if (known.length === 0) probeShape(reader, shape)
-  }
-}
-
-/** SEARCH and CYCLE add columns made of the ones they follow. */
-function withMarks(cte: CommonTableExpr, shape: Shape): Shape {
-  const { search_clause: search, cycle_clause: cycle } = cte
-  const added = [search?.search_seq_column, cycle?.cycle_mark_column, cycle?.cycle_path_column].filter(
-    (name) => name !== undefined,
-  )
-  if (added.length === 0) return shape
-  const all = origin()
-  mergeShape(all, shape)
-  const columns = [...shape.columns, ...added.map((name): Offered => ({ name, origin: all }))]
-  return { columns, rest: shape.rest, exact: shape.rest === null ? columns.length : shape.exact }
-}
-
-/** FOR UPDATE and the like lock rows: a write on the relations named, or on all of FROM. */
-function readLocking(reader: Reader, clause: Node, select: SelectStmt, scope: Scope): void {
-  if (!('LockingClause' in clause)) throw unreadable('a locking clause')
-  const named = new Set<string>()
-  for (const item of clause.LockingClause.lockedRels ?? []) {
-    if (!('RangeVar' in item)) throw unreadable('a locking clause')
-    reader.facts.seen.add(item.RangeVar)
-    named.add(item.RangeVar.relname ?? '')
-  }
-  for (const node of select.fromClause ?? []) lockRows(reader, node, scope.ctes, named)
-}
-
-/** Locks what an item of FROM shows, when it is named or nothing is; what is below a sub-select as a whole. */
-function lockRows(reader: Reader, node: Node, ctes: Ctes | null, named: ReadonlySet<string>): void {
-  if ('RangeVar' in node) {
-    const { RangeVar: relation } = node
-    if (named.size > 0 && !named.has(relation.alias?.aliasname ?? relation.relname ?? '')) return
-    if (relation.schemaname === undefined && isCte(relation.relname ?? '', ctes)) return
-    for (const candidate of resolve(reader, relation)) noteWrite(reader, ['lock', 'write'], candidate)
-  } else if ('JoinExpr' in node) {
-    eachChild([node.JoinExpr.larg, node.JoinExpr.rarg], (side) => lockRows(reader, side, ctes, named))
-  } else if ('RangeTableSample' in node) {
-    eachChild([node.RangeTableSample.relation], (child) => lockRows(reader, child, ctes, named))
-  } else if ('RangeSubselect' in node) {
-    const { alias, subquery } = node.RangeSubselect
-    if (named.size > 0 && !named.has(alias?.aliasname ?? '')) return
-    if (subquery === undefined || !('SelectStmt' in subquery)) return
-    for (const inner of subquery.SelectStmt.fromClause ?? []) lockRows(reader, inner, ctes, everything)
-  }
-}
-
-const everything: ReadonlySet<string> = new Set()
-
-function isCte(name: string, ctes: Ctes | null): boolean {
-  for (let at = ctes; at !== null; at = at.parent) if (at.names.has(name)) return true
-  return false
 }
 
 /** The operation of making a relation from a query, under each name it may get, and the move of the query's columns into it. */
