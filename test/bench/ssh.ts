@@ -22,7 +22,7 @@ if (!hasSshd) {
   process.exit(0)
 }
 const sshd = await startSshd()
-// Asked by a signal, every process of the gateway collects its garbage and says what it holds then.
+// Asked by a signal, the gateway collects its garbage and says what it holds then.
 const held = await mkdtemp(join(tmpdir(), 'hoop-bench-'))
 const telling = `import{writeFileSync}from'node:fs';process.on('SIGUSR2',()=>{gc();gc();writeFileSync('${held}/'+process.pid,JSON.stringify(process.memoryUsage()))})`
 const stack = await startGatewayStack(separately, {
@@ -152,7 +152,7 @@ function cpuOf(pid: number): number {
   }, 0)
 }
 
-/** KiB that the gateway's processes hold after their garbage was collected: what of it lives in JavaScript's heap and buffers, and all that is resident. */
+/** KiB that the gateway holds after its garbage was collected: what of it lives in JavaScript's heap and buffers, and all that is resident. */
 interface Memory {
   readonly live: number
   readonly resident: number
@@ -162,14 +162,11 @@ interface Memory {
 async function memory(): Promise<Memory> {
   const looks: Memory[] = []
   for (let n = 0; n < 5; n++) {
-    const pids = family(stack.gateway.process.pid)
-    for (const pid of pids) process.kill(pid, 'SIGUSR2')
+    const { pid } = stack.gateway.process
+    process.kill(pid, 'SIGUSR2')
     await sleep(1500)
-    const told = pids.map((pid) => JSON.parse(readFileSync(join(held, `${pid}`), 'utf8')))
-    looks.push({
-      live: told.reduce((sum, { heapUsed, external }) => sum + heapUsed + external, 0) / 1024,
-      resident: told.reduce((sum, { rss }) => sum + rss, 0) / 1024,
-    })
+    const { heapUsed, external, rss } = JSON.parse(readFileSync(join(held, `${pid}`), 'utf8'))
+    looks.push({ live: (heapUsed + external) / 1024, resident: rss / 1024 })
   }
   return {
     live: median(looks.map(({ live }) => live)),

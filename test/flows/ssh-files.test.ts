@@ -270,6 +270,13 @@ ls -l ${at('up')}
     ])
     const sent = (await lanes('pack')).filter(({ way }) => way === 'sent')
     expect(sent.at(-2)?.bytes).toBeGreaterThan(200_000)
+    const other = await tools.with(
+      'ssh',
+      ['-F', '$CONFIG', 'web-1', `git-receive-pack '${at('up/watched.git')}'`],
+      'not how git speaks\n',
+    )
+    expect(other.code).toBe(126)
+    expect(other.err).toMatch(/^hoop-access: this is not how git speaks/m)
     for (const version of ['0', '2']) {
       const to = at(`local/watched-${version}`)
       expect((await git('-c', `protocol.version=${version}`, 'clone', '-q', far, to)).code).toBe(0)

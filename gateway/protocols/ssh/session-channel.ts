@@ -236,7 +236,7 @@ export class SessionChannel {
       else
         exit = await carry(
           parts,
-          straight(parts, (chunk) => unseen.output(chunk)),
+          straight(parts, terminal === null ? undefined : (chunk) => unseen.output(chunk)),
         )
     } finally {
       lane.end(exit)
