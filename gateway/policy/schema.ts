@@ -387,7 +387,7 @@ export const configSchema = z.strictObject({
         .max(64)
         .optional()
         .describe(
-          'Processes that relay PostgreSQL beside the gateway; 0: it relays by itself. One for each core, 4 at most, when absent; 0 on one core',
+          'Processes that relay PostgreSQL beside the gateway; 0: it relays by itself. When absent 0 on fewer than 4 cores, else one for each core but two, 4 at most',
         ),
       trust_domain: text.default('hoop.internal').describe('For SPIFFE IDs'),
       tls: z

@@ -23,13 +23,15 @@ const HEADS_EVERY = 5
 /** How long a worker may take to put another policy in force. */
 const PUT_MS = 10_000
 
-/** More share the machine with databases' other clients to no gain, and each costs some 80 MB. */
+/** On fewer cores workers cost more than they give: they take the time of what they wait for. */
+const ENOUGH_CORES = 4
+/** More than this somebody has to want: each takes some 80 MB. */
 const MOST_BY_ITSELF = 4
 
-/** How many workers a gateway has: what hoop.yaml says, or one for each core (none where there is but one). */
+/** How many workers a gateway has: what hoop.yaml says, or one for each core but two; none on fewer than 4. */
 export function workersOf({ gateway }: Config): number {
   const cores = availableParallelism()
-  return gateway.workers ?? (cores === 1 ? 0 : Math.min(cores, MOST_BY_ITSELF))
+  return gateway.workers ?? (cores < ENOUGH_CORES ? 0 : Math.min(cores - 2, MOST_BY_ITSELF))
 }
 
 export interface CrewOptions {

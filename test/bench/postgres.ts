@@ -28,7 +28,7 @@ const { values: options } = parseArgs({
 
 type Target = { name: string; env: Record<string, string>; pid: number | null }
 
-const IDLE = 40
+const IDLE = 15
 
 const closers: (() => Promise<unknown>)[] = []
 try {
@@ -201,7 +201,11 @@ async function idle(target: Target): Promise<number> {
   const begin = async (): Promise<ReturnType<typeof spawn>> => {
     const child = open()
     child.stdin?.write('SELECT 1;\n')
-    if (child.stdout !== null) await once(child.stdout, 'data')
+    const closed = once(child, 'close').then(() => {
+      throw new Error(`no session through ${target.name}`)
+    })
+    closed.catch(() => undefined)
+    if (child.stdout !== null) await Promise.race([once(child.stdout, 'data'), closed])
     return child
   }
   // What is there once for all is no session's.
