@@ -115,6 +115,17 @@ describe.skipIf(!hasSshd)('commands over SSH', () => {
     expect(again.err).toContain('was revoked')
   }, 15_000)
 
+  test('at expiry nothing new is admitted, and a command that runs may end', async () => {
+    const brief = await stack.open('test', { ttl: '6s' })
+    const ran = brief.ssh('web-1', "sh -c 'sleep 9; echo ended'")
+    await new Promise((resolve) => setTimeout(resolve, brief.held.expiresAt - Date.now() + 1300))
+    const again = await brief.ssh('web-1', 'echo after_expiry')
+    expect(again.code).toBe(126)
+    expect(again.err).toContain('expired')
+    expect(await ran).toMatchObject({ code: 0, out: 'ended\n' })
+    expect(await stack.recorded('after_expiry')).toEqual([])
+  }, 60_000)
+
   test('the token is a password where the stage says so, and nowhere else', async () => {
     for (const [stage, code] of [
       ['token', 0],
