@@ -6,6 +6,7 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     expect: { poll: { timeout: 30_000 } },
-    maxWorkers: 2,
+    // More than a small machine has cores: many tests wait for limits of time to pass.
+    maxWorkers: 3,
   },
 })
