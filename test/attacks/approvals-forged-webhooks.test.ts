@@ -1,9 +1,9 @@
 import { createHmac } from 'node:crypto'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect } from 'vitest'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { people, secrets } from '../flows/gate-ways.ts'
 import { type Answer } from '../people/browser.ts'
-import { type ApprovalsStack, startApprovalsStack } from './approvals-stack.ts'
+import { type ApprovalsStack, startApprovalsStack, withCurl as test } from './approvals-stack.ts'
 
 // Whoever reaches the gateway may send to /hooks/…; whoever has a secret of a webhook may say where to look, and no more.
 

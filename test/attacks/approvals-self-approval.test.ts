@@ -1,8 +1,8 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect } from 'vitest'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { type Person, type Way, people } from '../flows/gate-ways.ts'
 import { type Job, run } from '../flows/gateway-stack.ts'
-import { type ApprovalsStack, startApprovalsStack } from './approvals-stack.ts'
+import { type ApprovalsStack, startApprovalsStack, withCurl as test } from './approvals-stack.ts'
 
 // Whoever set off a job wants what it asks to pass, and is a member of every group that is asked.
 

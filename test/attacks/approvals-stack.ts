@@ -1,9 +1,14 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
+import { test } from 'vitest'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { type GatesStack, groups, startGatesStack } from '../flows/gates-stack.ts'
 import { type Job, type Ran, run } from '../flows/gateway-stack.ts'
+import { has } from '../servers/programs.ts'
+
+/** Jobs ask by curl. */
+export const withCurl = test.skipIf(!has('curl'))
 
 /** What differs in a request beside its path; `leave` is aborted to go away. */
 interface Asking {

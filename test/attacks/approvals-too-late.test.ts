@@ -1,7 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect } from 'vitest'
 import { type Way, people } from '../flows/gate-ways.ts'
-import { type ApprovalsStack, startApprovalsStack } from './approvals-stack.ts'
+import { type ApprovalsStack, startApprovalsStack, withCurl as test } from './approvals-stack.ts'
 
 // Time and people move on between a question, its answers and the request that passes: expired, raced, and an approver who
 // has left the group in between.

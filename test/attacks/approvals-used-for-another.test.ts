@@ -1,7 +1,7 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect } from 'vitest'
 import { people } from '../flows/gate-ways.ts'
 import type { Ran } from '../flows/gateway-stack.ts'
-import { type ApprovalsStack, startApprovalsStack } from './approvals-stack.ts'
+import { type ApprovalsStack, startApprovalsStack, withCurl as test } from './approvals-stack.ts'
 
 // What people agreed to is one request: no other one, changed one or later one passes with it.
 
