@@ -19,11 +19,15 @@ export async function runProgram(
     )
     .exitOverride()
   for (const add of commands) add(program)
+  let json = false
+  program.hook('preAction', (_, command) => {
+    json = command.opts().json === true
+  })
   bearClosedPipes()
   try {
     await program.parseAsync()
   } catch (error) {
-    process.exitCode = exitCodeOf(error)
+    process.exitCode = exitCodeOf(error, json)
   }
 }
 
@@ -39,13 +43,13 @@ function bearClosedPipes(): void {
 }
 
 /** What went wrong, told; `exec` keeps 125 for itself, so that its command's own codes stay recognisable. */
-function exitCodeOf(error: unknown): number {
+function exitCodeOf(error: unknown, json: boolean): number {
   const own = process.argv[2] === 'exec' ? 125 : undefined
   if (error instanceof CommanderError) {
     // Help and version come this way, too; of a wrong usage, commander itself has told.
     return error.exitCode === 0 ? 0 : (own ?? 2)
   }
-  complain(error)
+  complain(error, json)
   if (error instanceof ClientError) {
     return error.exitCode === 126 || error.exitCode === 127 ? error.exitCode : (own ?? error.exitCode)
   }

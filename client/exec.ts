@@ -13,6 +13,7 @@ import { keepAlive } from './renewal.ts'
 import { runCommand } from './run.ts'
 import { type Rewrites, readConnections, readDuration, scopeOf } from './scope.ts'
 import { writeRenewed } from './settings.ts'
+import type { Tell } from './tell.ts'
 import type { Transport } from './transport.ts'
 import { followApprovals } from './waits.ts'
 
@@ -35,8 +36,7 @@ export interface ExecOptions {
   /** Platform tokens that the command may see. */
   readonly keepEnv: readonly string[]
   readonly environment: Readonly<Record<string, string | undefined>>
-  /** One line for people, on standard error. */
-  readonly tell: (line: string) => void
+  readonly tell: Tell
 }
 
 /** Runs a command under an identity of its own, which ends with it; gives the exit code. */
@@ -200,7 +200,7 @@ function watchStarter(starter: number | undefined): { readonly gone: Promise<nul
 }
 
 /** What a narrower identity would not have let pass. */
-async function tellObserved(transport: Transport, held: Held, tell: (line: string) => void): Promise<void> {
+async function tellObserved(transport: Transport, held: Held, tell: Tell): Promise<void> {
   try {
     const { observed = [] } = await viewActivity(transport, held, AbortSignal.timeout(10_000))
     tell(
@@ -208,11 +208,13 @@ async function tellObserved(transport: Transport, held: Held, tell: (line: strin
         ? 'audit-only: nothing would have been refused'
         : `audit-only: this would not have passed, were it enforced:`,
     )
-    for (const { connection, what, effect, why, count } of observed) {
+    for (const seen of observed) {
+      const { connection, what, effect, why, count } = seen
       const times = count === 1 ? 'once' : `${count} times`
       const outcome = effect === 'deny' ? 'refused' : 'held'
       tell(
         `  ${outcome} ${times}: ${printable(what)} on connection ${printable(connection)}: ${printable(why)}`,
+        { observed: seen },
       )
     }
   } catch (error) {
@@ -223,7 +225,7 @@ async function tellObserved(transport: Transport, held: Held, tell: (line: strin
   }
 }
 
-async function end(transport: Transport, held: Held, tell: (line: string) => void): Promise<void> {
+async function end(transport: Transport, held: Held, tell: Tell): Promise<void> {
   try {
     await revoke(transport, held)
   } catch (error) {

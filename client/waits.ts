@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { ApprovalView } from '../gateway/core/contract.ts'
 import { printable } from './error.ts'
 import { type Held, viewActivity } from './exchange.ts'
+import type { Tell } from './tell.ts'
 import type { Transport } from './transport.ts'
 
 /** Follows what an identity's approvals come to. */
@@ -14,7 +15,7 @@ export interface Waits {
 export interface WaitOptions {
   /** The newest token: asked for before each poll. */
   readonly held: () => Held
-  readonly tell: (line: string) => void
+  readonly tell: Tell
   /** Milliseconds that one approval may wait; then `overdue` is called, once. */
   readonly timeout: number | undefined
   readonly overdue: (approval: ApprovalView) => void
@@ -36,8 +37,10 @@ export function followApprovals(transport: Transport, options: WaitOptions): Wai
       const before = told.get(approval.id)
       if (before !== approval.state) {
         told.set(approval.id, approval.state)
-        if (before === undefined) options.tell(askedLine(approval))
-        if (approval.state !== 'pending' && before !== 'approved') options.tell(answeredLine(approval))
+        if (before === undefined) options.tell(askedLine(approval), { approval })
+        if (approval.state !== 'pending' && before !== 'approved') {
+          options.tell(answeredLine(approval), { approval })
+        }
       }
       const waited = Date.now() - Date.parse(approval.requested_at)
       if (

@@ -6,7 +6,7 @@ import { readHome } from '../../client/home.ts'
 import { choosePlatform } from '../../client/platform.ts'
 import { readRewrites } from '../../client/scope.ts'
 import { type ClientOptions, collect, orVariable, withClientOptions } from './options.ts'
-import { tell } from './terminal.ts'
+import { tell, tellJson } from './terminal.ts'
 
 interface Options extends ClientOptions {
   readonly stage?: string
@@ -28,7 +28,11 @@ Its environment holds no credential of the parent and no platform token (ACTIONS
 *_ID_TOKEN, GITHUB_TOKEN …). Without a sandbox this stops mistakes, and not code of the same user that sets out to read
 its parent's files, memory or environment: the system lets it. With --sandbox it does not: the command sees only its own
 processes, and neither the folders of other identities nor the sockets of other programs. It still has the network, and
-may change the files that its user may: what it writes, others may run.`
+may change the files that its user may: what it writes, others may run.
+
+Standard output and standard error are the command's; what hoop-access itself has to say goes to standard error. With
+--json that is one object a line: { message }, with { approval } for one that waits or was answered, { observed } for what
+--audit-only saw, and { error, next } for a failure.`
 
 /** `hoop-access exec`: runs a command under a narrower identity that ends with it. */
 export function addExec(program: Command): void {
@@ -102,7 +106,7 @@ async function run(command: string[], options: Options): Promise<void> {
       starter: process.env.HOOP_STARTER ? Number(process.env.HOOP_STARTER) : undefined,
       keepEnv: options.keepEnv ?? [],
       environment: process.env,
-      tell,
+      tell: options.json === true ? tellJson : tell,
     })
   } finally {
     connected.transport.close()

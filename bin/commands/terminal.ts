@@ -5,12 +5,25 @@ export function tell(line: string): void {
   process.stderr.write(`hoop-access: ${line}\n`)
 }
 
-/** Says what went wrong and what to do next. */
-export function complain(error: unknown): void {
-  if (error instanceof ClientError) {
-    tell(error.why)
-    process.stderr.write(`  next: ${error.next}\n`)
-  } else tell(error instanceof Error ? error.message : 'something failed that is not an error')
+/** The same for programs: one JSON object a line, with what the line is about. */
+export function tellJson(message: string, about?: object): void {
+  process.stderr.write(`${JSON.stringify({ message, ...about })}\n`)
+}
+
+/** Says what went wrong and what to do next; `json` for programs: `{ message, error, next }`. */
+export function complain(error: unknown, json: boolean): void {
+  const [why, about] = failureOf(error)
+  if (json) return tellJson(why, about)
+  tell(why)
+  if (about.next !== undefined) process.stderr.write(`  next: ${about.next}\n`)
+}
+
+function failureOf(error: unknown): [message: string, about: { error: string; next?: string }] {
+  if (error instanceof ClientError) return [error.why, { error: error.code, next: error.next }]
+  return [
+    error instanceof Error ? error.message : 'something failed that is not an error',
+    { error: 'failed' },
+  ]
 }
 
 /** For programs: JSON, with a new line. */

@@ -292,6 +292,36 @@ describe('while the command runs', () => {
     expect(run.stderr().match(/waiting for/g)?.length).toBe(1)
   })
 
+  test('with --json what is told is one object a line, and standard output stays the command’s', async () => {
+    const environment = await open()
+    const approval = approvalView()
+    const asked = structuredClone(approval)
+    const run = exec(environment, ['sh', '-c', 'echo up; sleep 5.5'], ['--json'])
+    await run.seen('up')
+    api.activity.approvals.push(approval)
+    await run.seen(approval.url)
+    approval.state = 'denied'
+    expect(await run.code).toBe(0)
+    expect(run.stdout()).toBe('up\n')
+    const told = run
+      .stderr()
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    expect(told).toEqual([
+      { message: expect.stringContaining('waiting for dba'), approval: asked },
+      { message: 'apr_1 denied', approval },
+    ])
+
+    const refused = exec(environment, ['true'], ['--json', '--ttl', 'soon'])
+    expect(await refused.code).toBe(125)
+    expect(JSON.parse(refused.stderr())).toEqual({
+      message: expect.any(String),
+      error: 'wrong_usage',
+      next: expect.any(String),
+    })
+  })
+
   test('a wait that is too long ends the command with 4', async () => {
     const environment = await open()
     api.activity.approvals.push(approvalView())
