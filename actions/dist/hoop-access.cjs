@@ -5074,12 +5074,23 @@ function tell(line) {
   process.stderr.write(`hoop-access: ${line}
 `);
 }
-function complain(error) {
-  if (error instanceof ClientError) {
-    tell(error.why);
-    process.stderr.write(`  next: ${error.next}
+function tellJson(message, about) {
+  process.stderr.write(`${JSON.stringify({ message, ...about })}
 `);
-  } else tell(error instanceof Error ? error.message : "something failed that is not an error");
+}
+function complain(error, json) {
+  const [why, about] = failureOf(error);
+  if (json) return tellJson(why, about);
+  tell(why);
+  if (about.next !== void 0) process.stderr.write(`  next: ${about.next}
+`);
+}
+function failureOf(error) {
+  if (error instanceof ClientError) return [error.why, { error: error.code, next: error.next }];
+  return [
+    error instanceof Error ? error.message : "something failed that is not an error",
+    { error: "failed" }
+  ];
 }
 function printJson(value) {
   process.stdout.write(`${JSON.stringify(value, null, 2)}
@@ -6028,8 +6039,10 @@ function followApprovals(transport, options) {
       const before = told.get(approval.id);
       if (before !== approval.state) {
         told.set(approval.id, approval.state);
-        if (before === void 0) options.tell(askedLine(approval));
-        if (approval.state !== "pending" && before !== "approved") options.tell(answeredLine(approval));
+        if (before === void 0) options.tell(askedLine(approval), { approval });
+        if (approval.state !== "pending" && before !== "approved") {
+          options.tell(answeredLine(approval), { approval });
+        }
       }
       const waited = Date.now() - Date.parse(approval.requested_at);
       if (approval.state === "pending" && !overdue && options.timeout !== void 0 && waited > options.timeout) {
@@ -6226,11 +6239,13 @@ async function tellObserved(transport, held, tell2) {
     tell2(
       observed.length === 0 ? "audit-only: nothing would have been refused" : `audit-only: this would not have passed, were it enforced:`
     );
-    for (const { connection, what, effect, why, count } of observed) {
+    for (const seen of observed) {
+      const { connection, what, effect, why, count } = seen;
       const times = count === 1 ? "once" : `${count} times`;
       const outcome = effect === "deny" ? "refused" : "held";
       tell2(
-        `  ${outcome} ${times}: ${printable(what)} on connection ${printable(connection)}: ${printable(why)}`
+        `  ${outcome} ${times}: ${printable(what)} on connection ${printable(connection)}: ${printable(why)}`,
+        { observed: seen }
       );
     }
   } catch (error) {
@@ -6261,7 +6276,11 @@ Its environment holds no credential of the parent and no platform token (ACTIONS
 *_ID_TOKEN, GITHUB_TOKEN …). Without a sandbox this stops mistakes, and not code of the same user that sets out to read
 its parent's files, memory or environment: the system lets it. With --sandbox it does not: the command sees only its own
 processes, and neither the folders of other identities nor the sockets of other programs. It still has the network, and
-may change the files that its user may: what it writes, others may run.`;
+may change the files that its user may: what it writes, others may run.
+
+Standard output and standard error are the command's; what hoop-access itself has to say goes to standard error. With
+--json that is one object a line: { message }, with { approval } for one that waits or was answered, { observed } for what
+--audit-only saw, and { error, next } for a failure.`;
 function addExec(program2) {
   withClientOptions(program2.command("exec")).description("run a command under a narrower child identity, which is revoked when the command ends").argument("<command...>", "the command, after --").option("--stage <name>", "the stage to become; that of the identity in force when not given").option(
     "--connections <list>",
@@ -6312,7 +6331,7 @@ async function run(command, options) {
       starter: process.env.HOOP_STARTER ? Number(process.env.HOOP_STARTER) : void 0,
       keepEnv: options.keepEnv ?? [],
       environment: process.env,
-      tell
+      tell: options.json === true ? tellJson : tell
     });
   } finally {
     connected.transport.close();
@@ -6446,11 +6465,15 @@ async function runProgram(version, description, commands) {
     "\nExit codes: 0 done, 1 failed, 2 wrong usage, 3 denied by policy, 4 an approval was refused or came too late."
   ).exitOverride();
   for (const add of commands) add(program2);
+  let json = false;
+  program2.hook("preAction", (_, command) => {
+    json = command.opts().json === true;
+  });
   bearClosedPipes();
   try {
     await program2.parseAsync();
   } catch (error) {
-    process.exitCode = exitCodeOf(error);
+    process.exitCode = exitCodeOf(error, json);
   }
 }
 function bearClosedPipes() {
@@ -6462,12 +6485,12 @@ function bearClosedPipes() {
     });
   }
 }
-function exitCodeOf(error) {
+function exitCodeOf(error, json) {
   const own = process.argv[2] === "exec" ? 125 : void 0;
   if (error instanceof CommanderError) {
     return error.exitCode === 0 ? 0 : own ?? 2;
   }
-  complain(error);
+  complain(error, json);
   if (error instanceof ClientError) {
     return error.exitCode === 126 || error.exitCode === 127 ? error.exitCode : own ?? error.exitCode;
   }
