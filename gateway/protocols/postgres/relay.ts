@@ -4,7 +4,8 @@ import type { Session } from '../../core/protocol.ts'
 import { Back, Front, message } from './codec.ts'
 import { FrameReader } from './frames.ts'
 import type { Ledger } from './ledger.ts'
-import { type Done, type Frame, Requests, type RequestParts } from './requests.ts'
+import type { Done, Frame, RequestParts } from './outlet.ts'
+import { Requests } from './requests.ts'
 
 const MIB = 1024 * 1024
 /** Greatest length field, by type of message. A text may be 1 MiB, with its name and types beside it. */

@@ -1,0 +1,109 @@
+import { Refused } from '../../core/errors.ts'
+import type { Permit } from '../../core/gate.ts'
+import type { Meaning } from '../../core/operation.ts'
+import type { Session } from '../../core/protocol.ts'
+import type { Statement } from '../../sql/analyzer.ts'
+import { Front, message } from './codec.ts'
+import { CopyIn } from './copy-in.ts'
+import { type Expected, type Ledger, expect } from './ledger.ts'
+import type { Names } from './names.ts'
+import type { SessionState } from './session-state.ts'
+
+/** Done at once (undefined), or when the promise resolves. */
+export type Done = Promise<void> | undefined
+
+/** One message, header included. */
+export interface Frame {
+  readonly type: number
+  readonly bytes: Buffer
+}
+
+export interface RequestParts {
+  readonly session: Session
+  readonly ledger: Ledger
+  readonly names: Names
+  readonly state: SessionState
+  /** Notes that the upstream takes no more for now. */
+  readonly full: () => void
+  /** Aborted when the client cancels what is held; asked for anew for each request. */
+  readonly holding: () => AbortSignal
+}
+
+// A refused message is replaced by one that must fail, so that transactions, skipping and the order of answers stay
+// the server's own; the server's error then gives way to the refusal. The text is for those who read the server's log.
+const poison = 'refused by hoop-access'
+const poisonQuery = message(Front.query, poison)
+// Named, because parsing without a name would drop the client's own unnamed statement.
+const poisonParse = message(Front.parse, 'hoop-access refused', poison, Buffer.alloc(2))
+const flushMessage = message(Front.flush)
+
+/** The way to the database: what goes there, with what will come of it. */
+export class Outlet {
+  readonly #parts: RequestParts
+  readonly copyIn: CopyIn
+  /** True from a message of the extended protocol to the next Sync: the server may keep its answers back. */
+  open = false
+
+  constructor(parts: RequestParts) {
+    this.#parts = parts
+    this.copyIn = new CopyIn(parts.ledger, this)
+  }
+
+  get standing(): Permit {
+    return this.#parts.session.standing
+  }
+
+  /** Asks the server for the answers it keeps back. */
+  readonly flush = (): void => {
+    if (this.open) this.forward(this.standing, flushMessage)
+  }
+
+  /** Sends a message that is answered; gives the number of its entry in the ledger. */
+  send(expected: Expected, permit: Permit, bytes: Buffer): number {
+    const number = this.#parts.ledger.push(expected)
+    this.forward(permit, bytes)
+    return number
+  }
+
+  forward(permit: Permit, bytes: Buffer): void {
+    if (!this.#parts.session.forward(permit, bytes)) this.#parts.full()
+  }
+
+  /** Sends what runs: a Query or an Execute. Waits where what the client sends next depends on how it is answered. */
+  run(expected: Expected, meaning: Meaning, text: string, bytes: Buffer): Done {
+    const { state, names } = this.#parts
+    const { permit, statements } = expected
+    if (permit === null) throw new Refused('internal', 'nothing runs without a permit', 'report this')
+    // What the text prepared before it set another path was read under this one.
+    const { path } = state
+    state.sent(meaning, statements)
+    const changes = statements.map((statement) => names.bySql(statement, text, path))
+    const number = this.send({ ...expected, changes }, permit, bytes)
+    return statements.some(({ kind }) => kind === 'copy-in') ? this.copyIn.begin(number) : undefined
+  }
+
+  /** Has a refusal come in its place among the answers. */
+  refuse(kind: 'query' | 'extended', refusal: Buffer): undefined {
+    if (kind === 'query') {
+      this.send(expect('query', { refusal }), this.standing, poisonQuery)
+    } else {
+      this.open = true
+      this.send(expect('poison', { refusal }), this.standing, poisonParse)
+    }
+  }
+}
+
+/** A statement that leaves nothing in the session. */
+export const noStatement: Statement = {
+  kind: 'other',
+  searchPath: null,
+  changesCatalog: false,
+  names: null,
+  forgets: null,
+  copy: null,
+}
+
+/** Goes on at once where it can, so that the hot path has no promises. */
+export function after<T>(value: T | Promise<T>, use: (value: T) => Done): Done {
+  return value instanceof Promise ? value.then(use) : use(value)
+}
