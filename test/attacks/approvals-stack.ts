@@ -5,10 +5,10 @@ import { test } from 'vitest'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { type GatesStack, groups, startGatesStack } from '../flows/gates-stack.ts'
 import { type Job, type Ran, run } from '../flows/gateway-stack.ts'
-import { has } from '../servers/programs.ts'
+import { lacks } from '../servers/programs.ts'
 
 /** Jobs ask by curl. */
-export const withCurl = test.skipIf(!has('curl'))
+export const withCurl = test.skipIf(lacks('curl'))
 
 /** What differs in a request beside its path; `leave` is aborted to go away. */
 interface Asking {

@@ -9,7 +9,7 @@ import { gzipSync } from 'node:zlib'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { makeAuthority } from '../servers/certificates.ts'
 import { fetchExecutable } from '../servers/image.ts'
-import { has } from '../servers/programs.ts'
+import { lacks } from '../servers/programs.ts'
 
 // A gateway that lies, or somebody in between, gives jobs another executable. It has a job's trust in nothing but that: the
 // plugin knows the digest from elsewhere.
@@ -56,7 +56,7 @@ const cases: readonly (readonly [string, Buffer, readonly string[]])[] = [
   ['by wget, another program', Buffer.from(mark), ['wget', process.execPath]],
 ]
 
-test.skipIf(!has('curl', 'wget')).for(cases)(
+test.skipIf(lacks('curl', 'wget')).for(cases)(
   '%s is never run (needs curl and wget)',
   async ([, content, programs]) => {
     answer = content
@@ -78,7 +78,7 @@ test.skipIf(!has('curl', 'wget')).for(cases)(
   },
 )
 
-test.skipIf(!has('curl'))('with the system’s CAs, whoever is in between is not even asked', async () => {
+test.skipIf(lacks('curl'))('with the system’s CAs, whoever is in between is not even asked', async () => {
   answer = good
   const { code, err } = await fetchExecutable({ place, gateway, pins, programs: withNode, ca: '' })
   expect(code).toBe(1)
@@ -86,7 +86,7 @@ test.skipIf(!has('curl'))('with the system’s CAs, whoever is in between is not
   expect(asked).toEqual([])
 })
 
-test.skipIf(!has('curl'))('the pinned file is run, whoever gave it', async () => {
+test.skipIf(lacks('curl'))('the pinned file is run, whoever gave it', async () => {
   answer = good
   const pinned = { place, gateway, pins, programs: withNode, ca: `sha256:${'A'.repeat(43)}=` }
   const { code, err, program } = await fetchExecutable(pinned)

@@ -5,7 +5,7 @@ import { spawnSync } from 'node:child_process'
 import ssh2, { type Client, type ClientChannel } from 'ssh2'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type SshJob, type SshStack, startSshStack } from '../flows/ssh-stack.ts'
-import { hasSshd } from '../servers/sshd.ts'
+import { lacks } from '../servers/programs.ts'
 
 const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
 const root = `/tmp/hoop-channels-${process.pid}`
@@ -20,7 +20,7 @@ interface Raw {
   env(id: number, name: string, value: string, wantReply: boolean): void
 }
 
-describe.skipIf(!hasSshd)('a client that holds a key and keeps to no rule', () => {
+describe.skipIf(lacks('ssh', 'sshd'))('a client that holds a key and keeps to no rule', () => {
   let stack: SshStack
   let job: SshJob
   let key: string
@@ -303,7 +303,7 @@ describe.skipIf(!hasSshd)('a client that holds a key and keeps to no rule', () =
   })
 })
 
-describe.skipIf(!hasSshd)('keys that are too short', () => {
+describe.skipIf(lacks('ssh', 'sshd'))('keys that are too short', () => {
   test('neither a host that shows one nor a login by one is used', async () => {
     await mkdir(root, { recursive: true })
     const at = (name: string): string => `${root}/${name}`

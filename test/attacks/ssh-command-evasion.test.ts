@@ -3,7 +3,7 @@ import { compilePolicy } from '../../gateway/policy/compile.ts'
 import { execRequest } from '../../gateway/protocols/ssh/requests.ts'
 import { type SshJob, type SshStack, startSshStack } from '../flows/ssh-stack.ts'
 import { config } from '../policy/fixtures.ts'
-import { hasSshd } from '../servers/sshd.ts'
+import { lacks } from '../servers/programs.ts'
 
 const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
 const stages = `
@@ -150,7 +150,7 @@ describe('a command that a rule does not name', () => {
   )
 })
 
-describe.skipIf(!hasSshd)('on the wire', () => {
+describe.skipIf(lacks('ssh', 'sshd'))('on the wire', () => {
   let stack: SshStack
   let job: SshJob
   beforeAll(async () => {

@@ -5,11 +5,12 @@ import { type Socket, connect } from 'node:net'
 import ssh2, { type Client, type ConnectConfig, type ParsedKey } from 'ssh2'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type SshJob, type SshStack, fed, startSshStack } from '../flows/ssh-stack.ts'
-import { hasSshd, startSshd } from '../servers/sshd.ts'
+import { lacks } from '../servers/programs.ts'
+import { startSshd } from '../servers/sshd.ts'
 
 const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
 
-describe.skipIf(!hasSshd)('ways in through SSH itself', () => {
+describe.skipIf(lacks('ssh', 'sshd'))('ways in through SSH itself', () => {
   let stack: SshStack
   let job: SshJob
   let key: string
@@ -258,7 +259,7 @@ describe.skipIf(!hasSshd)('ways in through SSH itself', () => {
   })
 })
 
-describe.skipIf(!hasSshd)('guessing, and a host that is another', () => {
+describe.skipIf(lacks('ssh', 'sshd'))('guessing, and a host that is another', () => {
   test('after sixty failed proofs in a minute an address may show no more tokens, and who has a key is served', async () => {
     const stack = await startSshStack({
       stages: `

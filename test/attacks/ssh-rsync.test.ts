@@ -5,7 +5,7 @@ import { compileBelow } from '../../gateway/policy/pattern.ts'
 import { RsyncOpening } from '../../gateway/protocols/ssh/rsync-opening.ts'
 import { readRsync } from '../../gateway/protocols/ssh/transfer-command.ts'
 import { type SshJob, type SshStack, startSshStack } from '../flows/ssh-stack.ts'
-import { hasSshd } from '../servers/sshd.ts'
+import { lacks } from '../servers/programs.ts'
 
 const root = `/tmp/hoop-rsync-${process.pid}`
 const flags = '-logDtpre.iLsfxCIvu'
@@ -171,7 +171,7 @@ describe('all that is below a folder', () => {
   })
 })
 
-describe.skipIf(!hasSshd)('rsync where rules on paths allow it', () => {
+describe.skipIf(lacks('ssh', 'sshd'))('rsync where rules on paths allow it', () => {
   let stack: SshStack
   let job: SshJob
   const at = (name: string): string => join(root, name)

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { readScp } from '../../gateway/protocols/ssh/transfer-command.ts'
 import { type SshJob, type SshStack, startSshStack } from '../flows/ssh-stack.ts'
-import { hasSshd } from '../servers/sshd.ts'
+import { lacks } from '../servers/programs.ts'
 
 const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
 const root = `/tmp/hoop-scp-${process.pid}`
@@ -46,7 +46,7 @@ describe('commands that only look like a copy', () => {
   })
 })
 
-describe.skipIf(!hasSshd)('a client that speaks scp for itself', () => {
+describe.skipIf(lacks('ssh', 'sshd'))('a client that speaks scp for itself', () => {
   let stack: SshStack
   let job: SshJob
   const at = (name: string): string => join(root, name)

@@ -10,17 +10,15 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { run, separately, startGatewayStack, writeStages } from '../flows/gateway-stack.ts'
 import { root } from '../servers/gateway.ts'
-import { hasSshd, startSshd } from '../servers/sshd.ts'
+import { lacks } from '../servers/programs.ts'
+import { startSshd } from '../servers/sshd.ts'
 
 const megabytes = Number(process.argv[2] ?? 500)
 const rounds = Number(process.argv[3] ?? 3)
 const only = process.argv[4] ?? ''
 const IDLE = 200
 
-if (!hasSshd) {
-  console.log('skipped: OpenSSH’s server is not installed')
-  process.exit(0)
-}
+if (lacks('ssh', 'sshd')) process.exit(0)
 const sshd = await startSshd()
 // Asked by a signal, the gateway collects its garbage and says what it holds then.
 const held = await mkdtemp(join(tmpdir(), 'hoop-bench-'))

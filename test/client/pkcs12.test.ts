@@ -7,7 +7,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import { makeKey } from '../../client/key.ts'
 import { pkcs12, storePassword } from '../../client/pkcs12.ts'
 import { makeAuthority } from '../servers/certificates.ts'
-import { has } from '../servers/programs.ts'
+import { lacks } from '../servers/programs.ts'
 
 let folder: string
 beforeEach(async () => {
@@ -31,7 +31,7 @@ test('a key of an identity and its certificate become a store of a size that len
   expect(store.readUInt16BE(2)).toBe(store.length - 4)
 })
 
-test.skipIf(!has('openssl'))('openssl reads it, and its integrity holds', async () => {
+test.skipIf(lacks('openssl'))('openssl reads it, and its integrity holds', async () => {
   const { path, certPem, keyPem } = await makeStore()
   const read = (...args: string[]): string =>
     execFileSync('openssl', ['pkcs12', '-in', path, '-passin', `pass:${storePassword}`, '-nodes', ...args], {
@@ -44,7 +44,7 @@ test.skipIf(!has('openssl'))('openssl reads it, and its integrity holds', async 
   expect(wrong.stderr.toString()).toMatch(/mac verify/i)
 })
 
-test.skipIf(!has('keytool'))(
+test.skipIf(lacks('keytool'))(
   'Java finds one key of the name that pgjdbc looks for',
   async () => {
     const { path, certPem } = await makeStore()

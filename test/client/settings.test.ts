@@ -13,6 +13,7 @@ import { opensshKey } from '../../client/openssh.ts'
 import { choosePlatform } from '../../client/platform.ts'
 import { environmentOf, tokenVariables } from '../../client/settings.ts'
 import { type GatewayApi, ordersDb, startGatewayApi } from '../fakes/gateway-api.ts'
+import { lacks, told } from '../servers/programs.ts'
 
 let folder: string
 beforeEach(async () => {
@@ -93,14 +94,17 @@ describe('the private folder', () => {
     expect(await readFile(join(elsewhere, 'file'), 'utf8')).toBe('kept')
   })
 
-  test.skipIf(process.platform === 'win32')('one that others can read is refused', async () => {
-    const api = await startGatewayApi()
-    const home = await makeHome({ RUNNER_TEMP: folder })
-    await open(api, home)
-    await chmod(home, 0o755)
-    await expect(readHome(home)).rejects.toThrow(/others can read/)
-    await api.close()
-  })
+  test.skipIf(told(process.platform === 'win32' ? 'Windows has no modes of files' : null))(
+    'one that others can read is refused',
+    async () => {
+      const api = await startGatewayApi()
+      const home = await makeHome({ RUNNER_TEMP: folder })
+      await open(api, home)
+      await chmod(home, 0o755)
+      await expect(readHome(home)).rejects.toThrow(/others can read/)
+      await api.close()
+    },
+  )
 
   test.for([undefined, '', 'relative', '/no/such/folder'])(
     'HOOP_HOME=%j is told apart from a fault',
@@ -223,13 +227,7 @@ describe('the variables', () => {
 })
 
 describe('the key', () => {
-  test('as OpenSSH reads it', async (context) => {
-    try {
-      execFileSync('ssh-keygen', ['-?'], { stdio: 'ignore' })
-    } catch (error) {
-      if (error instanceof Error && 'code' in error && error.code === 'ENOENT')
-        context.skip('ssh-keygen is not here')
-    }
+  test.skipIf(lacks('ssh-keygen'))('as OpenSSH reads it', async () => {
     // Some of many: numbers with leading zeros and with the top bit set are written differently.
     for (let round = 0; round < 20; round++) {
       const key = makeKey()

@@ -12,7 +12,8 @@ import { type GithubOidc, startGithubOidc } from '../fakes/github-oidc.ts'
 import { type Job, startJob, type StepResult } from '../fakes/runner.ts'
 import { root } from '../servers/gateway.ts'
 import { freePort } from '../servers/port.ts'
-import { eventually, hasPsql, type Stack, startStack } from './stack.ts'
+import { lacks } from '../servers/programs.ts'
+import { eventually, type Stack, startStack } from './stack.ts'
 
 // What a user is told, and what is left, when a job does not go as it should: by the bundle, run as the runner runs it.
 
@@ -127,7 +128,7 @@ describe('on the way to an identity', () => {
   })
 })
 
-describe.skipIf(!hasPsql)('at a real gateway (needs psql)', () => {
+describe.skipIf(lacks('psql'))('at a real gateway', () => {
   let stack: Stack
   let job: Job
   let runs = 0

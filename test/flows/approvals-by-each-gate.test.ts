@@ -6,19 +6,16 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type KubernetesServer, missingForKubernetes, startKubernetes } from '../servers/kubernetes.ts'
 import { type PostgresServer, startPostgres } from '../servers/postgres.ts'
-import { type Sshd, hasSshd, startSshd } from '../servers/sshd.ts'
+import { lacks, told } from '../servers/programs.ts'
+import { type Sshd, startSshd } from '../servers/sshd.ts'
 import type { Way } from './gate-ways.ts'
 import { type GatesStack, groups, startGatesStack } from './gates-stack.ts'
 import { type Job, type Ran, run } from './gateway-stack.ts'
-import { hasPsql } from './stack.ts'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
-
-if (missingForKubernetes !== null) console.log(`skipped: kubectl held by each gate: ${missingForKubernetes}`)
 
 /** A client of a job, whose one act for a group is held until that group has agreed. */
 interface Client {
   readonly name: string
-  readonly missing: boolean
   readonly act: (job: Job, group: string) => Promise<Ran>
   /** True once the act has reached its target. */
   readonly done: (group: string) => Promise<boolean>
@@ -40,20 +37,17 @@ const count = async (group: string): Promise<number> => {
 }
 const psql: Client = {
   name: 'psql',
-  missing: !hasPsql,
   act: (job, group) => run('psql', ['-XAtq', '-c', `DELETE FROM ${table(group)} WHERE id = 1`], job.env),
   done: async (group) => (await count(group)) === 1,
 }
 const ssh: Client = {
   name: 'ssh',
-  missing: !hasSshd,
   act: (job, group) =>
     run('ssh', ['-F', join(job.home, 'ssh_config'), 'web-1', `touch ${join(stack.folder, group)}`], {}),
   done: (group) => Promise.resolve(existsSync(join(stack.folder, group))),
 }
 const kubectl: Client = {
   name: 'kubectl',
-  missing: missingForKubernetes !== null,
   act: (job, group) =>
     run('kubectl', ['delete', 'configmap', group], {
       KUBECONFIG: job.env.KUBECONFIG ?? '',
@@ -68,7 +62,6 @@ const kubectl: Client = {
 }
 const curl: Client = {
   name: 'curl',
-  missing: false,
   act: (job, group) =>
     run(
       'curl',
@@ -108,7 +101,7 @@ ${rules((group) => `operations: [DELETE], resources: ["/${group}"]`)}`,
   }
 }
 
-describe.skipIf(!hasPsql || !hasSshd)('what waits for people (needs psql, sshd)', () => {
+describe.skipIf(lacks('psql', 'ssh', 'sshd'))('what waits for people', () => {
   beforeAll(async () => {
     ;[postgres, sshd, cluster] = await Promise.all([
       startPostgres({ tls: true }),
@@ -151,7 +144,7 @@ describe.skipIf(!hasPsql || !hasSshd)('what waits for people (needs psql, sshd)'
   }
 
   describe.each(groups.filter((group) => group !== 'everywhere'))('by %s', (group) => {
-    test.each([psql, ssh, kubectl].filter(({ missing }) => !missing))(
+    test.each(told(missingForKubernetes) ? [psql, ssh] : [psql, ssh, kubectl])(
       '$name is held, and goes on once people have agreed there',
       async ({ act, done }) => {
         const way = wayOf(group)

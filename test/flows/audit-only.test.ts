@@ -1,12 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { hasSshd } from '../servers/sshd.ts'
+import { lacks } from '../servers/programs.ts'
 import { type Job, type Ran, run } from './gateway-stack.ts'
 import { type NestedStack, nest, startNestedStack } from './nested-stack.ts'
-import { hasPsql } from './stack.ts'
 
 // `exec --audit-only`: what a narrower identity would have refused is told and recorded, and nothing becomes wider.
 
-describe.skipIf(!hasPsql || !hasSshd)('looking on', () => {
+describe.skipIf(lacks('psql', 'ssh', 'sshd'))('looking on', () => {
   let stack: NestedStack
   let job: Job
   beforeAll(async () => {

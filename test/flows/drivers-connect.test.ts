@@ -7,6 +7,7 @@ import { pipeline } from 'node:stream/promises'
 import knex, { type Knex } from 'knex'
 import postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { told } from '../servers/programs.ts'
 import { type Job, type Stack, run, startStack } from './stack.ts'
 
 // Drivers that applications and migrations use, as they come: with everything allowed they do what they do without the
@@ -276,7 +277,8 @@ describe('Knex', () => {
 })
 
 const python = '/usr/bin/python3'
-const has = (module: string): boolean => spawnSync(python, ['-c', `import ${module}`]).status === 0
+const without = (module: string): boolean =>
+  told(spawnSync(python, ['-c', `import ${module}`]).status === 0 ? null : `not installed: python3-${module}`)
 
 /** Runs a program in Python with libpq's settings of a job; what it prints is JSON. */
 async function inPython(job: Job, program: string): Promise<unknown> {
@@ -287,7 +289,7 @@ async function inPython(job: Job, program: string): Promise<unknown> {
   return JSON.parse(ran.out)
 }
 
-describe.skipIf(!has('psycopg'))('psycopg 3 (needs Debian’s python3-psycopg)', () => {
+describe.skipIf(without('psycopg'))('psycopg 3', () => {
   test('ordinary work, a pipeline, COPY, server-side cursors, and refusals in the middle', async () => {
     const found = await inPython(
       everything,
@@ -388,7 +390,7 @@ print(json.dumps([count, told]))
   })
 })
 
-describe.skipIf(!has('psycopg2'))('psycopg2 (needs Debian’s python3-psycopg2)', () => {
+describe.skipIf(without('psycopg2'))('psycopg2', () => {
   test('ordinary work, COPY, named cursors, large objects, and a refusal in a transaction', async () => {
     const found = await inPython(
       everything,

@@ -11,10 +11,9 @@ import { startGatewayApi } from '../fakes/gateway-api.ts'
 import { root } from '../servers/gateway.ts'
 import { fetchExecutable as fetchWith, type Image, pathOf } from '../servers/image.ts'
 import { type BuiltPlugins, buildPlugins } from '../servers/job-files.ts'
-import { has } from '../servers/programs.ts'
-import { hasPsql, type Ran, run, type Stack, startStack } from './stack.ts'
+import { lacks, told } from '../servers/programs.ts'
+import { type Ran, run, type Stack, startStack } from './stack.ts'
 
-const hasFetchers = has('curl', 'wget')
 const hasBusybox = spawnSync('busybox', ['true']).status === 0
 const shells = [['sh', [] as string[]], ...(hasBusybox ? [['busybox', ['ash']] as const] : [])] as const
 
@@ -75,7 +74,7 @@ const fetchExecutable = (image: Partial<Image> & Pick<Image, 'programs'>): Retur
 const pinsOf = ({ files }: BuiltPlugins): string =>
   [...files.map((file) => `${file.sha256}:${file.name}`), `${sha256(standIn)}:${standInName}`].join(' ')
 
-describe.skipIf(!hasFetchers).for(shells)('in %s (needs curl and wget)', (shell) => {
+describe.skipIf(lacks('curl', 'wget')).for(shells)('in %s', (shell) => {
   test.for(['curl', 'wget'])('with Node, by %s: one file, for its owner only', async (fetcher) => {
     const { code, err, program } = await fetchExecutable({ programs: [fetcher, process.execPath], shell })
     expect(err).toBe('')
@@ -146,7 +145,7 @@ describe.skipIf(!hasFetchers).for(shells)('in %s (needs curl and wget)', (shell)
   })
 })
 
-test.skipIf(!hasFetchers).for([
+test.skipIf(lacks('curl', 'wget')).for([
   ['the CA as a file', 'own', 0],
   ['another CA as a file', 'other', 1],
   ['the system’s CAs, which do not know the gateway’s', 'none', 1],
@@ -159,7 +158,7 @@ test.skipIf(!hasFetchers).for([
   expect(existsSync(program)).toBe(false)
 })
 
-test.skipIf(!hasFetchers).for([
+test.skipIf(lacks('curl', 'wget')).for([
   ['neither curl nor wget', { programs: [process.execPath] }, 'neither curl nor wget'],
   [
     'a copy of the plugin without digests',
@@ -179,12 +178,15 @@ test.skipIf(!hasFetchers).for([
   expect(existsSync(program)).toBe(false)
 })
 
-test.skipIf(!hasFetchers)('a folder that is there already, which may be anyone’s, is not used', async () => {
-  await mkdir(join(place, 'bin'))
-  const { code, err } = await fetchExecutable({ programs: ['curl', process.execPath] })
-  expect(code).toBe(1)
-  expect(err).toContain('cannot make')
-})
+test.skipIf(lacks('curl', 'wget'))(
+  'a folder that is there already, which may be anyone’s, is not used',
+  async () => {
+    await mkdir(join(place, 'bin'))
+    const { code, err } = await fetchExecutable({ programs: ['curl', process.execPath] })
+    expect(code).toBe(1)
+    expect(err).toContain('cannot make')
+  },
+)
 
 describe('by Node, where there is no POSIX shell', () => {
   const script = join(root, 'jenkins-shim/resources/access/hoop/fetch.cjs')
@@ -245,7 +247,7 @@ describe('what the gateway serves', () => {
     run('curl', ['-sS', '--cacert', join(stack.data, 'ca.pem'), ...args, `${stack.url}${path}`], {})
   const addressed = (): string => `/client/${built.files[0]?.sha256}/hoop-access.cjs`
 
-  test.skipIf(!hasFetchers)(
+  test.skipIf(lacks('curl', 'wget'))(
     'by digest: for good, with its length, also to HEAD, and not again to who has it',
     async () => {
       const { out: head } = await ask(addressed(), '-I')
@@ -266,7 +268,7 @@ describe('what the gateway serves', () => {
   )
 
   test
-    .skipIf(!hasFetchers)
+    .skipIf(lacks('curl', 'wget'))
     .for([
       '/client/hoop-access.js',
       `/client/${'0'.repeat(64)}/hoop-access.cjs`,
@@ -344,8 +346,10 @@ describe('client build', () => {
   })
 })
 
-// The whole road, with what a small image has. Says what is skipped: psql reaches the database.
-test.skipIf(!hasPsql || process.platform !== 'linux' || process.arch !== 'x64')(
+// The whole road, with what a small image has.
+test.skipIf(
+  lacks('psql') || told(process.platform === 'linux' && process.arch === 'x64' ? null : 'not Linux on x64'),
+)(
   'an image without Node: the executable with its own opens, reads through the gateway and closes',
   { timeout: 600_000 },
   async () => {

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { has } from '../servers/programs.ts'
+import { lacks } from '../servers/programs.ts'
 import { type HttpStack, startHttpStack } from './http-stack.ts'
 import { run } from './stack.ts'
 
@@ -29,7 +29,7 @@ const curl = (home: string, ...args: string[]) =>
   run('curl', ['-sS', '--cacert', join(home, 'ca.pem'), '-w', '\n%{http_code}', ...args], {})
 const url = (path: string): string => `${stack.url}/http/api${path}`
 
-test.skipIf(!has('curl'))(
+test.skipIf(lacks('curl'))(
   'where the token alone serves, the netrc of the folder does, within what is granted',
   async () => {
     const { home } = await stack.open('bare')
@@ -42,7 +42,7 @@ test.skipIf(!has('curl'))(
   },
 )
 
-test.skipIf(!has('curl'))(
+test.skipIf(lacks('curl'))(
   'where a key is wanted, there is no netrc, and the token as a password is nothing',
   async () => {
     const { home, held } = await stack.open('bound')
@@ -54,7 +54,7 @@ test.skipIf(!has('curl'))(
   },
 )
 
-test.skipIf(!has('curl'))('only on the data path: elsewhere a password is nothing', async () => {
+test.skipIf(lacks('curl'))('only on the data path: elsewhere a password is nothing', async () => {
   const { home, held } = await stack.open('bare')
   const { out } = await curl(home, '-u', `hoop:${held.token}`, `${stack.url}/api/v1/identity`)
   expect(out).toMatch(/\n401$/)

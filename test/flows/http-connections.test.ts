@@ -1,6 +1,6 @@
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { has } from '../servers/programs.ts'
+import { lacks } from '../servers/programs.ts'
 import { type HttpJob, type HttpStack, startHttpStack } from './http-stack.ts'
 import { eventually } from './stack.ts'
 
@@ -180,7 +180,7 @@ test('a client that left and sends the same again joins the same approval; anoth
   await expect(third).rejects.toThrow()
 })
 
-test.skipIf(!has('curl'))('curl goes through with the files of the private folder', async () => {
+test.skipIf(lacks('curl'))('curl goes through with the files of the private folder', async () => {
   const ran = await job.curl(`https://localhost:${stack.port}/http/api/v1/secret`)
   expect(ran).toMatchObject({ code: 0, err: '' })
   expect(ran.out).toContain('redacted')

@@ -5,7 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { has } from '../servers/programs.ts'
+import { lacks } from '../servers/programs.ts'
 import { type HttpJob, type HttpStack, startHttpStack } from './http-stack.ts'
 import { run } from './stack.ts'
 
@@ -49,7 +49,7 @@ afterAll(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-test.skipIf(!has('git'))('git clones, commits and pushes over HTTPS', async () => {
+test.skipIf(lacks('git'))('git clones, commits and pushes over HTTPS', async () => {
   const at = (name: string): string => join(job.home, name)
   const env = { GIT_CONFIG_NOSYSTEM: '1', GIT_TERMINAL_PROMPT: '0' }
   const tls = ['-c', `http.sslCAInfo=${at('ca.pem')}`, '-c', `http.sslCert=${at('client.crt')}`]
@@ -77,7 +77,7 @@ test.skipIf(!has('git'))('git clones, commits and pushes over HTTPS', async () =
   expect(readFileSync(join(again, 'large.bin'))).toEqual(readFileSync(join(clone, 'large.bin')))
 })
 
-test.skipIf(!has('git'))(
+test.skipIf(lacks('git'))(
   'npm installs from a registry behind it',
   async () => {
     const at = (name: string): string => join(job.home, name)
@@ -106,7 +106,7 @@ test.skipIf(!has('git'))(
   60_000,
 )
 
-test.skipIf(!has('git', 'pip'))(
+test.skipIf(lacks('git', 'pip'))(
   'pip installs from an index behind it',
   async () => {
     const at = (name: string): string => join(job.home, name)
@@ -139,7 +139,7 @@ test.skipIf(!has('git', 'pip'))(
   120_000,
 )
 
-test.skipIf(!has('git'))(
+test.skipIf(lacks('git'))(
   'npm publishes what its rule names, and what was published can be installed',
   async () => {
     const at = (name: string): string => join(job.home, name)
@@ -173,7 +173,7 @@ test.skipIf(!has('git'))(
   120_000,
 )
 
-test.skipIf(!has('git', 'twine'))(
+test.skipIf(lacks('git', 'twine'))(
   'twine uploads to an index behind it',
   async () => {
     const at = (name: string): string => join(job.home, name)

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { has } from '../servers/programs.ts'
+import { lacks } from '../servers/programs.ts'
 import { type HttpJob, type HttpStack, startHttpStack } from './http-stack.ts'
 import { eventually } from './stack.ts'
 
@@ -223,7 +223,7 @@ test('the gateway’s own interface answers over HTTP/2, and lets a connection g
   expect(answer.body).toContain('unsupported_grant_type')
 })
 
-test.skipIf(!has('curl'))(
+test.skipIf(lacks('curl'))(
   'curl takes HTTP/2 when it is offered, sends a large body, and can still have HTTP/1.1',
   async () => {
     const url = `https://localhost:${stack.port}/http/api/v1/echo`

@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -6,10 +5,10 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { readHome } from '../../client/home.ts'
 import { rewriteConnectionString } from '../../client/rewrite.ts'
 import { filesOf } from '../../client/settings.ts'
+import { lacks, told } from '../servers/programs.ts'
 import { type Job, type Ran, type Stack, run, startStack } from './stack.ts'
 
 const driver = '/usr/share/java/postgresql.jar'
-const missing = !existsSync(driver) || spawnSync('javac', ['-version']).status !== 0
 
 const program = `import java.sql.*;
 public class Ask {
@@ -50,7 +49,8 @@ public class Framework {
 }
 `
 
-describe.skipIf(missing)('pgjdbc (needs a JDK and Debian’s libpostgresql-jdbc-java)', () => {
+const missing = told(existsSync(driver) ? null : `not installed: libpostgresql-jdbc-java (${driver})`)
+describe.skipIf(lacks('java', 'javac') || missing)('pgjdbc', () => {
   let stack: Stack
   let job: Job
   beforeAll(async () => {

@@ -3,17 +3,16 @@ import { CoreV1Api, Exec, KubeConfig, type V1ConfigMap, makeInformer } from '@ku
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Kubelet, startKubelet } from '../fakes/kubelet.ts'
 import { missingForKubernetes } from '../servers/kubernetes.ts'
+import { told } from '../servers/programs.ts'
 import { type KubernetesStack, anyone, startKubernetesStack } from './kubernetes-stack.ts'
 import { eventually } from './stack.ts'
-
-if (missingForKubernetes !== null) console.log(`skipped: @kubernetes/client-node: ${missingForKubernetes}`)
 
 let kubelet: Kubelet
 let stack: KubernetesStack
 let config: KubeConfig
 
 // The library as it is, with the kubeconfig that a job is given.
-describe.skipIf(missingForKubernetes !== null)('@kubernetes/client-node', () => {
+describe.skipIf(told(missingForKubernetes))('@kubernetes/client-node', () => {
   beforeAll(async () => {
     kubelet = await startKubelet()
     stack = await startKubernetesStack(

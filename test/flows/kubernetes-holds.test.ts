@@ -2,17 +2,16 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { missingForKubernetes } from '../servers/kubernetes.ts'
+import { told } from '../servers/programs.ts'
 import { run } from './gateway-stack.ts'
 import { type KubernetesStack, anyone, startKubernetesStack } from './kubernetes-stack.ts'
-
-if (missingForKubernetes !== null) console.log(`skipped: holds of clusters: ${missingForKubernetes}`)
 
 let stack: KubernetesStack
 
 const configMap = (name: string, more = ''): string =>
   `apiVersion: v1\nkind: ConfigMap\nmetadata: { name: ${name}, namespace: default }\ndata: { a: "${more}b" }\n`
 
-describe.skipIf(missingForKubernetes !== null)('requests to a cluster that wait for people', () => {
+describe.skipIf(told(missingForKubernetes))('requests to a cluster that wait for people', () => {
   beforeAll(async () => {
     stack = await startKubernetesStack(
       () => `  careful:

@@ -2,11 +2,9 @@ import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { missingForKubernetes } from '../servers/kubernetes.ts'
+import { told } from '../servers/programs.ts'
 import { type Ran, run } from './gateway-stack.ts'
 import { type KubernetesJob, type KubernetesStack, anyone, startKubernetesStack } from './kubernetes-stack.ts'
-
-if (missingForKubernetes !== null)
-  console.log(`skipped: clusters through the gateway: ${missingForKubernetes}`)
 
 let stack: KubernetesStack
 let all: KubernetesJob
@@ -38,7 +36,7 @@ function ageless(ran: Ran): Ran {
   return { ...ran, out: ran.out.replaceAll(/\b\d+s\b/g, 'Ns') }
 }
 
-describe.skipIf(missingForKubernetes !== null)('kubectl through the gateway', () => {
+describe.skipIf(told(missingForKubernetes))('kubectl through the gateway', () => {
   beforeAll(async () => {
     stack = await startKubernetesStack(
       ({ nobody }) => `  all:

@@ -7,10 +7,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Kubelet, startKubelet } from '../fakes/kubelet.ts'
 import { missingForKubernetes } from '../servers/kubernetes.ts'
 import { freePort } from '../servers/port.ts'
+import { told } from '../servers/programs.ts'
 import { type KubernetesJob, type KubernetesStack, anyone, startKubernetesStack } from './kubernetes-stack.ts'
 import { eventually } from './stack.ts'
-
-if (missingForKubernetes !== null) console.log(`skipped: streams of pods: ${missingForKubernetes}`)
 
 const token = 'ghp_0123456789abcdefghijklmnopqrstuvwxyz'
 let kubelet: Kubelet
@@ -24,7 +23,7 @@ interface Running {
   readonly code: Promise<number>
 }
 
-describe.skipIf(missingForKubernetes !== null)('streams of pods', () => {
+describe.skipIf(told(missingForKubernetes))('streams of pods', () => {
   beforeAll(async () => {
     kubelet = await startKubelet()
     stack = await startKubernetesStack(

@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import type pg from 'pg'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { lacks } from '../servers/programs.ts'
 import { run } from './gateway-stack.ts'
 import { nest } from './nested-stack.ts'
 import {
@@ -9,7 +10,6 @@ import {
   connect,
   eventually,
   failure,
-  hasPsql,
   startSeparateStack,
   startStack,
 } from './stack.ts'
@@ -77,7 +77,7 @@ test('a session that the change does not concern goes on', async () => {
   await client.query('UPDATE orders SET total = 43 WHERE id = 10')
 })
 
-test.skipIf(!hasPsql)(
+test.skipIf(lacks('psql'))(
   'a change at the top ends what is below, also where only the handing on is taken back',
   async () => {
     const [program = '', ...args] = nest(

@@ -7,7 +7,8 @@ import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { type Job, type Stack, connect, failure, hasPsql, internals, psql, startStack } from './stack.ts'
+import { lacks } from '../servers/programs.ts'
+import { type Job, type Stack, connect, failure, internals, psql, startStack } from './stack.ts'
 
 let stack: Stack
 let job: Job
@@ -127,7 +128,7 @@ test('the identity that asked cannot approve', async () => {
   await client.end()
 })
 
-test.runIf(hasPsql)('psql shows the notice while it waits', async () => {
+test.skipIf(lacks('psql'))('psql shows the notice while it waits', async () => {
   const waiting = psql(job, 'DELETE FROM notes WHERE id = 76')
   const { id } = await stack.pending()
   await stack.operator('approvals', 'approve', id, '--reason', 'agreed')

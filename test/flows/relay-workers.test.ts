@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { secrets } from '../demo/shop.ts'
+import { told } from '../servers/programs.ts'
 import {
   type Job,
   type SeparateGateway,
@@ -18,9 +19,9 @@ import {
 
 type Client = Awaited<ReturnType<typeof connect>>
 
-const onLinux = process.platform === 'linux'
+const withoutProc = told(process.platform === 'linux' ? null : 'not Linux, whose /proc is read')
 
-describe.skipIf(!onLinux)('relay workers (needs /proc)', () => {
+describe.skipIf(withoutProc)('relay workers', () => {
   let stack: Stack<SeparateGateway>
   let job: Job
   const clients: Client[] = []

@@ -8,7 +8,8 @@ import { readHome } from '../../client/home.ts'
 import { markOf } from '../../client/process-mark.ts'
 import { environmentOf } from '../../client/settings.ts'
 import { executable } from '../servers/gateway.ts'
-import { connect, eventually, hasPsql, type Ran, run, type Stack, startStack } from './stack.ts'
+import { lacks } from '../servers/programs.ts'
+import { connect, eventually, type Ran, run, type Stack, startStack } from './stack.ts'
 
 let stack: Stack
 beforeAll(async () => {
@@ -64,7 +65,7 @@ async function renewed(home: string): Promise<void> {
   await eventually(async () => expect(await readFile(join(home, 'token'), 'utf8')).not.toBe(first))
 }
 
-test.skipIf(!hasPsql)(
+test.skipIf(lacks('psql'))(
   'settings outlive the identity’s first life, and close ends their renewal',
   async () => {
     const { home, env } = await open('test')

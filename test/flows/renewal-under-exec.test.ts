@@ -1,14 +1,15 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { lacks } from '../servers/programs.ts'
 import { run } from './gateway-stack.ts'
 import { nest, talk } from './nested-stack.ts'
-import { hasPsql, type Stack, startStack } from './stack.ts'
+import { type Stack, startStack } from './stack.ts'
 
 // Lives of seconds, so that a test sees them end.
 const life = { renewable: 'ttl: 24s\n    max_ttl: 10m', short: 'ttl: 6s' }
 
-describe.skipIf(!hasPsql)('a command that outlasts its identity’s first life', () => {
+describe.skipIf(lacks('psql'))('a command that outlasts its identity’s first life', () => {
   let stack: Stack
   beforeAll(async () => {
     stack = await startStack({

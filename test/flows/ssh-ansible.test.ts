@@ -1,18 +1,13 @@
-import { spawnSync } from 'node:child_process'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { hasSshd } from '../servers/sshd.ts'
+import { lacks } from '../servers/programs.ts'
 import { type SshJob, type SshStack, startSshStack } from './ssh-stack.ts'
 import { run } from './stack.ts'
 
-const hasAnsible = hasSshd && spawnSync('ansible', ['--version']).status === 0
-const name = hasAnsible
-  ? 'Ansible'
-  : 'Ansible (skipped: it needs the Debian package ansible-core, and openssh-server)'
 const root = `/tmp/hoop-ansible-${process.pid}`
 
-describe.skipIf(!hasAnsible)(name, () => {
+describe.skipIf(lacks('ansible', 'ssh', 'sshd'))('Ansible', () => {
   let stack: SshStack
   let job: SshJob
   beforeAll(async () => {

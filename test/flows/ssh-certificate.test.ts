@@ -3,7 +3,8 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Sshd, hasSshd, startSshd } from '../servers/sshd.ts'
+import { lacks } from '../servers/programs.ts'
+import { type Sshd, startSshd } from '../servers/sshd.ts'
 import { type SshJob, type SshStack, startSshStack } from './ssh-stack.ts'
 
 const kinds = {
@@ -16,7 +17,7 @@ const kinds = {
 /** Certificates that a host, or the gateway, has to refuse. */
 const bad = ['expired', 'later', 'host', 'stranger', 'principal', 'other'] as const
 
-describe.skipIf(!hasSshd)('a host that knows an authority for users', () => {
+describe.skipIf(lacks('ssh', 'sshd'))('a host that knows an authority for users', () => {
   let folder: string
   let host: Sshd
   let stack: SshStack

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { hasSshd } from '../servers/sshd.ts'
+import { lacks } from '../servers/programs.ts'
 import { type SshJob, type SshStack, startSshStack } from './ssh-stack.ts'
 
 const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
@@ -24,7 +24,7 @@ const stages = `
         allow: [{ operations: [exec], commands: ["echo *"] }]
 `
 
-describe.skipIf(!hasSshd)('commands over SSH', () => {
+describe.skipIf(lacks('ssh', 'sshd'))('commands over SSH', () => {
   let stack: SshStack
   let job: SshJob
   beforeAll(async () => {

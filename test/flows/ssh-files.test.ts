@@ -2,7 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import { mkdir, readFile, readdir, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { hasSshd } from '../servers/sshd.ts'
+import { lacks } from '../servers/programs.ts'
 import { type SshJob, type SshStack, startSshStack } from './ssh-stack.ts'
 import { run } from './stack.ts'
 
@@ -25,7 +25,7 @@ const stages = `
         allow: [{ operations: [exec] }]
 `
 
-describe.skipIf(!hasSshd)('files over SSH', () => {
+describe.skipIf(lacks('ssh', 'sshd'))('files over SSH', () => {
   let stack: SshStack
   let job: SshJob
   const at = (name: string): string => join(root, name)

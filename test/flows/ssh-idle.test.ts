@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { hasSshd } from '../servers/sshd.ts'
+import { lacks } from '../servers/programs.ts'
 import { type SshJob, type SshStack, fed, startSshStack } from './ssh-stack.ts'
 
-describe.skipIf(!hasSshd)('a host with an idle limit', () => {
+describe.skipIf(lacks('ssh', 'sshd'))('a host with an idle limit', () => {
   let stack: SshStack
   let job: SshJob
   beforeAll(async () => {

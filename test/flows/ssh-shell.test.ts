@@ -3,13 +3,13 @@ import { type NetConnectOpts, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { freePort } from '../servers/port.ts'
-import { hasSshd } from '../servers/sshd.ts'
+import { lacks } from '../servers/programs.ts'
 import { type SshJob, type SshStack, fed, startSshStack } from './ssh-stack.ts'
 import { eventually } from './stack.ts'
 
 const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
 
-describe.skipIf(!hasSshd)('shells, connections kept open, and forwarding', () => {
+describe.skipIf(lacks('ssh', 'sshd'))('shells, connections kept open, and forwarding', () => {
   let stack: SshStack
   let job: SshJob
   let port: number

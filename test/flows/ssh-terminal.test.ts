@@ -2,11 +2,11 @@ import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import ssh2, { type ClientChannel } from 'ssh2'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { hasSshd } from '../servers/sshd.ts'
+import { lacks } from '../servers/programs.ts'
 import { type SshJob, type SshStack, startSshStack } from './ssh-stack.ts'
 import { eventually } from './stack.ts'
 
-describe.skipIf(!hasSshd)('a terminal', () => {
+describe.skipIf(lacks('ssh', 'sshd'))('a terminal', () => {
   let stack: SshStack
   let job: SshJob
   beforeAll(async () => {

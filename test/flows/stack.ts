@@ -1,4 +1,3 @@
-import { spawnSync } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
 import pg from 'pg'
 import type { RunningGateway } from '../../gateway/main.ts'
@@ -22,8 +21,6 @@ export { type Job, type Ran, type SeparateGateway, run } from './gateway-stack.t
 export interface Stack<Gateway = RunningGateway> extends GatewayStack<Gateway> {
   readonly postgres: PostgresServer
 }
-
-export const hasPsql = spawnSync('psql', ['--version']).status === 0
 
 /** How to start it; `edit` changes the demo's hoop.yaml before the gateway reads it. */
 interface StackOptions {

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { missingForKubernetes } from '../servers/kubernetes.ts'
-import { hasSshd } from '../servers/sshd.ts'
+import { lacks, told } from '../servers/programs.ts'
 import { type Job, type Ran, run } from './gateway-stack.ts'
 import { type NestedStack, nest, startNestedStack, talk } from './nested-stack.ts'
-import { eventually, hasPsql } from './stack.ts'
+import { eventually } from './stack.ts'
 
 // What each level is given: all of the job's but `delete`; then another stage; then reading only.
 const prod = missingForKubernetes === null ? ',prod' : ''
@@ -13,9 +13,7 @@ const levels = [
   ['--connections', `orders-db:read${prod && ',prod:read'}`],
 ] as const
 
-if (missingForKubernetes !== null) console.log(`skipped: kubectl at three levels: ${missingForKubernetes}`)
-
-describe.skipIf(!hasPsql || !hasSshd)('three levels of agents', () => {
+describe.skipIf(lacks('psql', 'ssh', 'sshd'))('three levels of agents', () => {
   let stack: NestedStack
   let job: Job
   beforeAll(async () => {
@@ -64,7 +62,7 @@ describe.skipIf(!hasPsql || !hasSshd)('three levels of agents', () => {
     expect(stack.sshd.log()).not.toContain('echo three')
   })
 
-  test.skipIf(missingForKubernetes !== null)(
+  test.skipIf(told(missingForKubernetes))(
     'on the cluster each level does what all above it may',
     async () => {
       const kubectl = (level: number, ...words: string[]): Promise<Ran> => at(level, 'kubectl', ...words)

@@ -3,15 +3,16 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type GitlabOidc, startGitlabOidc } from '../fakes/gitlab-oidc.ts'
-import { type Stack, hasPsql, startStack } from '../flows/stack.ts'
+import { type Stack, startStack } from '../flows/stack.ts'
 import { run } from '../flows/gateway-stack.ts'
 import { executable } from '../servers/gateway.ts'
 import { type BuiltPlugins, buildPlugins } from '../servers/job-files.ts'
-import { type Checkout, canRunPipelines, checkoutComponent } from './pipeline.ts'
+import { lacks } from '../servers/programs.ts'
+import { type Checkout, checkoutComponent } from './pipeline.ts'
 
 const config = 'gitlab.example/acme/shop//.gitlab-ci.yml@refs/heads/main'
 
-describe.skipIf(!canRunPipelines || !hasPsql)('the approval job (needs git, rsync, psql)', () => {
+describe.skipIf(lacks('git', 'rsync', 'psql'))('the approval job', () => {
   let oidc: GitlabOidc
   let stack: Stack
   let checkout: Checkout

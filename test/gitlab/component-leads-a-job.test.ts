@@ -4,11 +4,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type GitlabOidc, type Pipeline, startGitlabOidc } from '../fakes/gitlab-oidc.ts'
-import { hasPsql, type Ran, type Stack, startStack } from '../flows/stack.ts'
+import { type Ran, type Stack, startStack } from '../flows/stack.ts'
 import { writePlugin } from '../../build/plugins.ts'
 import { executable, root } from '../servers/gateway.ts'
 import { type BuiltPlugins, buildPlugins } from '../servers/job-files.ts'
-import { canRunPipelines, type Checkout, checkoutComponent } from './pipeline.ts'
+import { lacks } from '../servers/programs.ts'
+import { type Checkout, checkoutComponent } from './pipeline.ts'
 
 const component = await readFile(join(root, 'gitlab-component/templates/access.yml'), 'utf8')
 
@@ -50,8 +51,8 @@ test('the component sets nothing but its hidden job', () => {
   expect(keys).toEqual(['.hoop-access:'])
 })
 
-// Says what is skipped: without git and rsync no pipeline runs, without psql no job reaches a database.
-describe.skipIf(!canRunPipelines || !hasPsql)('pipelines (need git, rsync and psql)', () => {
+// Without git and rsync no pipeline runs, without psql no job reaches a database.
+describe.skipIf(lacks('git', 'rsync', 'psql'))('pipelines', () => {
   let oidc: GitlabOidc
   let stack: Stack
   let checkout: Checkout

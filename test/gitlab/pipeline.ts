@@ -5,11 +5,6 @@ import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { type Ran, run } from '../flows/stack.ts'
 
-/** True where gitlab-ci-local can run: it wants git and rsync. */
-export const canRunPipelines = ['git', 'rsync'].every(
-  (program) => spawnSync(program, ['--version']).status === 0,
-)
-
 /** A checkout of the component's project (`component`, as the build writes it), whose own pipeline includes the component as users do. */
 export interface Checkout {
   /** Where jobs keep private folders. */

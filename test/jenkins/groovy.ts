@@ -1,19 +1,15 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { spawn } from 'node:child_process'
 import { realpathSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { root } from '../servers/gateway.ts'
-
-/** True where Groovy can run; Debian's `groovy` package brings it and Java. */
-export const hasGroovy =
-  spawnSync('sh', ['-c', 'command -v groovy && command -v java'], { stdio: 'ignore' }).status === 0
+import { find } from '../servers/programs.ts'
 
 /** Runs a Groovy script of this folder with JSON on its standard input; gives the JSON that it prints. */
 export function groovy(script: string, args: readonly string[], input: unknown): Promise<unknown> {
   const path = process.env.PATH ?? ''
-  const java = spawnSync('sh', ['-c', 'command -v java'], { encoding: 'utf8' }).stdout.trim()
   return new Promise((resolve, reject) => {
     const child = spawn('groovy', [join(root, 'test/jenkins', script), ...args], {
-      env: { PATH: path, JAVA_HOME: dirname(dirname(realpathSync(java))) },
+      env: { PATH: path, JAVA_HOME: dirname(dirname(realpathSync(find('java') ?? 'java'))) },
       stdio: ['pipe', 'pipe', 'pipe'],
     })
     let [out, err] = ['', '']

@@ -2,7 +2,8 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { root } from '../servers/gateway.ts'
-import { groovy, hasGroovy } from './groovy.ts'
+import { lacks } from '../servers/programs.ts'
+import { groovy } from './groovy.ts'
 
 // Each of these Jenkins would refuse, or fail on after a restart of the controller: the check has to be seen finding them.
 const unsafe = {
@@ -20,7 +21,7 @@ const unsafe = {
   'entries of a map': ['def call(Map a) { for (Object b : a.entrySet()) { echo b.key } }', 'entrySet'],
 } as const
 
-describe.skipIf(!hasGroovy)('the shared library (needs groovy)', () => {
+describe.skipIf(lacks('groovy', 'java'))('the shared library', () => {
   let found: Record<string, string[]>
 
   beforeAll(async () => {

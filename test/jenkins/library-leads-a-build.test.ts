@@ -3,10 +3,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type JenkinsOidc, startJenkinsOidc } from '../fakes/jenkins-oidc.ts'
-import { hasPsql, type Stack, startStack } from '../flows/stack.ts'
+import { type Stack, startStack } from '../flows/stack.ts'
 import { executable, root } from '../servers/gateway.ts'
 import { type BuiltPlugins, buildPlugins } from '../servers/job-files.ts'
-import { groovy, hasGroovy } from './groovy.ts'
+import { lacks } from '../servers/programs.ts'
+import { groovy } from './groovy.ts'
 
 /** What a build did. */
 interface Build {
@@ -17,7 +18,7 @@ interface Build {
 }
 
 // Says what is skipped: Groovy runs the library, psql reaches the database.
-describe.skipIf(!hasGroovy || !hasPsql)('builds (need groovy and psql)', () => {
+describe.skipIf(lacks('groovy', 'java', 'psql'))('builds', () => {
   let oidc: JenkinsOidc
   let stack: Stack
   let folder: string

@@ -1,19 +1,16 @@
-import { existsSync } from 'node:fs'
 import { type Browser, chromium } from 'playwright-core'
+import { find } from '../servers/programs.ts'
 
-const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(
-  (path) => existsSync(path),
-)
+const executablePath = find('chromium') ?? find('chromium-browser') ?? find('google-chrome')
 
-/** Whether there is a browser to drive; says what is skipped when there is none. */
-export const hasChromium = executablePath !== undefined
-if (!hasChromium)
-  console.warn('pages are not driven in a browser: there is no Chromium (apt-get install chromium)')
+/** Why there is no browser to drive, or null. */
+export const missingForPages =
+  executablePath === null ? 'not on the PATH: chromium, chromium-browser, google-chrome' : null
 
 /** Starts it without a window, and so that it asks nobody but the pages that it is sent to. */
 export function startChromium(): Promise<Browser> {
   return chromium.launch({
-    ...(executablePath !== undefined && { executablePath }),
+    ...(executablePath !== null && { executablePath }),
     args: [
       '--no-sandbox',
       '--disable-gpu',

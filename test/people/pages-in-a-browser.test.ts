@@ -1,6 +1,7 @@
 import type { Browser, BrowserContext, Page } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { hasChromium, startChromium } from './chromium.ts'
+import { told } from '../servers/programs.ts'
+import { missingForPages, startChromium } from './chromium.ts'
 import { type PeopleStack, alice, startPeopleStack } from './stack.ts'
 
 let stack: PeopleStack
@@ -8,7 +9,7 @@ let chromium: Browser
 let complaints: string[] = []
 
 beforeAll(async () => {
-  if (!hasChromium) return
+  if (missingForPages !== null) return
   stack = await startPeopleStack({
     approvers: `  dba: { members: [alice, bob, carol], gates: [{ console: {} }], timeout: 10m, reason: required, break_glass: sre }
   sre: { members: [alice], gates: [{ console: {} }] }`,
@@ -42,7 +43,7 @@ const shots = process.env.HOOP_SHOTS
 const shoot = async (page: Page, name: string): Promise<unknown> =>
   shots === undefined ? null : page.screenshot({ path: `${shots}/${name}.png`, fullPage: true })
 
-test.runIf(hasChromium)(
+test.skipIf(told(missingForPages))(
   'from the link to the answer, by keyboard, with a reason that is asked for',
   async () => {
     const { approval, outcome } = await stack.hold(
@@ -76,7 +77,7 @@ test.runIf(hasChromium)(
   },
 )
 
-test.runIf(hasChromium)(
+test.skipIf(told(missingForPages))(
   'on a phone, in the dark: nothing runs over the edge, and breaking the glass works',
   async () => {
     const { approval, outcome } = await stack.hold(
@@ -107,7 +108,7 @@ test.runIf(hasChromium)(
   },
 )
 
-test.runIf(hasChromium)(
+test.skipIf(told(missingForPages))(
   'a page that is open shows by itself what others decide, and does not take away what is being written',
   async () => {
     const { approval, outcome } = await stack.hold('DELETE FROM notes WHERE id = 43')

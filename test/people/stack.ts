@@ -2,7 +2,8 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { type Claims, type Idp, startIdp } from '../fakes/idp.ts'
-import { type Job, type Stack, connect, hasPsql, run, startStack } from '../flows/stack.ts'
+import { type Job, type Stack, connect, run, startStack } from '../flows/stack.ts'
+import { has } from '../servers/programs.ts'
 import { type Answer, Browser, ask } from './browser.ts'
 
 /** A gateway whose people log in at an issuer of their own, all real but that issuer. */
@@ -96,7 +97,7 @@ ${more}
     async hold(statement, job) {
       const own =
         job ?? (await stack.open('deploy', { claims: { environment: 'production', actor_id: '583231' } }))
-      const outcome = hasPsql ? byPsql(own, statement) : byPg(own, statement)
+      const outcome = has('psql') ? byPsql(own, statement) : byPg(own, statement)
       return { approval: await people.held(), outcome }
     },
     async close() {

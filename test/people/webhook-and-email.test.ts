@@ -4,7 +4,8 @@ import { text } from 'node:stream/consumers'
 import { createHmac } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Smtp, startSmtp } from '../fakes/smtp.ts'
-import { eventually, hasPsql, psql } from '../flows/stack.ts'
+import { eventually, psql } from '../flows/stack.ts'
+import { lacks } from '../servers/programs.ts'
 import { type Answer, ask } from './browser.ts'
 import { type PeopleStack, alice, bob, startPeopleStack } from './stack.ts'
 
@@ -108,7 +109,7 @@ test('the ticket system is told, signed, tried again, and its answer lets it go 
   )
 })
 
-test.runIf(hasPsql)(
+test.skipIf(lacks('psql'))(
   'a letter leads to the page, and the page lets psql go on; what opens links approves nothing',
   async () => {
     smtp.letters.length = 0

@@ -4,12 +4,12 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { findRecording } from '../../gateway/recording/files.ts'
-import { has } from '../servers/programs.ts'
+import { lacks } from '../servers/programs.ts'
 import { makeFolder, open, publicJwk, recordSession } from './folder.ts'
 
 const tools = ['openssl', 'xxd', 'sha256sum', 'base64', 'sed']
 
-test.skipIf(!has(...tools))(
+test.skipIf(lacks(...tools))(
   'the commands of the guide verify a recording (need openssl and xxd)',
   async () => {
     const { dir, remove } = makeFolder()

@@ -5,6 +5,7 @@ import { connect } from 'node:net'
 import { tmpdir, userInfo } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from './port.ts'
+import { find } from './programs.ts'
 
 /** Debian's own server, in the foreground on a loopback port. */
 export interface Sshd {
@@ -21,10 +22,8 @@ export interface Sshd {
 }
 
 const sftpServer = '/usr/lib/openssh/sftp-server'
-const binary = '/usr/sbin/sshd'
-
-/** True where OpenSSH's client and server are installed. */
-export const hasSshd = existsSync(binary) && spawnSync('ssh', ['-V']).status === 0
+// It insists on its whole path.
+const binary = find('sshd') ?? 'sshd'
 
 /** Starts it; `config` is added to its own. It runs as this user, who is the only one it lets in. */
 export async function startSshd(config = ''): Promise<Sshd> {

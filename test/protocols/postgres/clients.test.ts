@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Ran, run } from '../../flows/gateway-stack.ts'
 import { type PostgresServer, startPostgres } from '../../servers/postgres.ts'
+import { lacks, told } from '../../servers/programs.ts'
 import { type TestHouse, openHouse } from './house.ts'
 
 // Clients that people have, doing what people do with them. What they print has to be what they print without the gateway.
@@ -14,6 +15,9 @@ import { type TestHouse, openHouse } from './house.ts'
 const release = /(\d+)/.exec(spawnSync('pg_dump', ['--version']).stdout?.toString() ?? '')?.[1] ?? null
 const ownServer = `/usr/lib/postgresql/${release}/bin`
 const hasServer = existsSync(join(ownServer, 'postgres')) || Number(release) >= 18
+const missing = told(
+  release === null || hasServer ? null : `no server that this pg_dump takes (${ownServer})`,
+)
 const binaries = existsSync(join(ownServer, 'postgres')) ? { binaries: ownServer } : {}
 
 const everything = `
@@ -95,8 +99,8 @@ function way(to: 'owner' | 'reader' | 'direct', database = 'postgres'): Record<s
       }
 }
 
-describe.skipIf(release === null || !hasServer)(
-  'PostgreSQL’s own programs (need postgresql-client, and a server that its pg_dump takes)',
+describe.skipIf(lacks('psql', 'pg_dump', 'pg_restore', 'pgbench') || missing)(
+  'PostgreSQL’s own programs',
   () => {
     beforeAll(async () => {
       await start(binaries)

@@ -1,8 +1,9 @@
 import { spawn } from 'node:child_process'
-import { writeFileSync, mkdtempSync, rmSync, existsSync } from 'node:fs'
+import { writeFileSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { lacks } from '../../servers/programs.ts'
 import {
   bind,
   close,
@@ -372,7 +373,7 @@ test('an upstream that vanishes ends the session with an error, and only this on
   await other.end()
 })
 
-test.skipIf(!existsSync('/usr/bin/psql'))('psql works: \\d, \\copy, errors, and its notices', async () => {
+test.skipIf(lacks('psql'))('psql works: \\d, \\copy, errors, and its notices', async () => {
   const { house } = shop
   const folder = mkdtempSync(join(tmpdir(), 'psql-'))
   for (const [name, text] of [

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { failure, internals, run } from '../../flows/stack.ts'
 import { binariesOf, releases } from '../../servers/postgres-releases.ts'
 import { type PostgresServer, startPostgres } from '../../servers/postgres.ts'
+import { lacks, told } from '../../servers/programs.ts'
 import { type TestHouse, openHouse } from './house.ts'
 import { bind, describe as describing, execute, parse, sync, values } from './messages.ts'
 
@@ -33,14 +34,13 @@ ALTER DATABASE postgres SET search_path = app, public;
 `
 const hidden = /lovelace|hopper|LOVELACE|HOPPER/
 
-const hasPsql = spawnSync('psql', ['--version']).status === 0
 const dumps = Number(/(\d+)/.exec(spawnSync('pg_dump', ['--version']).stdout?.toString() ?? '')?.[1] ?? 0)
 
 for (const release of [...Object.keys(releases), '18']) {
   // 18 is the one that `npm ci` brings.
   const binaries = release === '18' ? undefined : binariesOf(release)
-  const why = binaries === null ? ' (npm run test:releases fetches it)' : ''
-  describe.skipIf(binaries === null)(`PostgreSQL ${release}${why}`, () => {
+  const why = binaries === null ? `no PostgreSQL ${release} (npm run test:releases fetches it)` : null
+  describe.skipIf(told(why))(`PostgreSQL ${release}`, () => {
     let server: PostgresServer
     let house: TestHouse
     let folder: string
@@ -191,25 +191,28 @@ for (const release of [...Object.keys(releases), '18']) {
       }
     }
 
-    test.skipIf(!hasPsql)('psql: backslash commands, and COPY both ways', { timeout: 120_000 }, async () => {
-      const psql = async (...args: string[]) => run('psql', ['-XAtq', ...args], await way('job'))
-      const commands = String.raw`\d \d+ \dt+ \dv \df+ \du \dn+ \dp \dT+ \dx \di+ \ds \dD \do \dRp \sf#app.checks \d+#app.customers \d#app.people`
-      for (const command of commands.split(' ').map((each) => each.replace('#', ' '))) {
-        const ran = await psql('-c', command)
-        expect([command, ran.code, ran.err]).toEqual([command, 0, ''])
-      }
-      const copied = (await psql('-c', 'COPY app.customers (id, email) TO STDOUT')).out
-      expect(copied.trim().split('\n').toSorted()).toEqual(['1\t[masked]', '2\t[masked]'])
-      const file = join(folder, 'notes')
-      await writeFile(file, '7\tseven\n8\teight\n')
-      expect((await psql('-c', String.raw`\copy app.notes from '${file}'`)).err).toBe('')
-      expect((await psql('-c', 'SELECT count(*) FROM app.notes')).out).toBe('2\n')
-    })
+    test.skipIf(lacks('psql'))(
+      'psql: backslash commands, and COPY both ways',
+      { timeout: 120_000 },
+      async () => {
+        const psql = async (...args: string[]) => run('psql', ['-XAtq', ...args], await way('job'))
+        const commands = String.raw`\d \d+ \dt+ \dv \df+ \du \dn+ \dp \dT+ \dx \di+ \ds \dD \do \dRp \sf#app.checks \d+#app.customers \d#app.people`
+        for (const command of commands.split(' ').map((each) => each.replace('#', ' '))) {
+          const ran = await psql('-c', command)
+          expect([command, ran.code, ran.err]).toEqual([command, 0, ''])
+        }
+        const copied = (await psql('-c', 'COPY app.customers (id, email) TO STDOUT')).out
+        expect(copied.trim().split('\n').toSorted()).toEqual(['1\t[masked]', '2\t[masked]'])
+        const file = join(folder, 'notes')
+        await writeFile(file, '7\tseven\n8\teight\n')
+        expect((await psql('-c', String.raw`\copy app.notes from '${file}'`)).err).toBe('')
+        expect((await psql('-c', 'SELECT count(*) FROM app.notes')).out).toBe('2\n')
+      },
+    )
 
     // pg_dump takes servers of its own release and older ones.
-    const dumpable = dumps >= Number(release)
-    const needs = dumpable ? '' : ` (needs pg_dump ${release}; here is ${dumps})`
-    test.skipIf(!dumpable)(`pg_dump${needs}`, { timeout: 120_000 }, async () => {
+    const older = dumps < Number(release) ? `no pg_dump of release ${release} or newer` : null
+    test.skipIf(binaries !== null && told(older))('pg_dump', { timeout: 120_000 }, async () => {
       const dump = await run('pg_dump', [], await way('owner'))
       expect([dump.code, dump.err]).toEqual([0, ''])
       expect(dump.out).toContain('CREATE TABLE app.customers')
