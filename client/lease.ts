@@ -63,7 +63,7 @@ export function holdLease(
             `the gateway cannot be told that the command still runs, and will end its identity: ${reason}`,
           )
         }
-        await sleep(wait, undefined, { signal: stopped.signal, ref: false }).catch(() => undefined)
+        await sleep(wait, undefined, { signal: stopped.signal, ref: false }).catch(() => undefined) // `stop` wakes it
         wait = Math.min(wait * 2, again.most)
       }
     }

@@ -120,7 +120,10 @@ async function edit(userHome: string, change: (config: string) => string): Promi
 
 /** A link, or somebody else's file: replacing it would surprise its owner, and OpenSSH refuses a foreign one. */
 async function refuseForeign(path: string): Promise<void> {
-  const found = await lstat(path).catch(() => null)
+  const found = await lstat(path).catch((cause: unknown) => {
+    if (systemCode(cause) === 'ENOENT') return null
+    throw unreadable(path, cause)
+  })
   if (found === null || (found.isFile() && (process.getuid === undefined || found.uid === process.getuid())))
     return
   throw new ClientError(
@@ -135,11 +138,14 @@ async function readOrNull(path: string): Promise<string | null> {
     return await readFile(path, 'utf8')
   } catch (cause) {
     if (systemCode(cause) === 'ENOENT') return null
-    throw new ClientError(
-      'bad_home',
-      `${path} cannot be read (${systemCode(cause) ?? 'unknown error'})`,
-      'check its permissions',
-      { cause },
-    )
+    throw unreadable(path, cause)
   }
 }
+
+const unreadable = (path: string, cause: unknown): ClientError =>
+  new ClientError(
+    'bad_home',
+    `${path} cannot be read (${systemCode(cause) ?? 'unknown error'})`,
+    'check its permissions',
+    { cause },
+  )

@@ -72,8 +72,8 @@ function isBuilt(value: unknown): value is Omit<JobFile, 'path'> {
 /** By a draft, so that a copy that was interrupted is never served. */
 async function keep({ sha256, name, path, size }: JobFile, folder: string): Promise<void> {
   const target = join(folder, `${sha256}-${name}`)
-  // What cannot be looked at is written anew, which says what is wrong.
-  if ((await stat(target).catch(() => null))?.size === size) return
+  const kept = await stat(target).catch(() => null) // writing it anew says what is wrong with the folder
+  if (kept?.size === size) return
   const draft = `${target}.${process.pid}.new`
   await copyFile(path, draft)
   await rename(draft, target)

@@ -79,8 +79,7 @@ export class Waiter {
       identity.ended.addEventListener('abort', this.#withdraw, { once: true })
     }
     const { promise, resolve, reject } = Promise.withResolvers<{ answers: readonly Answer[] }>()
-    // Whoever asked may have left before looking at the outcome; that is no fault of the process.
-    promise.catch(() => undefined)
+    promise.catch(() => undefined) // whoever asked may have left before looking; that is no fault of the process
     const leave = (): void => {
       if (this.row.linger === 0 || identity.ended.aborted) return this.#withdraw()
       this.#claim?.leave()

@@ -60,7 +60,7 @@ export class Answer implements Dispatcher.DispatchHandler {
     this.#permit = parts.permit
     this.#place = parts.place
     this.done = this.#settle.promise
-    this.done.catch(() => undefined)
+    this.done.catch(() => undefined) // it may fail before anybody waits for it
   }
 
   cut(reason: unknown): void {
