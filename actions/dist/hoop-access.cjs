@@ -1158,7 +1158,10 @@ async function edit(userHome, change) {
   await (0, import_promises7.rename)(draft, path2);
 }
 async function refuseForeign(path2) {
-  const found = await (0, import_promises7.lstat)(path2).catch(() => null);
+  const found = await (0, import_promises7.lstat)(path2).catch((cause) => {
+    if (systemCode(cause) === "ENOENT") return null;
+    throw unreadable(path2, cause);
+  });
   if (found === null || found.isFile() && (process.getuid === void 0 || found.uid === process.getuid()))
     return;
   throw new ClientError(
@@ -1172,14 +1175,15 @@ async function readOrNull(path2) {
     return await (0, import_promises7.readFile)(path2, "utf8");
   } catch (cause) {
     if (systemCode(cause) === "ENOENT") return null;
-    throw new ClientError(
-      "bad_home",
-      `${path2} cannot be read (${systemCode(cause) ?? "unknown error"})`,
-      "check its permissions",
-      { cause }
-    );
+    throw unreadable(path2, cause);
   }
 }
+var unreadable = (path2, cause) => new ClientError(
+  "bad_home",
+  `${path2} cannot be read (${systemCode(cause) ?? "unknown error"})`,
+  "check its permissions",
+  { cause }
+);
 
 // client/rewrite.ts
 var harmless = new Set(

@@ -20199,7 +20199,10 @@ async function edit(userHome, change) {
   await (0, import_promises6.rename)(draft, path);
 }
 async function refuseForeign(path) {
-  const found = await (0, import_promises6.lstat)(path).catch(() => null);
+  const found = await (0, import_promises6.lstat)(path).catch((cause) => {
+    if (systemCode(cause) === "ENOENT") return null;
+    throw unreadable(path, cause);
+  });
   if (found === null || found.isFile() && (process.getuid === void 0 || found.uid === process.getuid()))
     return;
   throw new ClientError(
@@ -20213,14 +20216,15 @@ async function readOrNull(path) {
     return await (0, import_promises6.readFile)(path, "utf8");
   } catch (cause) {
     if (systemCode(cause) === "ENOENT") return null;
-    throw new ClientError(
-      "bad_home",
-      `${path} cannot be read (${systemCode(cause) ?? "unknown error"})`,
-      "check its permissions",
-      { cause }
-    );
+    throw unreadable(path, cause);
   }
 }
+var unreadable = (path, cause) => new ClientError(
+  "bad_home",
+  `${path} cannot be read (${systemCode(cause) ?? "unknown error"})`,
+  "check its permissions",
+  { cause }
+);
 
 // client/rewrite.ts
 var harmless = new Set(
