@@ -1,5 +1,5 @@
 import type { Findings, Path } from './fault.ts'
-import type { Config, GroupConfig } from './schema.ts'
+import type { Config, GroupConfig, IssuerConfig } from './schema.ts'
 
 /** What keeps an entry of `gates:` from working: settings that it needs, and members whom it cannot know. */
 export function findGateFaults(
@@ -33,9 +33,16 @@ export function findGateFaults(
     for (const member of unknownTo('email'))
       findings.warn(at, `${member} has no \`email\` in \`people\`: no letter reaches them`)
   }
-  const gitlabs = Object.values(config.issuers).filter(
-    (issuer) => issuer.platform === 'gitlab' && issuer.token !== undefined,
-  )
+  const issuers = Object.values(config.issuers)
+  if ('gitlab-manual-job' in gate && !issuers.some(({ platform }) => platform === 'gitlab'))
+    findings.fault([...path, 'gitlab-manual-job'], 'this gate needs a GitLab issuer')
+  if ('jenkins-input' in gate && !issuers.some(canAskJenkins))
+    findings.fault([...path, 'jenkins-input'], 'this gate needs a Jenkins issuer with `user` and `token`')
+  const app = issuers.some((issuer) => issuer.platform === 'github' && issuer.app !== undefined)
+  for (const name of ['github-environment', 'github-pull-request']) {
+    if (name in gate && !app) findings.fault([...path, name], 'this gate needs a GitHub issuer with an `app`')
+  }
+  const gitlabs = issuers.filter((issuer) => issuer.platform === 'gitlab' && issuer.token !== undefined)
   if ('gitlab-deployment' in gate && gitlabs.length !== 1) {
     // Its project names no server, and the accounts in `people` are of one.
     findings.fault(
@@ -57,3 +64,6 @@ export function findGateFaults(
     findings.fault(path, 'people answer this gate on the page, and cannot log in there: add `console.login`')
   }
 }
+
+const canAskJenkins = (issuer: IssuerConfig): boolean =>
+  issuer.platform === 'jenkins' && issuer.user !== undefined && issuer.token !== undefined
