@@ -13,6 +13,12 @@ export function findPatternFaults({ detectors }: Config, findings: Findings): vo
   }
 }
 
+/** What a mask can name, and the connections on which there is such a thing. */
+const kinds = [
+  ['columns', 'postgres'],
+  ['fields', 'http'],
+] as const
+
 /** Masks that would mask nothing, or are on connections that have nothing of their kind. */
 export function findMaskFaults(config: Config, findings: Findings): void {
   for (const [name, mask] of Object.entries(config.masks)) {
@@ -21,31 +27,17 @@ export function findMaskFaults(config: Config, findings: Findings): void {
         ['masks', name],
         `\`${name}\` is built in, for kubernetes connections: choose another name`,
       )
+    const what = kinds.filter(([kind]) => mask[kind] !== undefined)
     for (const [index, connection] of (mask.connections ?? []).entries()) {
       const path = ['masks', name, 'connections', index]
       checkName('connection', connection, Object.keys(config.connections), path, findings)
       const type = ownValue(config.connections, connection)?.type
-      if (
-        mask.columns !== undefined &&
-        mask.fields === undefined &&
-        type !== undefined &&
-        type !== 'postgres'
-      )
-        findings.fault(path, `${connection} is ${type}: columns are masked on postgres connections only`)
-      else if (
-        mask.fields !== undefined &&
-        mask.columns === undefined &&
-        type !== undefined &&
-        type !== 'http'
-      )
-        findings.fault(path, `${connection} is ${type}: fields are masked on http connections only`)
-      else if (type !== undefined && type !== 'postgres' && type !== 'http')
-        findings.fault(
-          path,
-          `${connection} is ${type}: columns and fields are masked on postgres and http connections only`,
-        )
+      if (type !== undefined && what.length > 0 && !what.some(([, on]) => on === type)) {
+        const [named, types] = [0, 1].map((part) => what.map((kind) => kind[part]).join(' and '))
+        findings.fault(path, `${connection} is ${type}: ${named} are masked on ${types} connections only`)
+      }
     }
-    if (mask.columns === undefined && mask.fields === undefined)
+    if (what.length === 0)
       findings.fault(['masks', name], 'say what it masks: `columns` (PostgreSQL) or `fields` (HTTP)')
     for (const [index, field] of (mask.fields ?? []).entries()) {
       if (compilePath(field) === null)
