@@ -1,7 +1,8 @@
 import { writeFileSync } from 'node:fs'
 import { basename } from 'node:path'
 import { z } from 'zod'
-import { configSchema, nameForm } from './schema.ts'
+import { configSchema } from './schema.ts'
+import { nameForm } from './schema-values.ts'
 
 /** Where the schema is kept for editors, relative to this file. */
 export const schemaFile = new URL('../../docs/hoop.schema.json', import.meta.url)

@@ -2,7 +2,8 @@ import { readFileSync } from 'node:fs'
 import { z } from 'zod'
 import { GatewayError } from '../core/errors.ts'
 import type { Path } from './fault.ts'
-import { configSchema, secretFile, type Config, type Secret } from './schema.ts'
+import { configSchema, type Config, type Secret } from './schema.ts'
+import { secretFile } from './schema-values.ts'
 
 const maxBytes = 1024 * 1024
 
