@@ -1,51 +1,33 @@
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readFile, readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type GitlabOidc, startGitlabOidc } from '../fakes/gitlab-oidc.ts'
-import { type Stack, startStack } from '../flows/stack.ts'
 import { run } from '../flows/gateway-stack.ts'
 import { executable } from '../servers/gateway.ts'
-import { type BuiltPlugins, buildPlugins } from '../servers/job-files.ts'
 import { lacks } from '../servers/programs.ts'
-import { type Checkout, checkoutComponent } from './pipeline.ts'
+import { type Pipelines, startPipelines } from './pipeline.ts'
 
 const config = 'gitlab.example/acme/shop//.gitlab-ci.yml@refs/heads/main'
 
 describe.skipIf(lacks('git', 'rsync', 'psql'))('the approval job', () => {
-  let oidc: GitlabOidc
-  let stack: Stack
-  let checkout: Checkout
-  let folder: string
-  let built: BuiltPlugins
+  let pipelines: Pipelines
+  let oidc: Pipelines['oidc']
+  let stack: Pipelines['stack']
+  let checkout: Pipelines['checkout']
 
   beforeAll(async () => {
-    oidc = await startGitlabOidc()
-    folder = await mkdtemp(join(tmpdir(), 'hoop-approval-'))
-    built = await buildPlugins(folder)
-    checkout = await checkoutComponent(built.component)
-    stack = await startStack({
-      prepare: (data) => built.offer(data),
-      edit: (yaml) =>
-        yaml
-          .replace(
-            'issuers:\n',
-            `people: { alice: { gitlab: 43 } }\nissuers:\n  gitlab: { platform: gitlab, url: "${oidc.url}", allow_private: true }\n`,
-          )
-          .replace(
-            'environment: production } }]',
-            'environment: production } }, { issuer: gitlab, claims: { project_id: "7" } }]',
-          )
-          .replace('members: [operator]', 'members: [alice]')
-          .replace('{ console: {} }', `{ gitlab-manual-job: { ci_config_ref_uri: "${config}" } }`),
-    })
+    pipelines = await startPipelines((yaml) =>
+      yaml
+        .replace('issuers:\n', 'people: { alice: { gitlab: 43 } }\nissuers:\n')
+        .replace(
+          'environment: production } }]',
+          'environment: production } }, { issuer: gitlab, claims: { project_id: "7" } }]',
+        )
+        .replace('members: [operator]', 'members: [alice]')
+        .replace('{ console: {} }', `{ gitlab-manual-job: { ci_config_ref_uri: "${config}" } }`),
+    )
+    ;({ oidc, stack, checkout } = pipelines)
   })
-  afterAll(async () => {
-    await stack.close()
-    await checkout.close()
-    await oidc.close()
-    await rm(folder, { recursive: true, force: true })
-  })
+  afterAll(() => pipelines.close())
 
   /** Plays the job as alice; with the gateway's file for jobs, when no executable is named. */
   async function play(inputs = '', variables: Record<string, string> = {}): Promise<{ text: string }> {
@@ -102,7 +84,7 @@ ${inputs}`
     expect(await waiting).toMatchObject({ code: 0 })
   })
   test('a gateway that gives another executable: nothing of it runs, and nothing is reported', async () => {
-    const file = built.files.find(({ name }) => name === 'hoop-access.cjs')
+    const file = pipelines.built.files.find(({ name }) => name === 'hoop-access.cjs')
     const path = join(stack.data, 'client', `${file?.sha256}-hoop-access.cjs`)
     const good = await readFile(path)
     await writeFile(path, "console.log('poisoned')\n")

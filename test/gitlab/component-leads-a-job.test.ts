@@ -3,13 +3,12 @@ import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type GitlabOidc, type Pipeline, startGitlabOidc } from '../fakes/gitlab-oidc.ts'
-import { type Ran, type Stack, startStack } from '../flows/stack.ts'
+import type { Pipeline } from '../fakes/gitlab-oidc.ts'
+import type { Ran } from '../flows/stack.ts'
 import { writePlugin } from '../../build/plugins.ts'
 import { executable, root } from '../servers/gateway.ts'
-import { type BuiltPlugins, buildPlugins } from '../servers/job-files.ts'
 import { lacks } from '../servers/programs.ts'
-import { type Checkout, checkoutComponent } from './pipeline.ts'
+import { type Pipelines, startPipelines } from './pipeline.ts'
 
 const component = await readFile(join(root, 'gitlab-component/templates/access.yml'), 'utf8')
 
@@ -53,42 +52,27 @@ test('the component sets nothing but its hidden job', () => {
 
 // Without git and rsync no pipeline runs, without psql no job reaches a database.
 describe.skipIf(lacks('git', 'rsync', 'psql'))('pipelines', () => {
-  let oidc: GitlabOidc
-  let stack: Stack
-  let checkout: Checkout
-  let folder: string
-  let built: BuiltPlugins
+  let pipelines: Pipelines
+  let oidc: Pipelines['oidc']
+  let stack: Pipelines['stack']
+  let checkout: Pipelines['checkout']
 
   beforeAll(async () => {
-    oidc = await startGitlabOidc()
-    folder = await mkdtemp(join(tmpdir(), 'hoop-gitlab-'))
-    built = await buildPlugins(folder)
-    checkout = await checkoutComponent(built.component)
-    stack = await startStack({
-      prepare: (data) => built.offer(data),
-      edit: (yaml) =>
-        yaml
-          .replace(
-            'issuers:\n',
-            `issuers:\n  gitlab: { platform: gitlab, url: "${oidc.url}", allow_private: true }\n`,
-          )
-          .replace(
-            '\n  deploy:\n',
-            '\n  bare:\n    binding: token\n    subjects: []\n    grants: [{ connection: orders-db, as: { user: ci_readonly, password: "${ORDERS_RO_PASSWORD}" }, allow: [{ operations: [read] }] }]\n  deploy:\n',
-          )
-          .replace('\n  deploy:\n', `${Object.entries(sources).map(stageOf).join('')}\n  deploy:\n`)
-          .replaceAll(
-            /subjects: \[.*\]/g,
-            'subjects: [{ issuer: gitlab, claims: { project_id: "7", ref_protected: "true" } }]',
-          ),
-    })
+    pipelines = await startPipelines((yaml) =>
+      yaml
+        .replace(
+          '\n  deploy:\n',
+          '\n  bare:\n    binding: token\n    subjects: []\n    grants: [{ connection: orders-db, as: { user: ci_readonly, password: "${ORDERS_RO_PASSWORD}" }, allow: [{ operations: [read] }] }]\n  deploy:\n',
+        )
+        .replace('\n  deploy:\n', `${Object.entries(sources).map(stageOf).join('')}\n  deploy:\n`)
+        .replaceAll(
+          /subjects: \[.*\]/g,
+          'subjects: [{ issuer: gitlab, claims: { project_id: "7", ref_protected: "true" } }]',
+        ),
+    )
+    ;({ oidc, stack, checkout } = pipelines)
   })
-  afterAll(async () => {
-    await stack.close()
-    await checkout.close()
-    await oidc.close()
-    await rm(folder, { recursive: true, force: true })
-  })
+  afterAll(() => pipelines.close())
 
   /** Runs one job of a pipeline that includes the component. */
   async function pipeline(
@@ -261,10 +245,10 @@ ${job}
   )
 
   test('a gateway that gives another executable: nothing of it runs, and no identity is made', async () => {
-    const file = built.files.find(({ name }) => name === 'hoop-access.cjs')
+    const file = pipelines.built.files.find(({ name }) => name === 'hoop-access.cjs')
     const path = join(stack.data, 'client', `${file?.sha256}-hoop-access.cjs`)
     const good = await readFile(path)
-    const marker = join(folder, 'poisoned')
+    const marker = join(checkout.temporary, 'poisoned')
     const poison = `require('node:fs').writeFileSync(${JSON.stringify(marker)}, '')\n`
     await writeFile(path, poison.padEnd(good.length, ' '))
     const before = (await ledger()).filter(({ kind }) => kind === 'identity').length

@@ -3,10 +3,45 @@ import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
-import { type Ran, run } from '../flows/stack.ts'
+import { type GitlabOidc, startGitlabOidc } from '../fakes/gitlab-oidc.ts'
+import { type Ran, type Stack, run, startStack } from '../flows/stack.ts'
+import { type BuiltPlugins, buildPlugins } from '../servers/job-files.ts'
+
+/** A gateway that knows a GitLab and serves the executable for jobs, and the component as a release has it. */
+export interface Pipelines {
+  readonly oidc: GitlabOidc
+  readonly stack: Stack
+  readonly checkout: Checkout
+  readonly built: BuiltPlugins
+  close(): Promise<void>
+}
+
+export async function startPipelines(edit: (yaml: string) => string): Promise<Pipelines> {
+  const oidc = await startGitlabOidc()
+  const folder = await mkdtemp(join(tmpdir(), 'hoop-built-'))
+  const built = await buildPlugins(folder)
+  const checkout = await checkoutComponent(built.component)
+  const issuer = `gitlab: { platform: gitlab, url: "${oidc.url}", allow_private: true }`
+  const stack = await startStack({
+    prepare: (data) => built.offer(data),
+    edit: (yaml) => edit(yaml.replace('issuers:\n', `issuers:\n  ${issuer}\n`)),
+  })
+  return {
+    oidc,
+    stack,
+    checkout,
+    built,
+    async close() {
+      await stack.close()
+      await checkout.close()
+      await oidc.close()
+      await rm(folder, { recursive: true, force: true })
+    },
+  }
+}
 
 /** A checkout of the component's project (`component`, as the build writes it), whose own pipeline includes the component as users do. */
-export interface Checkout {
+interface Checkout {
   /** Where jobs keep private folders. */
   readonly temporary: string
   /** Runs jobs of this .gitlab-ci.yml; `token` stands for what `id_tokens` brings, which gitlab-ci-local leaves unset. */
@@ -19,7 +54,7 @@ export interface Checkout {
   close(): Promise<void>
 }
 
-export async function checkoutComponent(component: string): Promise<Checkout> {
+async function checkoutComponent(component: string): Promise<Checkout> {
   const folder = await mkdtemp(join(tmpdir(), 'hoop-gitlab-'))
   const project = join(folder, 'project')
   const temporary = join(folder, 'tmp')
