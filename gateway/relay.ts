@@ -43,4 +43,5 @@ export function createRelay(
 function letBuffersPass(): void {
   if (process.versions.node.startsWith('24.'))
     setFlagsFromString('--external-memory-accounted-in-global-limit')
+  if (process.env.HOOP_AB?.includes('g')) setFlagsFromString('--heap-growing-percent=200')
 }

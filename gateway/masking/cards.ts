@@ -35,7 +35,12 @@ function groups(scan: Scan, from: number, to: number, kind: number): void {
     const end = scan.run(start, set.digit, to - start)
     const found = whole(scan, start, end) ? end : printed(scan, start, end, to)
     scan.origin = start
-    if (found > start && isFree(scan, start, found)) scan.add(start, found, kind)
+    if (found > start) {
+      scan.touched = false
+      if (isFree(scan, start, found)) scan.add(start, found, kind)
+      // What comes next may make it part of another number.
+      if (scan.touched) scan.open = Math.min(scan.open, start)
+    }
     start = found > start ? found : end
   }
 }

@@ -37,11 +37,15 @@ const RUNS = FOUR + WINDOW + 32
 const GRAMS = RUNS + WINDOW
 const PAGES = Math.ceil((GRAMS + (1 << (MOST_GRAM_BITS - 3))) / 65_536)
 
-const half = (place: number, byte: number): string => `
-  (local.set $bytes (v128.load offset=${TEXT + byte} (local.get $at)))
-  (local.set $match (v128.and (local.get $match) (v128.and
-    (i8x16.swizzle (v128.load offset=${place} (i32.const 0)) (v128.and (local.get $bytes) (local.get $half)))
-    (i8x16.swizzle (v128.load offset=${place + 16} (i32.const 0)) (i8x16.shr_u (local.get $bytes) (i32.const 4))))))`
+/** The buckets that have a byte of the block as that byte of their trigrams. Both halves are under 16, where the relaxed instruction does what the other one does. */
+const buckets = (place: number): string => `
+  (v128.and
+    (i8x16.relaxed_swizzle (v128.load offset=${32 * place} (i32.const 0)) (local.get $low))
+    (i8x16.relaxed_swizzle (v128.load offset=${32 * place + 16} (i32.const 0)) (local.get $high)))`
+
+/** The last bytes of a vector, and behind them the first of the next. */
+const behind = (count: number, before: string, after: string): string =>
+  `(i8x16.shuffle ${Array.from({ length: 16 }, (_, at) => 16 - count + at).join(' ')} (local.get ${before}) (local.get ${after}))`
 
 /** Not zero where the bit of a hash is set. */
 const has = (table: number): string => `
@@ -60,20 +64,27 @@ const code = `
   ;; bytes (the packed search of Hyperscan's "Teddy"); what comes through is looked up by its hash.
   (func (export "trigrams") (param $length i32) (result i32)
     (local $at i32) (local $out i32) (local $left i32) (local $place i32) (local $hash i32)
-    (local $half v128) (local $none v128) (local $bytes v128) (local $match v128)
+    (local $half v128) (local $none v128) (local $bytes v128) (local $match v128) (local $low v128) (local $high v128)
+    (local $first v128) (local $second v128) (local $firstBefore v128) (local $secondBefore v128)
     (local.set $half (i8x16.splat (i32.const 15)))
     (block $end
       (loop $next
         (br_if $end (i32.ge_u (local.get $at) (local.get $length)))
-        (local.set $match (i8x16.splat (i32.const 255)))
-        ${half(0, 0)}
-        ${half(32, 1)}
-        ${half(64, 2)}
+        (local.set $bytes (v128.load offset=${TEXT} (local.get $at)))
+        (local.set $low (v128.and (local.get $bytes) (local.get $half)))
+        (local.set $high (i8x16.shr_u (local.get $bytes) (i32.const 4)))
+        (local.set $first ${buckets(0)})
+        (local.set $second ${buckets(1)})
+        (local.set $match (v128.and ${buckets(2)} (v128.and
+          ${behind(2, '$firstBefore', '$first')}
+          ${behind(1, '$secondBefore', '$second')})))
+        (local.set $firstBefore (local.get $first))
+        (local.set $secondBefore (local.get $second))
         (if (v128.any_true (local.get $match)) (then
           (local.set $left (i32.xor (i32.const 65535)
             (i8x16.bitmask (i8x16.eq (local.get $match) (local.get $none)))))
           (loop $more
-            (local.set $place (i32.add (local.get $at) (i32.ctz (local.get $left))))
+            (local.set $place (i32.sub (i32.add (local.get $at) (i32.ctz (local.get $left))) (i32.const 2)))
             (local.set $hash (i32.shr_u
               (i32.mul (i32.const ${SPREAD})
                 (i32.and (i32.const ${0xffffff}) (i32.load offset=${TEXT} (local.get $place))))
@@ -113,10 +124,9 @@ const code = `
         (br_if $end (i32.ge_u (local.get $at) (local.get $length)))
         ;; The seven bytes before the place, itself, and those behind: a run that is long enough has one side whole.
         (local.set $bytes (v128.load offset=${TEXT - 7} (local.get $at)))
-        (local.set $near (i8x16.bitmask (v128.or
-          (i8x16.lt_u (i8x16.sub (local.get $bytes) (i8x16.splat (i32.const 0x30))) (i8x16.splat (i32.const 10)))
-          (v128.or (i8x16.eq (local.get $bytes) (i8x16.splat (i32.const 0x20)))
-            (i8x16.eq (local.get $bytes) (i8x16.splat (i32.const 0x2d)))))))
+        ;; From a space to a nine is more than can stand in a run; a closer look is taken below.
+        (local.set $near (i8x16.bitmask
+          (i8x16.lt_u (i8x16.sub (local.get $bytes) (i8x16.splat (i32.const 0x20))) (i8x16.splat (i32.const 0x1a)))))
         (if (i32.or (i32.eqz (i32.or (local.get $at) (i32.eqz ${classOf(0, '$at')}))) (i32.or
             (i32.eq (i32.const 0xff) (i32.and (i32.const 0xff) (local.get $near)))
             (i32.eq (i32.const 0x7f80) (i32.and (i32.const 0x7f80) (local.get $near))))) (then

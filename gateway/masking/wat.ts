@@ -1,5 +1,5 @@
 /**
- * Makes a WebAssembly module (WebAssembly Core Specification 2.0 §5, binary format) of its text form (§6), as far as a
+ * Makes a WebAssembly module (WebAssembly Core Specification 3.0 §5, binary format) of its text form (§6), as far as a
  * scan of bytes needs it: one memory, exported functions of 32-bit numbers and 128-bit vectors, folded instructions,
  * every block without a result. Throws for anything else: the text is the project's own.
  */
@@ -57,7 +57,7 @@ const plain: Readonly<Record<string, readonly number[]>> = {
   'i32.or': [0x72],
   'i32.xor': [0x73],
   'i32.shr_u': [0x76],
-  'i8x16.swizzle': [0xfd, 0x0e],
+  'i8x16.relaxed_swizzle': [0xfd, 0x80, 0x02],
   'i8x16.splat': [0xfd, 0x0f],
   'i8x16.eq': [0xfd, 0x23],
   'i8x16.lt_u': [0xfd, 0x26],
@@ -130,6 +130,8 @@ function instruction(
     return [...all(parts.filter((part) => typeof part !== 'string')), ...access, 0, ...unsigned(offset)]
   }
   switch (op) {
+    case 'i8x16.shuffle':
+      return [...all(parts.slice(16)), 0xfd, 0x0d, ...parts.slice(0, 16).map(Number)]
     case 'i32.const':
       return [CONST, ...signed(Number(first))]
     case 'block':

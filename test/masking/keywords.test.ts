@@ -180,13 +180,19 @@ test(`a stream that is let go when nothing comes for a while says nothing twice 
     if (detectors.redact(bytes) !== null) continue
     const stream = detectors.createStream()
     const out: Uint8Array[] = []
+    let replaced = false
     for (let at = 0; at < bytes.length; ) {
       const size = 1 + random.below(random.pick([2, 8, 30, 200]))
       out.push(stream.push(bytes.subarray(at, at + size)))
-      if (random.chance(2)) out.push(stream.pause(16))
       at += size
+      if (random.chance(2)) {
+        out.push(stream.pause(16))
+        // What was a secret when nothing more came stays replaced, whatever came behind it.
+        replaced ||= detectors.redact(bytes.subarray(0, at)) !== null
+      }
     }
     out.push(stream.end())
+    if (replaced) continue
     expect(Buffer.concat(out).toString('latin1')).toBe(bytes.toString('latin1'))
   }
 })

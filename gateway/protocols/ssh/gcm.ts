@@ -51,6 +51,7 @@ export function speedUpGcm(): void {
   Object.assign(Object.getPrototypeOf(decipher), { decrypt })
 }
 
+const AB_D = process.env.HOOP_AB?.includes('d') === true
 const keys = new WeakMap<Buffer, KeyObject>()
 
 function keyOf(bytes: Buffer): KeyObject {
@@ -85,6 +86,7 @@ function encrypt(this: PacketCipher, packet: Buffer): void {
   cipher.final()
   // Back into its own packet, so that it leaves in one piece.
   sealed.copy(packet, 4)
+  if (AB_D) (sealed.buffer as ArrayBuffer).transfer(0)
   cipher.getAuthTag().copy(packet, end)
   this._onWrite(packet)
   countUp(this._encIV)
