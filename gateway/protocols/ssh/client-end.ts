@@ -1,5 +1,6 @@
 import type { ServerChannel } from 'ssh2'
 import type { LaneClient } from '../../core/protocol.ts'
+import { free } from './free.ts'
 
 /** Bytes that may wait for the client to open its window. */
 const ROOM = 1_048_576
@@ -33,6 +34,7 @@ export class ClientEnd implements LaneClient {
     return this.#closed
   }
 
+  /** Takes the bytes: nobody may look at them afterwards. */
   write(stream: 'out' | 'err', bytes: Uint8Array): void {
     if (this.#closed) return
     this.#bytes += bytes.byteLength
@@ -73,12 +75,14 @@ export class ClientEnd implements LaneClient {
     this.#current = stream
     this.#under++
     const to = stream === 'out' ? this.channel : this.channel.stderr
-    to.write(bytes, () => this.#sent(bytes.byteLength))
+    to.write(bytes, () => this.#sent(bytes))
   }
 
-  #sent(count: number): void {
+  /** They are in packets, sealed or waiting for a key exchange to end. */
+  #sent(bytes: Uint8Array): void {
     this.#under--
-    this.#bytes -= count
+    this.#bytes -= bytes.byteLength
+    free(bytes)
     if (this.#under === 0) {
       // ssh2 1.17 would send these again when the other stream next waits for the window.
       for (const kept of ['_chunk', '_chunkcb', '_chunkErr', '_chunkcbErr'])

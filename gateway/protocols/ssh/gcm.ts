@@ -6,6 +6,7 @@ import {
   randomFillSync,
 } from 'node:crypto'
 import crypto, { type PacketCipher, type PacketDecipher } from 'ssh2/lib/protocol/crypto.js'
+import { free } from './free.ts'
 
 /*
  * RFC 5647 §7.3, as OpenSSH has it:
@@ -51,7 +52,6 @@ export function speedUpGcm(): void {
   Object.assign(Object.getPrototypeOf(decipher), { decrypt })
 }
 
-const AB_D = process.env.HOOP_AB?.includes('d') === true
 const keys = new WeakMap<Buffer, KeyObject>()
 
 function keyOf(bytes: Buffer): KeyObject {
@@ -86,7 +86,7 @@ function encrypt(this: PacketCipher, packet: Buffer): void {
   cipher.final()
   // Back into its own packet, so that it leaves in one piece.
   sealed.copy(packet, 4)
-  if (AB_D) (sealed.buffer as ArrayBuffer).transfer(0)
+  free(sealed)
   cipher.getAuthTag().copy(packet, end)
   this._onWrite(packet)
   countUp(this._encIV)
