@@ -14,7 +14,7 @@ import type { Parsed } from './parsed.ts'
 import { readQuery } from './queries.ts'
 import type { Reader, Surroundings } from './reader.ts'
 import { noteType, readRelation } from './relations.ts'
-import { readStatement } from './statements.ts'
+import { type Fork, readStatement } from './statements.ts'
 
 /**
  * Says what a parsed text does, and whether every text of its skeleton does the same (`formal`). `path` is the session's
@@ -54,13 +54,13 @@ function readOne(parsed: Parsed, reader: Reader, node: Node): Effect {
   reader.found.makes = []
   reader.found.sets = null
   // What is named for later is read on its own, so that its meaning is its own.
-  const fork = (inner: Node): { meaning: Meaning; effect: Effect } => {
+  const fork: Fork = (inner, types) => {
     const facts = new Facts()
     const own = createReader(reader.around, facts, reader.path, reader.named)
     const effect = readStatement(own, inner, fork)
     // It does so whenever it is run, by a text that does not show it.
     if (own.found.sets !== null) reader.found.sets = 'later'
-    for (const names of takeInventory(inner).types) noteType(own, names)
+    for (const names of takeInventory([inner, types]).types) noteType(own, names)
     if (facts.makesRows) for (const rowType of facts.rowTypes.values()) noteType(own, rowType)
     for (const seen of facts.seen) reader.facts.seen.add(seen)
     for (const literal of facts.secrets) reader.facts.secrets.add(literal)
@@ -75,10 +75,21 @@ function readOne(parsed: Parsed, reader: Reader, node: Node): Effect {
     ...effect,
     searchPath: effect.searchPath ?? reader.found.searchPath,
     ...(sets === null ? {} : { sets }),
+    ...(isQuery(node) ? {} : { late: true as const }),
   }
   if (makes.length === 0) return done
   reader.around = withMade(reader.around, makes)
   return { ...done, makes }
+}
+
+/** True for what is bound to the relations that its names mean. SELECT INTO makes one when it runs. */
+function isQuery(node: Node): boolean {
+  if ('SelectStmt' in node) {
+    let first = node.SelectStmt
+    while (first.larg !== undefined) first = first.larg
+    return first.intoClause === undefined
+  }
+  return 'InsertStmt' in node || 'UpdateStmt' in node || 'DeleteStmt' in node || 'MergeStmt' in node
 }
 
 function createReader(

@@ -79,6 +79,8 @@ export interface Statement {
   readonly forgets: { readonly kind: 'prepared' | 'cursor'; readonly name: string | null } | null
   /** The form of what COPY … TO STDOUT gives; null for other statements, and where it cannot be told. */
   readonly copy: CopyForm | null
+  /** Present where the server looks names up when it runs, not when it is bound to a portal: all commands but queries. */
+  readonly late?: true
   /** What it makes that decides what later texts mean, before any catalog shows it; absent for nothing. */
   readonly makes?: readonly Made[]
 }

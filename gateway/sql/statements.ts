@@ -15,12 +15,11 @@ import type { Reader } from './reader.ts'
 import { noteRead, noteWrite, resolve } from './relations.ts'
 import { noteSetting, noteShown, pathOf, usePath } from './settings.ts'
 
+/** Reads what is named for later on its own; `types` are those of its parameters. */
+export type Fork = (node: Node, types?: readonly Node[]) => { meaning: Meaning; effect: Effect }
+
 /** Reads one statement of a text: notes what it does, and gives what it shows and changes in the session. */
-export function readStatement(
-  reader: Reader,
-  node: Node,
-  fork: (node: Node) => { meaning: Meaning; effect: Effect },
-): Effect {
+export function readStatement(reader: Reader, node: Node, fork: Fork): Effect {
   const again = (inner: Node): Effect => readStatement(reader, inner, fork)
   if ('SelectStmt' in node) return readSelect(reader, node.SelectStmt)
   if ('InsertStmt' in node || 'UpdateStmt' in node || 'DeleteStmt' in node || 'MergeStmt' in node) {
@@ -51,9 +50,9 @@ export function readStatement(
     return rows(plainColumns(1), { changesCatalog: inner.changesCatalog })
   }
   if ('PrepareStmt' in node) {
-    const { name, query } = node.PrepareStmt
+    const { name, query, argtypes } = node.PrepareStmt
     if (query === undefined) throw unreadable('PREPARE of nothing')
-    return named(reader, 'prepared', name, fork(query).meaning)
+    return named(reader, 'prepared', name, fork(query, argtypes).meaning)
   }
   if ('ExecuteStmt' in node) return readExecute(reader, node.ExecuteStmt.name ?? '', node.ExecuteStmt.params)
   if ('DeclareCursorStmt' in node) {

@@ -1,11 +1,12 @@
 import { Refused } from '../../core/errors.ts'
-import type { Meaning, Operation } from '../../core/operation.ts'
-import type { Analysis, Catalog, Statement } from '../../sql/analyzer.ts'
+import type { Permit } from '../../core/gate.ts'
+import type { Statement } from '../../sql/analyzer.ts'
 import { quote } from '../../sql/identifiers.ts'
 import { Front, message, readBind, readExecute, readParse, readTarget } from './codec.ts'
 import { expect } from './ledger.ts'
-import type { Cursor, Portal, Prepared } from './names.ts'
-import { type Done, type Outlet, type RequestParts, after, noStatement } from './outlet.ts'
+import { type Cursor, type Portal, type Prepared, forgetColumns } from './names.ts'
+import { type Done, type Outlet, type RequestParts, after } from './outlet.ts'
+import { type Reading, agree, noStatement, readingOf } from './readings.ts'
 import { readText, refuseUnmaskable, tooMany } from './refusals.ts'
 import { unknownNameMessage } from './words.ts'
 
@@ -23,11 +24,12 @@ export class Extended {
 
   parse(bytes: Buffer): Done {
     const { state, session, names } = this.#parts
-    const parsed = readParse(bytes, 0, bytes.length)
-    const text = readText(parsed.text)
+    const { name, types, text: raw } = readParse(bytes, 0, bytes.length)
+    const text = readText(raw)
     return after(state.analyze(text, this.#outlet.open, this.#outlet.flush), (analysis) => {
-      const { statements } = analysis
-      const meaning = withTypes(analysis.meaning, parsed.types, state.catalog)
+      const source = { text, types, prepare: null }
+      const reading = readingOf(source, analysis, state.moment)
+      const { meaning, statement } = reading
       const refused = session.check(meaning)
       if (refused !== null) {
         // What is refused whatever its parameters never gets there; deciding records it, and throws.
@@ -37,20 +39,9 @@ export class Extended {
       }
       if (!names.hasRoomFor(text))
         throw tooMany('prepared statements', 'DEALLOCATE those that are not in use')
-      const statement = statements[0] ?? noStatement
-      const prepared: Prepared = {
-        kind: 'prepared',
-        meaning,
-        statement,
-        text,
-        types: parsed.types,
-        path: state.path,
-        catalog: state.catalog,
-        columns: null,
-        describedIn: -1,
-      }
-      const changes = [[names.prepare(parsed.name, prepared)]]
-      if (parsed.name !== '') state.prepared(statement)
+      const prepared: Prepared = { kind: 'prepared', source, reading, columns: null, describedIn: -1 }
+      const changes = [[names.prepare(name, prepared)]]
+      if (name !== '') state.prepared(statement)
       this.#outlet.open = true
       this.#outlet.send(expect('parse', { changes }), this.#outlet.standing, bytes)
       return undefined
@@ -58,7 +49,7 @@ export class Extended {
   }
 
   bind(bytes: Buffer): Done {
-    const { session, names } = this.#parts
+    const { names } = this.#parts
     const bound = readBind(bytes, 0, bytes.length)
     return this.#find(
       () => names.statement(bound.statement),
@@ -66,50 +57,42 @@ export class Extended {
         if (prepared === null)
           return this.#outlet.refuse('extended', unknownNameMessage('statement', bound.statement))
         if (!names.hasRoomForPortal) throw tooMany('portals', 'close those that are not in use')
-        return after(this.#readAgain(prepared), ({ meaning, text, statement }) => {
-          const request = { meaning, text, parameters: bound.values, under: this.#parts.state.under }
-          return after(session.decide(request, this.#parts.holding()), (permit) => {
-            refuseUnmaskable(this.#parts, permit, statement, 0)
-            const portal: Portal = {
-              kind: 'portal',
-              prepared,
-              permit,
-              formats: bound.formats,
-              columns: null,
-              describedIn: -1,
-            }
-            this.#outlet.open = true
-            this.#outlet.send(
-              expect('bind', { permit, changes: [[names.bind(bound.portal, portal)]] }),
-              permit,
-              bytes,
-            )
-            return undefined
-          })
+        return this.#decide(prepared, bound.values, (permit, reading) => {
+          refuseUnmaskable(this.#parts, permit, reading.statement, 0)
+          const portal: Portal = {
+            kind: 'portal',
+            prepared,
+            reading,
+            permit,
+            bound: bound.values.length > 0,
+            executed: false,
+            formats: bound.formats,
+            columns: null,
+            describedIn: -1,
+          }
+          const changes = [[names.bind(bound.portal, portal)]]
+          this.#outlet.open = true
+          this.#outlet.send(expect('bind', { permit, changes }), permit, bytes)
+          return undefined
         })
       },
     )
   }
 
-  /** What a prepared statement means now: the server resolves its names anew once the search path or what it names is another. */
-  #readAgain(prepared: Prepared): Prepared | Promise<Prepared> {
-    const { state } = this.#parts
-    const waiting = state.settle(this.#outlet.flush)
-    if (waiting !== undefined) return waiting.then(() => this.#readAgain(prepared))
-    const { path, catalog, text } = prepared
-    if (path === state.path && (catalog === null || catalog === state.catalog)) return prepared
-    // The text of an SQL-level PREPARE is not what its execution runs.
-    if (catalog === null) {
-      throw new Refused('unsupported', 'the search path changed since this was prepared', 'prepare it again')
-    }
-    const now = ({ meaning }: Analysis): Prepared => {
-      prepared.meaning = withTypes(meaning, prepared.types ?? [], state.catalog)
-      prepared.path = state.path
-      prepared.catalog = state.catalog
-      return prepared
-    }
-    const analysis = state.analyze(text, this.#outlet.open, this.#outlet.flush)
-    return analysis instanceof Promise ? analysis.then(now) : now(analysis)
+  /** Decides what a prepared statement does now. */
+  #decide(
+    prepared: Prepared,
+    parameters: readonly (Uint8Array | null)[],
+    use: (permit: Permit, reading: Reading) => Done,
+  ): Done {
+    const { text } = prepared.source
+    return after(this.#current(prepared), (reading) =>
+      this.#outlet.decide({ text, parameters, reading, reread: () => this.#current(prepared) }, use),
+    )
+  }
+
+  #current(prepared: Prepared): Reading | Promise<Reading> {
+    return this.#parts.state.current(prepared, this.#outlet.open, this.#outlet.flush)
   }
 
   describe(bytes: Buffer): Done {
@@ -129,45 +112,59 @@ export class Extended {
   }
 
   execute(bytes: Buffer): Done {
-    const { session, names } = this.#parts
+    const { names } = this.#parts
     const name = readExecute(bytes, 0, bytes.length)
     return this.#find(
       () => names.portal(name),
       (found) => {
         if (found === null) return this.#outlet.refuse('extended', unknownNameMessage('portal', name))
-        if (found.kind === 'portal') return this.#executePortal(name, found, bytes)
-        // A cursor that SQL declared: what it shows is decided at each use.
-        const { meaning } = found
-        const text = `FETCH FROM ${quote(Buffer.from(name, 'latin1').toString())}`
-        const request = { meaning, text, parameters: [], under: this.#parts.state.under }
-        return after(session.decide(request, this.#parts.holding()), (permit) => {
-          const prepared: Prepared = {
-            kind: 'prepared',
-            meaning,
-            statement: fetching,
-            text,
-            path: this.#parts.state.path,
-            catalog: null,
-            columns: null,
-            describedIn: -1,
-          }
-          const portal: Portal = {
-            kind: 'portal',
-            prepared,
-            permit,
-            formats: [],
-            columns: null,
-            describedIn: -1,
-          }
-          return this.#executePortal(name, portal, bytes)
-        })
+        if (found.kind === 'cursor') return this.#fetch(name, found, bytes)
+        if (found.reading.statement.late !== true) return this.#run(name, found, bytes)
+        return after(this.#current(found.prepared), (reading) => this.#runLate(name, found, reading, bytes))
       },
     )
   }
 
-  #executePortal(name: string, portal: Portal, bytes: Buffer): Done {
+  /** The server looks up only now what a command names: what was decided when it was bound holds if that is still the same. */
+  #runLate(name: string, portal: Portal, reading: Reading, bytes: Buffer): Done {
+    if (agree(portal.reading.meaning, reading.meaning)) {
+      portal.reading = reading
+      return this.#run(name, portal, bytes)
+    }
+    if (portal.executed || portal.bound) {
+      throw new Refused(
+        'unsupported',
+        'what this portal names has changed since it was bound',
+        'bind it again',
+      )
+    }
+    return this.#decide(portal.prepared, [], (permit, now) => {
+      refuseUnmaskable(this.#parts, permit, now.statement, 0)
+      portal.permit = permit
+      portal.reading = now
+      forgetColumns(portal)
+      return this.#run(name, portal, bytes)
+    })
+  }
+
+  /** A cursor that SQL declared: what it shows is decided at each use. */
+  #fetch(name: string, { meaning }: Cursor, bytes: Buffer): Done {
+    const { session, state } = this.#parts
+    const text = `FETCH FROM ${quote(Buffer.from(name, 'latin1').toString())}`
+    const request = { meaning, text, parameters: [], under: state.under }
+    return after(session.decide(request, this.#parts.holding()), (permit) => {
+      const reading: Reading = { meaning, statement: fetching, at: state.moment }
+      const source = { text, types: [], prepare: null }
+      const nowhere = { columns: null, describedIn: -1 }
+      const prepared: Prepared = { kind: 'prepared', source, reading, ...nowhere }
+      const portal = { prepared, reading, permit, bound: false, executed: false, formats: [] }
+      return this.#run(name, { kind: 'portal', ...portal, ...nowhere }, bytes)
+    })
+  }
+
+  #run(name: string, portal: Portal, bytes: Buffer): Done {
     const { names } = this.#parts
-    const { prepared, permit } = portal
+    const { prepared, permit, reading } = portal
     this.#outlet.open = true
     const known = [portal, prepared].find(
       ({ columns, describedIn }) => columns !== null || describedIn === names.stretch,
@@ -183,13 +180,11 @@ export class Extended {
         describe,
       )
     }
-    const expected = expect('execute', {
-      permit,
-      statements: [prepared.statement],
-      described,
-      formats: portal.formats,
-    })
-    return this.#outlet.run(expected, prepared.meaning, prepared.text, bytes)
+    portal.executed = true
+    const { statement, meaning, at } = reading
+    const statements = [statement]
+    const expected = expect('execute', { permit, statements, described, formats: portal.formats })
+    return this.#outlet.run(expected, prepared.source.text, { meaning, statements, at }, bytes)
   }
 
   close(bytes: Buffer): Done {
@@ -210,13 +205,4 @@ export class Extended {
       return use(settled)
     })
   }
-}
-
-/** What a statement means when its parameters are made values of these types: some run a user's function. */
-function withTypes(meaning: Meaning, types: readonly number[], catalog: Catalog): Meaning {
-  const calls = types.flatMap((type) => catalog.callingType(type) ?? [])
-  if (calls.length === 0) return meaning
-  const { form: _, ...own } = meaning
-  const operations = calls.map((resource): Operation => ({ actions: ['call'], resource, reads: false }))
-  return { ...own, operations: [...meaning.operations, ...operations] }
 }

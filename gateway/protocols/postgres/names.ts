@@ -1,7 +1,8 @@
 import type { Permit } from '../../core/gate.ts'
 import type { Meaning } from '../../core/operation.ts'
-import type { Statement } from '../../sql/analyzer.ts'
+import type { Analysis } from '../../sql/analyzer.ts'
 import { type ColumnDescription, nameKey } from './codec.ts'
+import { type Moment, type Reading, type Source, readingOf } from './readings.ts'
 
 /** What a RowDescription was seen or asked for, of a statement or portal. */
 export interface Described {
@@ -10,25 +11,31 @@ export interface Described {
   describedIn: number
 }
 
+/** What was described is described no more: it may have other columns now. */
+export function forgetColumns(described: Described): void {
+  described.columns = null
+  described.describedIn = -1
+}
+
 /** A prepared statement. */
 export interface Prepared extends Described {
   readonly kind: 'prepared'
-  meaning: Meaning
-  readonly statement: Statement
-  readonly text: string
-  /** OIDs of the types that its parameters were given. */
-  readonly types?: readonly number[]
-  /** The search path it was read under: under another one the server may resolve its names anew. */
-  path: readonly string[]
-  /** The catalog it was read with; null for PREPARE, whose text cannot be read again. */
-  catalog: object | null
+  readonly source: Source
+  /** The latest: the server resolves its names anew when the search path, or what they name, is another. */
+  reading: Reading
 }
 
 /** A portal made by Bind: decided, so it carries its permit. */
 export interface Portal extends Described {
   readonly kind: 'portal'
   readonly prepared: Prepared
-  readonly permit: Permit
+  /** What was decided: for what the server looks up when it runs, at its first run. */
+  reading: Reading
+  permit: Permit
+  /** True when its statement was given values. */
+  readonly bound: boolean
+  /** True once an Execute was sent. */
+  executed: boolean
   /** Of the result's columns, as Bind gives them: 0 text, 1 binary. */
   readonly formats: readonly number[]
 }
@@ -123,6 +130,8 @@ export class Names {
   readonly #portals = new Namespace<Portal | Cursor>()
   /** Counts the stretches between Syncs. */
   stretch = 0
+  /** Counts what was sent that gives a name, or takes one away: EXECUTE and FETCH mean something else after it. */
+  changes = 0
   #textBytes = 0
 
   /** True when there is room for one more statement with a text of this length. */
@@ -130,7 +139,7 @@ export class Names {
     if (this.#statements.size >= STATEMENTS) return false
     if (this.#textBytes + text.length <= TEXT_BYTES) return true
     this.#textBytes = 0
-    for (const { text: kept } of this.#statements.values()) this.#textBytes += kept.length
+    for (const { source } of this.#statements.values()) this.#textBytes += source.text.length
     return this.#textBytes + text.length <= TEXT_BYTES
   }
 
@@ -147,35 +156,33 @@ export class Names {
   }
 
   prepare(name: string, prepared: Prepared): Change {
-    this.#textBytes += prepared.text.length
+    this.#textBytes += prepared.source.text.length
+    if (name !== '') this.changes++
     return this.#statements.change(name, { value: prepared, stretch: this.stretch, sure: true })
   }
 
   bind(name: string, portal: Portal): Change {
+    if (name !== '') this.changes++
     return this.#portals.change(name, { value: portal, stretch: this.stretch, sure: true })
   }
 
   close(of: 'statement' | 'portal', name: string): Change {
+    if (name !== '') this.changes++
     const change = { value: null, stretch: this.stretch, sure: true }
     return of === 'statement' ? this.#statements.change(name, change) : this.#portals.change(name, change)
   }
 
-  /** What SQL of its own names or forgets (PREPARE, DECLARE, DEALLOCATE …). */
-  bySql(statement: Statement, text: string, path: readonly string[]): Change[] {
-    const { names, forgets } = statement
+  /** What the nth statement of a text names or forgets (PREPARE, DECLARE, DEALLOCATE …). */
+  bySql(text: string, analysis: Analysis, nth: number, at: Moment): Change[] {
+    const { names = null, forgets = null } = analysis.statements[nth] ?? {}
     const changes: Change[] = []
+    if (names === null && forgets === null) return changes
+    this.changes++
     const unsure = { stretch: this.stretch, sure: false }
-    if (names?.kind === 'prepared') {
-      const value: Prepared = {
-        kind: 'prepared',
-        meaning: names.meaning,
-        statement: { ...statement, kind: 'rows', names: null, forgets: null, copy: null },
-        text,
-        path,
-        catalog: null,
-        columns: null,
-        describedIn: -1,
-      }
+    const source = { text, types: [], prepare: nth }
+    const reading = readingOf(source, analysis, at)
+    if (names !== null && reading !== null) {
+      const value: Prepared = { kind: 'prepared', source, reading, columns: null, describedIn: -1 }
       changes.push(this.#statements.change(nameKey(names.name), { ...unsure, value }))
       this.#textBytes += text.length
     } else if (names?.kind === 'cursor') {

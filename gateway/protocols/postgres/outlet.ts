@@ -1,12 +1,12 @@
 import { Refused } from '../../core/errors.ts'
 import type { Permit } from '../../core/gate.ts'
-import type { Meaning } from '../../core/operation.ts'
+import type { Meaning, Request } from '../../core/operation.ts'
 import type { Session } from '../../core/protocol.ts'
-import type { Statement } from '../../sql/analyzer.ts'
 import { Front, message } from './codec.ts'
 import { CopyIn } from './copy-in.ts'
 import { type Expected, type Ledger, expect } from './ledger.ts'
 import type { Names } from './names.ts'
+import { type TextReading, agree } from './readings.ts'
 import type { SessionState } from './session-state.ts'
 
 /** Done at once (undefined), or when the promise resolves. */
@@ -28,6 +28,9 @@ export interface RequestParts {
   /** Aborted when the client cancels what is held; asked for anew for each request. */
   readonly holding: () => AbortSignal
 }
+
+/** What was decided later than this was held: the catalog that it was read with is not believed any more. */
+const HELD_MS = 1000
 
 // A refused message is replaced by one that must fail, so that transactions, skipping and the order of answers stay
 // the server's own; the server's error then gives way to the refusal. The text is for those who read the server's log.
@@ -69,15 +72,35 @@ export class Outlet {
     if (!this.#parts.session.forward(permit, bytes)) this.#parts.full()
   }
 
+  /** Decides a request. What was held is read again before it is sent: what it names may be something else by now. */
+  decide<T extends { readonly meaning: Meaning }>(
+    request: Omit<Request, 'meaning' | 'under'> & { reading: T; reread: () => T | Promise<T> },
+    use: (permit: Permit, reading: T) => Done,
+  ): Done {
+    const { session, state, holding } = this.#parts
+    const { text, parameters, reading, reread } = request
+    const { meaning } = reading
+    const decided = session.decide({ meaning, text, parameters, under: state.under }, holding())
+    if (!(decided instanceof Promise)) return use(decided, reading)
+    const asked = Date.now()
+    return decided.then(async (permit) => {
+      if (Date.now() - asked < HELD_MS) return await use(permit, reading)
+      await state.renew(this.flush)
+      const now = await reread()
+      if (agree(meaning, now.meaning)) return await use(permit, now)
+      const why = 'what it names has changed while it was held'
+      session.refuse('(a statement that was approved)', why)
+      throw new Refused('denied', why, 'run it again: it is asked anew')
+    })
+  }
+
   /** Sends what runs: a Query or an Execute. Waits where what the client sends next depends on how it is answered. */
-  run(expected: Expected, meaning: Meaning, text: string, bytes: Buffer): Done {
+  run(expected: Expected, text: string, { meaning, statements, at }: TextReading, bytes: Buffer): Done {
     const { state, names } = this.#parts
-    const { permit, statements } = expected
+    const { permit } = expected
     if (permit === null) throw new Refused('internal', 'nothing runs without a permit', 'report this')
-    // What the text prepared before it set another path was read under this one.
-    const { path } = state
     state.sent(meaning, statements)
-    const changes = statements.map((statement) => names.bySql(statement, text, path))
+    const changes = statements.map((_, nth) => names.bySql(text, { meaning, statements }, nth, at))
     const number = this.send({ ...expected, changes }, permit, bytes)
     return statements.some(({ kind }) => kind === 'copy-in') ? this.copyIn.begin(number) : undefined
   }
@@ -91,16 +114,6 @@ export class Outlet {
       this.send(expect('poison', { refusal }), this.standing, poisonParse)
     }
   }
-}
-
-/** A statement that leaves nothing in the session. */
-export const noStatement: Statement = {
-  kind: 'other',
-  searchPath: null,
-  changesCatalog: false,
-  names: null,
-  forgets: null,
-  copy: null,
 }
 
 /** Goes on at once where it can, so that the hot path has no promises. */

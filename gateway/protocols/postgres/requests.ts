@@ -1,9 +1,12 @@
 import { Refused } from '../../core/errors.ts'
+import type { Permit } from '../../core/gate.ts'
+import type { Analysis } from '../../sql/analyzer.ts'
 import { Front, readQuery } from './codec.ts'
 import { Extended } from './extended.ts'
 import { readFunctionCall } from './function-call.ts'
 import { expect } from './ledger.ts'
-import { type Done, type Frame, Outlet, type RequestParts, after, noStatement } from './outlet.ts'
+import { type Done, type Frame, Outlet, type RequestParts, after } from './outlet.ts'
+import { type TextReading, noStatement } from './readings.ts'
 import { endsSession, readText, refuseUnmaskable, undecidedWords, violation } from './refusals.ts'
 import { cancelledMessage, refusalMessage } from './words.ts'
 
@@ -86,28 +89,40 @@ export class Requests {
   }
 
   #simpleQuery(bytes: Buffer): Done {
-    const { state, session } = this.#parts
     const text = readText(readQuery(bytes, 0, bytes.length))
-    return after(state.analyze(text, this.#outlet.open, this.#outlet.flush), ({ meaning, statements }) => {
-      const request = { meaning, text, parameters: [], under: state.under }
-      return after(session.decide(request, this.#parts.holding()), (permit) => {
-        for (const [index, statement] of statements.entries())
-          refuseUnmaskable(this.#parts, permit, statement, index)
-        return this.#outlet.run(expect('query', { permit, statements }), meaning, text, bytes)
-      })
+    return this.#decide(text, [], (permit, read) => {
+      const { statements } = read
+      for (const [index, statement] of statements.entries())
+        refuseUnmaskable(this.#parts, permit, statement, index)
+      return this.#outlet.run(expect('query', { permit, statements }), text, read, bytes)
     })
   }
 
   #functionCall(bytes: Buffer): Done {
-    const { state, session } = this.#parts
     const { text, values } = readFunctionCall(bytes, 0, bytes.length)
-    return after(state.analyze(text, this.#outlet.open, this.#outlet.flush), ({ meaning }) => {
-      const request = { meaning, text, parameters: values, under: state.under }
-      return after(session.decide(request, this.#parts.holding()), (permit) => {
-        const expected = expect('query', { permit, statements: [noStatement], call: true })
-        return this.#outlet.run(expected, meaning, text, bytes)
-      })
+    return this.#decide(text, values, (permit, { meaning, at }) => {
+      const statements = [noStatement]
+      const expected = expect('query', { permit, statements, call: true })
+      return this.#outlet.run(expected, text, { meaning, statements, at }, bytes)
     })
+  }
+
+  #decide(
+    text: string,
+    parameters: readonly (Uint8Array | null)[],
+    use: (permit: Permit, read: TextReading) => Done,
+  ): Done {
+    const { state } = this.#parts
+    const read = (): TextReading | Promise<TextReading> => {
+      const analysis = state.analyze(text, this.#outlet.open, this.#outlet.flush)
+      const placed = ({ meaning, statements }: Analysis): TextReading => ({
+        meaning,
+        statements,
+        at: state.moment,
+      })
+      return analysis instanceof Promise ? analysis.then(placed) : placed(analysis)
+    }
+    return after(read(), (reading) => this.#outlet.decide({ text, parameters, reading, reread: read }, use))
   }
 
   /** Turns a refusal of one request into its answer; anything else ends the session. */

@@ -8,9 +8,13 @@ import { withMade } from '../../sql/made.ts'
 import { addPath, pathOf } from '../../sql/settings.ts'
 import { nameKey } from './codec.ts'
 import type { Ledger } from './ledger.ts'
-import type { Names } from './names.ts'
+import { refuseForeignText } from './foreign-text.ts'
+import { type Names, type Prepared, forgetColumns } from './names.ts'
+import { type Moment, type Reading, agree, readingOf } from './readings.ts'
 
 const PATH_CAP = 100
+/** Readings that wait for another: prepared statements that run prepared statements, or names that change meanwhile. */
+const ROUNDS = 8
 const MADE_CAP = 500
 const everything: readonly Made[] = [
   { kind: 'function', schema: '*', name: '*' },
@@ -47,6 +51,10 @@ export class SessionState {
   /** True once the catalog was read again for the request in hand: others who change the database all the time cannot hold it up. */
   #renewed = false
   #metUncertain = false
+  /** Prepared statements that a reading met whose own reading is old. */
+  #metStale: Prepared[] = []
+  /** How many readings wait for another. */
+  #rounds = 0
   /** What this session made since the catalog was read: it sees that before any catalog does. */
   #made: readonly Made[] = []
   #seen: { readonly known: Catalog; readonly made: readonly Made[]; readonly catalog: Catalog } | null = null
@@ -81,9 +89,9 @@ export class SessionState {
     return this.#seen.catalog
   }
 
-  /** The search path as far as it is known: another array whenever it may have changed. */
-  get path(): readonly string[] {
-    return this.#path
+  /** All that decides what a text means now, beside how it is lexed. */
+  get moment(): Moment {
+    return { path: this.#path, catalog: this.catalog, names: this.#parts.names.changes }
   }
 
   /**
@@ -141,25 +149,71 @@ export class SessionState {
   #read(text: string, open: boolean, flush: () => void): Analysis | Promise<Analysis> {
     const waiting = this.settle(flush)
     if (waiting !== undefined) return waiting.then(() => this.#read(text, open, flush))
-    this.#refuseForeignText(text, open)
+    refuseForeignText(text, this.#parts.ledger.parameters, open && this.#settingsTouched)
     this.#metUncertain = false
-    const again = (): Promise<Analysis> => this.settleAll(flush).then(() => this.#read(text, open, flush))
-    try {
-      const analysis = this.#parts.analyzer.analyze(text, this.#contextFor(open))
-      if (analysis instanceof Promise) {
-        return analysis.then(
-          (done) => (this.#metUncertain ? again() : done),
-          (error: unknown) => {
-            if (this.#metUncertain) return again()
-            throw error
-          },
-        )
-      }
-      return this.#metUncertain ? again() : analysis
-    } catch (error) {
-      if (this.#metUncertain) return again()
+    this.#metStale = []
+    const finish = (analysis: Analysis): Analysis | Promise<Analysis> =>
+      this.#isUnsure ? this.#readAgain(text, open, flush) : analysis
+    const failed = (error: unknown): Promise<Analysis> => {
+      if (this.#isUnsure) return this.#readAgain(text, open, flush)
       throw error
     }
+    try {
+      const analysis = this.#parts.analyzer.analyze(text, this.#contextFor(open))
+      return analysis instanceof Promise ? analysis.then(finish, failed) : finish(analysis)
+    } catch (error) {
+      return failed(error)
+    }
+  }
+
+  /** True when the reading met names of which it was not told what they stand for now. */
+  get #isUnsure(): boolean {
+    return this.#metUncertain || this.#metStale.length > 0
+  }
+
+  /** Reads a text again, once it is known what the names in it stand for. */
+  async #readAgain(text: string, open: boolean, flush: () => void): Promise<Analysis> {
+    const stale = this.#metStale
+    if (this.#rounds >= ROUNDS) {
+      throw new Refused('unsupported', 'what it runs by name changes all the time', 'run it again')
+    }
+    this.#rounds++
+    try {
+      await this.settleAll(flush)
+      for (const prepared of stale) await this.current(prepared, open, flush)
+      return await this.#read(text, open, flush)
+    } finally {
+      this.#rounds--
+    }
+  }
+
+  /** What a prepared statement does now: its text is read again when the path, or what it names, is another than it was. */
+  current(prepared: Prepared, open: boolean, flush: () => void): Reading | Promise<Reading> {
+    const waiting = this.settle(flush)
+    if (waiting !== undefined) return waiting.then(() => this.current(prepared, open, flush))
+    if (this.#holds(prepared.reading)) return prepared.reading
+    const renew = (analysis: Analysis): Reading => {
+      const before = prepared.reading
+      const now = readingOf(prepared.source, analysis, this.moment)
+      if (now === null) throw new Refused('unsupported', 'it cannot be read again', 'prepare it again')
+      prepared.reading = now
+      if (!agree(before.meaning, now.meaning)) forgetColumns(prepared)
+      return now
+    }
+    const analysis = this.analyze(prepared.source.text, open, flush)
+    return analysis instanceof Promise ? analysis.then(renew) : renew(analysis)
+  }
+
+  /** Reads the catalog again, for what waited longer than it may be old. */
+  renew(flush: () => void): Promise<void> {
+    this.#parts.ledger.catalogStale = true
+    return this.settle(flush) ?? Promise.resolve()
+  }
+
+  /** True when what was read then is read alike now. */
+  #holds({ at, statement }: Reading): boolean {
+    if (at.path !== this.#path || at.catalog !== this.catalog) return false
+    return statement.late !== true || at.names === this.#parts.names.changes
   }
 
   /** Called for every statement that is made under a name: SQL can run it by that. */
@@ -237,46 +291,14 @@ export class SessionState {
       this.#metUncertain = true
       return null
     }
-    if (found === null || (found.kind === 'prepared' && found.path !== this.#path)) return null
-    return found.kind === 'portal' ? found.prepared.meaning : found.meaning
+    if (found === null) return null
+    if (found.kind === 'cursor') return found.meaning
+    if (this.#holds(found.reading)) return found.reading.meaning
+    // A portal shows what it was bound to, unless the server looks that up when it first runs.
+    if (found.kind === 'portal') return found.reading.statement.late === true ? null : found.reading.meaning
+    this.#metStale.push(found)
+    return null
   }
-
-  /** In an encoding other than the one it is read in here, a text means something else to the server; in ASCII all agree. */
-  #refuseForeignText(text: string, open: boolean): void {
-    const { parameters } = this.#parts.ledger
-    const client = parameters.get('client_encoding')
-    const same = client === 'UTF8' || (client === 'SQL_ASCII' && parameters.get('server_encoding') === 'UTF8')
-    if (isAsciiText(text)) return
-    if (foldsElsewhere(parameters.get('server_encoding'), text)) {
-      throw new Refused(
-        'unsupported',
-        'this database may take an unquoted name in letters beyond ASCII for another name',
-        'put names with capital letters beyond ASCII in double quotes',
-      )
-    }
-    if (same && !(open && this.#settingsTouched)) return
-    throw new Refused(
-      'unsupported',
-      `statements in the encoding ${client ?? 'of this connection'} may hold ASCII only`,
-      'connect with client_encoding=UTF8',
-    )
-  }
-}
-
-/**
- * In an encoding of one byte a letter, the server folds capitals beyond ASCII in unquoted names by its locale
- * (downcase_identifier); the parser here, which reads UTF-8, does not: it would take GEHÄLTER for another table.
- */
-function foldsElsewhere(encoding: string | undefined, text: string): boolean {
-  if (encoding === undefined || !/^(LATIN|ISO_8859|WIN|KOI8)/.test(encoding)) return false
-  // Where a string or a quoted name begins and ends is told at a glance only without these.
-  const unquoted = /--|\/\*|[$\\]/.test(text) ? text : text.replace(/'[^']*'|"[^"]*"/g, '')
-  return /(?!\p{ASCII})[\p{Lu}\p{Lt}]/u.test(unquoted)
-}
-
-function isAsciiText(text: string): boolean {
-  for (let index = 0; index < text.length; index++) if (text.charCodeAt(index) > 127) return false
-  return true
 }
 
 /** True for operations that change rows or relations and nothing of the session. */

@@ -63,6 +63,49 @@ test.each([
   await client.end()
 })
 
+test.each(['simple', 'extended'])(
+  'an approval is for what a statement did when it was asked: %s',
+  async (form) => {
+    const { house, server } = shop
+    const name = `due_${form}`
+    const view = (over: string): Promise<unknown> =>
+      server.query(`DROP VIEW IF EXISTS ${name}; CREATE VIEW ${name} AS SELECT * FROM ${over}`)
+    const held = async (text: string, meanwhile: () => Promise<unknown>): ReturnType<Raw['until']> => {
+      const raw = await house.raw()
+      if (form === 'extended') {
+        // After the Sync the server has no lock any more on what was parsed.
+        raw.write(parse('s', text), sync)
+        await raw.until('Z')
+      }
+      raw.write(...(form === 'simple' ? [query(text)] : [bind('', 's'), execute(''), sync]))
+      const question = await asked()
+      house.questions.splice(0)
+      // The gateway learns nothing of it.
+      await meanwhile()
+      await new Promise((resolve) => setTimeout(resolve, 1100))
+      question.approve()
+      const answer = await raw.until('Z')
+      raw.socket.destroy()
+      return answer
+    }
+    await view('orders')
+    const changed = await held(`DELETE FROM ${name} /* held-7-${form} */`, () => view('members'))
+    expect(fields(changed.find(({ type }) => type === 'E')?.body ?? Buffer.alloc(0))).toMatchObject({
+      C: '42501',
+      M: 'what it names has changed while it was held',
+    })
+    expect(server.log()).not.toContain(`held-7-${form}`)
+    expect(house.events).toContainEqual(
+      expect.objectContaining({ effect: 'deny', why: 'what it names has changed while it was held' }),
+    )
+    const same = await held(`DELETE FROM members /* held-8-${form} */`, () =>
+      server.query(`DROP VIEW ${name}`),
+    )
+    expect(types(same).replaceAll('N', '')).toBe(form === 'simple' ? 'CZ' : '2CZ')
+    expect(house.questions).toEqual([])
+  },
+)
+
 test('a held statement that is denied aborts its transaction and never reaches the database', async () => {
   const { house, server } = shop
   const client = await house.connect()

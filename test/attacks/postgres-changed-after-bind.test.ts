@@ -1,0 +1,214 @@
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { type Job, type Stack, startStack } from '../flows/stack.ts'
+import {
+  bind,
+  close,
+  describe as describing,
+  execute,
+  parse,
+  query,
+  sync,
+} from '../protocols/postgres/messages.ts'
+import { type Wire, openWire } from './postgres-wire.ts'
+
+// Commands look their names up when they run. What was decided of one when it was parsed or bound must not count once
+// the search path, or what a name stands for, is another.
+
+let stack: Stack
+let job: Job
+let wire: Wire
+
+beforeAll(async () => {
+  stack = await startStack({
+    seed: `
+      CREATE SCHEMA vault;
+      CREATE TABLE public.ledger (entry text); INSERT INTO public.ledger VALUES ('public entry');
+      CREATE TABLE vault.ledger (entry text); INSERT INTO vault.ledger VALUES ('vault entry');
+      CREATE SCHEMA open;
+      CREATE TABLE open.customers AS SELECT id, 'nobody' AS name, 'none' AS email FROM customers;
+      GRANT USAGE ON SCHEMA vault, open TO ci_readonly;
+      GRANT ALL ON public.ledger, vault.ledger, open.customers TO ci_readonly;`,
+    edit: (yaml) =>
+      yaml.replace(
+        'allow: [{ operations: [read], resources: ["public.*"] }]',
+        'allow: [{ operations: [read], resources: ["public.*", "open.*"] }, { operations: [lock, truncate], resources: ["public.ledger"] }]',
+      ),
+  })
+  job = await stack.open('test')
+}, 60_000)
+afterAll(() => stack.close())
+beforeEach(async () => {
+  wire = await openWire(job)
+})
+afterEach(() => wire.close())
+
+/** All that is answered to messages that end with a number of Syncs or Queries. */
+const ask = (readies: number, ...frames: Buffer[]): Promise<string> =>
+  wire.ask(Buffer.concat(frames), readies)
+
+const leaks = /vault entry|lovelace|grace/
+
+test.each(
+  ['COPY ledger TO STDOUT', 'LOCK TABLE ledger IN EXCLUSIVE MODE', 'TRUNCATE ledger'].flatMap((text) => [
+    [text, 'SET LOCAL search_path = vault'],
+    [text, "SELECT set_config('search_path', 'vault', true)"],
+  ]),
+)('%s, bound under one path and run after %s', async (text, change) => {
+  await ask(2, query('BEGIN'), parse('', text), bind('p', ''), sync)
+  await ask(1, query(change))
+  const answer = await ask(1, execute('p'), sync)
+  expect(answer).not.toMatch(leaks)
+  expect(answer).toContain('42501')
+  await ask(1, query('ROLLBACK'))
+  expect(await stack.postgres.query('SELECT entry FROM vault.ledger', { database: 'shop' })).toEqual([
+    { entry: 'vault entry' },
+  ])
+})
+
+test('all of it in one stretch, so that nothing is answered in between', async () => {
+  const answer = await ask(
+    1,
+    parse('', 'COPY ledger TO STDOUT'),
+    bind('p', ''),
+    parse('', 'SET search_path = vault'),
+    bind('', ''),
+    execute(''),
+    execute('p'),
+    sync,
+  )
+  expect(answer).not.toMatch(leaks)
+  expect(answer).toContain('42501')
+})
+
+test('PREPARE that was bound under one path, and its EXECUTE', async () => {
+  await ask(
+    2,
+    query('BEGIN'),
+    parse('', "PREPARE q AS SELECT email || '' FROM customers"),
+    bind('p', ''),
+    sync,
+  )
+  await ask(1, query('SET search_path = public'))
+  await ask(1, execute('p'), sync)
+  const answer = await ask(1, query('EXECUTE q'))
+  expect(answer).toContain('SELECT 2')
+  expect(answer).not.toMatch(leaks)
+})
+
+test('a PREPARE of a harmless table, read again under a path where it is a masked one', async () => {
+  await ask(
+    2,
+    query('SET search_path = open'),
+    parse('s', "PREPARE q AS SELECT email || '' FROM customers"),
+    sync,
+  )
+  const answer = await ask(
+    3,
+    query('SET search_path = public'),
+    bind('', 's'),
+    execute(''),
+    sync,
+    query('EXECUTE q'),
+  )
+  expect(answer).not.toMatch(leaks)
+})
+
+test('a PREPARE that is executed under another path is decided anew', async () => {
+  await ask(1, query('PREPARE q AS SELECT entry FROM ledger'))
+  expect(await ask(1, query('EXECUTE q'))).toContain('public entry')
+  await ask(1, query('SET search_path = vault'))
+  for (const run of [[query('EXECUTE q')], [bind('', 'q'), describing('P', ''), execute(''), sync]]) {
+    const answer = await ask(1, ...run)
+    expect(answer).not.toMatch(leaks)
+    expect(answer).toContain('42501')
+  }
+})
+
+const redefined = "PREPARE q AS SELECT email || '' FROM customers"
+
+test('EXECUTE that was parsed before its name stood for something else', async () => {
+  await ask(2, query("PREPARE q AS SELECT 'x' || ''"), parse('s', 'EXECUTE q'), sync)
+  await ask(2, query('DEALLOCATE q'), query(redefined))
+  const answer = await ask(1, bind('', 's'), describing('P', ''), execute(''), sync)
+  expect(answer).toContain('SELECT 2')
+  expect(answer).not.toMatch(leaks)
+})
+
+test('EXECUTE that was bound before its name stood for something else', async () => {
+  for (const described of [[], [describing('P', 'p')]]) {
+    await ask(
+      3,
+      query('BEGIN'),
+      query("PREPARE q AS SELECT 'x' || ''"),
+      parse('', 'EXECUTE q'),
+      bind('p', ''),
+      ...described,
+      sync,
+    )
+    await ask(2, query('DEALLOCATE q'), query(redefined))
+    expect(await ask(1, execute('p'), sync)).not.toMatch(leaks)
+    await ask(2, query('ROLLBACK'), query('DEALLOCATE ALL'))
+  }
+})
+
+test('EXPLAIN ANALYZE and CREATE TABLE AS of an EXECUTE', async () => {
+  await ask(
+    4,
+    query('BEGIN'),
+    query("PREPARE q AS SELECT 'x' || ''"),
+    parse('', 'CREATE TEMP TABLE kept AS EXECUTE q'),
+    bind('p', ''),
+    sync,
+    query('DEALLOCATE q'),
+  )
+  await ask(1, query(redefined))
+  expect(await ask(2, execute('p'), sync, query('TABLE kept'))).not.toMatch(leaks)
+})
+
+test('FETCH that was parsed or bound before its cursor was another', async () => {
+  await ask(
+    3,
+    query('BEGIN'),
+    query("DECLARE c CURSOR FOR SELECT 'x' || ''"),
+    parse('s', 'FETCH ALL FROM c'),
+    bind('p', 's'),
+    sync,
+  )
+  await ask(2, query('CLOSE c'), query("DECLARE c CURSOR FOR SELECT email || '' FROM customers"))
+  expect(await ask(1, execute('p'), sync)).not.toMatch(leaks)
+  await ask(1, query('MOVE ABSOLUTE 0 IN c'))
+  expect(await ask(1, bind('', 's'), execute(''), sync)).not.toMatch(leaks)
+  await ask(1, query('ROLLBACK'))
+  // Portals are cursors, too.
+  const answer = await ask(
+    1,
+    parse('', 'BEGIN'),
+    bind('', ''),
+    execute(''),
+    parse('', "SELECT 'x' || ''"),
+    bind('c', ''),
+    parse('f', 'FETCH ALL FROM c'),
+    bind('p', 'f'),
+    close('P', 'c'),
+    parse('', "SELECT email || '' FROM customers"),
+    bind('c', ''),
+    execute('p'),
+    sync,
+  )
+  expect(answer).not.toMatch(leaks)
+})
+
+test('an EXECUTE that gave some of its rows gives the others masked as the first', async () => {
+  await ask(
+    4,
+    query('BEGIN'),
+    query(redefined),
+    parse('', 'EXECUTE q'),
+    bind('p', ''),
+    execute('p', 1),
+    sync,
+    query('DEALLOCATE q'),
+  )
+  await ask(1, query("PREPARE q AS SELECT 'x' || ''"))
+  expect(await ask(1, execute('p'), sync)).not.toMatch(leaks)
+})
