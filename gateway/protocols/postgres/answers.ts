@@ -49,8 +49,11 @@ export class AnswerWalker {
     frames.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength))
     for (let found = frames.next(); found !== null; found = frames.next()) {
       if (found !== 'whole') throw tooLarge()
-      const { source, start, end, type } = frames
-      if (type === Back.dataRow || type === Back.copyData) {
+      const { type } = frames
+      const rows = type === Back.dataRow || type === Back.copyData
+      if (rows) frames.stretch()
+      const { source, start, end } = frames
+      if (rows) {
         this.#row(type)
         if (this.#rowSource !== source || this.#rowEnd !== start) {
           this.#flushRows()

@@ -77,6 +77,22 @@ export class FrameReader {
     }
   }
 
+  /** Takes in what follows the message found last in its chunk: whole messages of the same type. `end` is then where the last of them ends. */
+  stretch(): void {
+    const { source, type } = this
+    if (source !== this.#chunks[0]) return
+    const cap = this.#cap(type)
+    let at = this.end
+    while (source[at] === type && at + HEADER <= source.length) {
+      const length = uint32At(source, at + 1)
+      // `next` says what is wrong with it.
+      if (length < 4 || length > cap || at + 1 + length > source.length) break
+      at += 1 + length
+    }
+    if (at > this.end) this.#use(source, at - this.end)
+    this.end = at
+  }
+
   /** What was pushed and not yet found, as one copy. */
   rest(): Buffer {
     const begun = this.#partial?.subarray(0, this.#filled) ?? Buffer.alloc(0)
@@ -203,6 +219,12 @@ export class FrameReader {
     }
     return used
   }
+}
+
+/** As `readUInt32BE`, for loops over many messages that look at the bounds themselves: half its time. */
+export function uint32At(bytes: Uint8Array, at: number): number {
+  const high = ((bytes[at] ?? 0) << 24) | ((bytes[at + 1] ?? 0) << 16)
+  return (high | ((bytes[at + 2] ?? 0) << 8) | (bytes[at + 3] ?? 0)) >>> 0
 }
 
 function lengthAt(bytes: Buffer, at: number): number {

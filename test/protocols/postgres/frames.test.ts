@@ -110,3 +110,48 @@ test('it knows whether a message of a type waits unread', () => {
   frames.push(message(Front.terminate))
   expect(frames.holds(Front.terminate)).toBe(true)
 })
+
+test('a stretch is whole messages of one type, wherever the stream is split', () => {
+  const row = (text: string): Buffer => message(Front.copyData, Buffer.from(text))
+  const rows = Buffer.concat([
+    row('one'),
+    row(''),
+    row('three'),
+    message(Front.sync),
+    row('four'),
+    row('five'),
+  ])
+  for (let at = 0; at <= rows.length; at++) {
+    const frames = new FrameReader(() => 1000)
+    const found: Buffer[] = []
+    for (const chunk of [rows.subarray(0, at), rows.subarray(at)]) {
+      frames.push(chunk)
+      while (frames.next() !== null) {
+        frames.stretch()
+        found.push(Buffer.from(frames.source.subarray(frames.start, frames.end)))
+      }
+    }
+    expect(Buffer.concat(found)).toEqual(rows)
+    expect(frames.buffered).toBe(0)
+    for (const stretch of found) {
+      const types = new Set<number | undefined>()
+      for (let from = 0; from < stretch.length; from += 1 + stretch.readUInt32BE(from + 1))
+        types.add(stretch[from])
+      expect(types.size).toBe(1)
+    }
+    if (at === 0) expect(found).toHaveLength(3)
+  }
+})
+
+test('a stretch ends before a message that is over its cap or says less than its own length', () => {
+  for (const bad of [Buffer.from('6400000003', 'hex'), message(Front.copyData, Buffer.alloc(1001))]) {
+    const frames = new FrameReader(() => 1000)
+    const row = message(Front.copyData, Buffer.from('one'))
+    frames.push(Buffer.concat([row, row, bad]))
+    expect(frames.next()).toBe('whole')
+    frames.stretch()
+    expect(frames.end).toBe(2 * row.length)
+    if (bad.length > 5) expect(frames.next()).toBe('oversize')
+    else expect(() => frames.next()).toThrow('3 bytes long')
+  }
+})
