@@ -65,13 +65,17 @@ export function signatureLine(
 const spares: Buffer[] = []
 const spareLength = 16_384
 const mostSpares = 64
+const nothing = Buffer.alloc(0)
 
 /** Builds a chain: events are added, blocks sealed, and what `take` gives is written by the caller. */
 export class Chain {
   readonly name: string
   readonly #keys: ChainKeys
-  // The previous hash (32 bytes), then the lines since the last seal: what the next hash is over, in one piece.
-  #buffer: Buffer
+  // The previous hash (32 bytes), then the lines since the last seal: what the next hash is over, in one piece. Empty
+  // between blocks, for of many sessions most have nothing to say.
+  #buffer: Buffer = nothing
+  /** What the next block begins with behind the hash: the line of a signature, or nothing. */
+  #tail: Buffer
   #end = digestLength
   /** Where what `take` has not given yet begins. */
   #taken = digestLength
@@ -93,13 +97,9 @@ export class Chain {
     this.#sealed = from?.state.records ?? 0
     this.#signatures = from?.state.signatures ?? 0
     this.#signedBlocks = this.#blocks
-    this.#buffer = Buffer.from(this.#head, 'hex')
-    if (from !== undefined) {
-      this.#reserve(from.tail.length)
-      this.#buffer.set(from.tail, this.#end)
-      this.#end += from.tail.length
-      this.#taken = this.#end
-    }
+    this.#tail = from === undefined ? nothing : copyOf(from.tail)
+    this.#end += this.#tail.length
+    this.#taken = this.#end
   }
 
   get state(): ChainState {
@@ -171,15 +171,13 @@ export class Chain {
     return this.#buffer.subarray(this.#taken, this.#end)
   }
 
-  /** What `take` gave is written: begins the next block, with the signature's line as its first bytes. */
+  /** What `take` gave is written: the next block begins with the signature's line, if it was one. */
   taken(): void {
     const used = this.#buffer
-    // Between blocks a chain holds no more than the next one begins with: of many sessions most have nothing to say.
-    this.#buffer = Buffer.concat([
-      Buffer.from(this.#head, 'hex'),
-      used.subarray(this.#end - this.#signature, this.#end),
-    ])
-    this.#end = this.#buffer.length
+    this.#tail =
+      this.#signature === 0 ? nothing : copyOf(used.subarray(this.#end - this.#signature, this.#end))
+    this.#buffer = nothing
+    this.#end = digestLength + this.#tail.length
     this.#taken = this.#end
     this.#signature = 0
     if (used.length === spareLength && spares.length < mostSpares) spares.push(used)
@@ -192,13 +190,24 @@ export class Chain {
   }
 
   #reserve(length: number): void {
-    if (this.#end + length <= this.#buffer.length) return
     const needed = this.#end + length
+    if (needed <= this.#buffer.length) return
     const larger =
       needed <= spareLength
         ? (spares.pop() ?? Buffer.allocUnsafeSlow(spareLength))
-        : Buffer.allocUnsafe(Math.max(this.#buffer.length * 2, needed))
-    this.#buffer.copy(larger, 0, 0, this.#end)
+        : Buffer.allocUnsafeSlow(Math.max(this.#buffer.length * 2, needed))
+    if (this.#buffer.length > 0) this.#buffer.copy(larger, 0, 0, this.#end)
+    else {
+      larger.write(this.#head, 'hex')
+      this.#tail.copy(larger, digestLength)
+    }
     this.#buffer = larger
   }
+}
+
+/** Outside of Node's pool, which stays whole for as long as a part of it is in use. */
+function copyOf(bytes: Uint8Array): Buffer {
+  const copy = Buffer.allocUnsafeSlow(bytes.length)
+  copy.set(bytes)
+  return copy
 }

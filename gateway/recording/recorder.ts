@@ -12,6 +12,12 @@ const signEveryBlocks = 1024
 /** How much of an answer beyond the cap passes before its count and hash so far are noted. */
 const noteBeyondEvery = 1 << 24
 
+const nothing = Buffer.alloc(0)
+/** Buffers that held an answer, for the sessions that have one next: most sessions have nothing to say most of the time. */
+const spares: Buffer[] = []
+const spareLength = 4096
+const mostSpares = 64
+
 /** The record of one session, on one file. */
 export class SessionRecorder implements Recorder {
   readonly session: string
@@ -24,7 +30,7 @@ export class SessionRecorder implements Recorder {
   #over = false
 
   // Answers since the last event, not yet a line.
-  #answer: Buffer = Buffer.alloc(0)
+  #answer: Buffer = nothing
   #held = 0
   /** Bytes kept of the answers to the request in hand. */
   #kept = 0
@@ -136,11 +142,16 @@ export class SessionRecorder implements Recorder {
     if (this.#held === 0) return
     this.#chain.addAnswer(this.#answer.subarray(0, this.#held), at === 0 ? Date.now() : at)
     this.#held = 0
+    if (this.#answer.length === spareLength && spares.length < mostSpares) spares.push(this.#answer)
+    this.#answer = nothing
   }
 
   #reserve(length: number): void {
     if (length <= this.#answer.length) return
-    const larger = Buffer.allocUnsafe(Math.max(2048, length, this.#answer.length * 2))
+    const larger =
+      length <= spareLength
+        ? (spares.pop() ?? Buffer.allocUnsafeSlow(spareLength))
+        : Buffer.allocUnsafe(Math.max(length, this.#answer.length * 2))
     this.#answer.copy(larger, 0, 0, this.#held)
     this.#answer = larger
   }

@@ -49,7 +49,7 @@ const SCRAM = 'host all all 127.0.0.1/32 scram-sha-256\nlocal all all scram-sha-
  * folder of another release's initdb and postgres.
  */
 export async function startPostgres(
-  options: { tls?: boolean; port?: number; dataDir?: string; binaries?: string } = {},
+  options: { tls?: boolean; port?: number; dataDir?: string; binaries?: string; connections?: number } = {},
 ): Promise<PostgresServer> {
   const owner = userInfo().uid === 0 ? nobody() : null
   const binaries = options.binaries ?? findBinaries(owner !== null)
@@ -82,7 +82,7 @@ export async function startPostgres(
     fsync: 'off',
     synchronous_commit: 'off',
     full_page_writes: 'off',
-    max_connections: '60',
+    max_connections: String(options.connections ?? 60),
     shared_buffers: '16MB',
     password_encryption: 'scram-sha-256',
     log_statement: 'all',

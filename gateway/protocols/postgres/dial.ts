@@ -1,5 +1,5 @@
 import { type Socket, connect as connectTcp, isIP } from 'node:net'
-import { type TLSSocket, connect as connectTls } from 'node:tls'
+import { type SecureContext, type TLSSocket, connect as connectTls, createSecureContext } from 'node:tls'
 import { Refused } from '../../core/errors.ts'
 import { Startup, int32 } from './codec.ts'
 import { askPeople, explain, timedOut } from './dial-failure.ts'
@@ -19,7 +19,7 @@ export interface Target {
 /** The database's own cancel key. */
 export interface UpstreamKey {
   readonly pid: number
-  readonly secret: Buffer
+  readonly secret: Uint8Array
 }
 
 /** A connection that is authenticated and waits for its first request. */
@@ -86,9 +86,8 @@ async function openSocket(target: Target, deadline: AbortSignal): Promise<Socket
       // For IP addresses Node checks the certificate against `host`; RFC 6066 §3 allows no address as server name.
       host: target.host,
       ...(isIP(target.host) === 0 && { servername: target.host }),
-      ...(target.ca !== null && { ca: target.ca }),
+      secureContext: contextOf(target.ca),
       rejectUnauthorized: target.tls === 'verify-full',
-      minVersion: 'TLSv1.2',
       ALPNProtocols: ['postgresql'],
     })
     socket.on('error', () => socket.destroy())
@@ -98,6 +97,21 @@ async function openSocket(target: Target, deadline: AbortSignal): Promise<Socket
     raw.destroy()
     throw explain(error)
   }
+}
+
+/** One for each CA that is believed: one for each connection would cost it 50 KB, and the time to read the CA again. */
+const contexts = new Map<string | null, SecureContext>()
+/** More than hoop.yaml names at a time: those of earlier ones go. */
+const MOST_CONTEXTS = 64
+
+function contextOf(ca: string | null): SecureContext {
+  let context = contexts.get(ca)
+  if (context === undefined) {
+    if (contexts.size >= MOST_CONTEXTS) contexts.clear()
+    context = createSecureContext({ minVersion: 'TLSv1.2', ...(ca !== null && { ca }) })
+    contexts.set(ca, context)
+  }
+  return context
 }
 
 function event(socket: Socket, name: 'connect' | 'secureConnect', deadline: AbortSignal): Promise<void> {

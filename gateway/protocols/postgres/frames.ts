@@ -4,6 +4,7 @@ import { Refused } from '../../core/errors.ts'
 export type Found = 'whole' | 'piece' | 'oversize' | null
 
 const HEADER = 5
+const nothing = Buffer.alloc(0)
 
 /**
  * Cuts a stream of bytes into messages without copying those that lie within one chunk.
@@ -16,7 +17,7 @@ const HEADER = 5
  * The message found last is `source[start..end)`, header included; it is valid until the next call of `next`.
  */
 export class FrameReader {
-  source: Buffer = Buffer.alloc(0)
+  source: Buffer = nothing
   start = 0
   end = 0
   type = 0
@@ -61,7 +62,10 @@ export class FrameReader {
   next(): Found {
     for (;;) {
       const chunk = this.#chunks[0]
-      if (chunk === undefined) return null
+      if (chunk === undefined) {
+        this.source = nothing
+        return null
+      }
       if (this.#skip > 0) {
         this.#skip -= this.#use(chunk, this.#skip)
         continue
@@ -95,7 +99,7 @@ export class FrameReader {
 
   /** What was pushed and not yet found, as one copy. */
   rest(): Buffer {
-    const begun = this.#partial?.subarray(0, this.#filled) ?? Buffer.alloc(0)
+    const begun = this.#partial?.subarray(0, this.#filled) ?? nothing
     return Buffer.concat([
       begun,
       ...this.#chunks.map((chunk, index) => (index === 0 ? chunk.subarray(this.#offset) : chunk)),

@@ -64,7 +64,7 @@ export function authenticate(
           if (type === Back.parameterStatus) parameters.set(...readParameterStatus(source, start, end))
           if (type === Back.backendKeyData) {
             const reader = new Reader(source, start + 5, end)
-            key = { pid: reader.int32(), secret: Buffer.from(reader.bytes(reader.left)) }
+            key = { pid: reader.int32(), secret: new Uint8Array(reader.bytes(reader.left)) }
           }
           const ready = type === Back.readyForQuery
           if (ready || type === Back.authentication) tap.show(Buffer.from(source.subarray(start, end)))
