@@ -48,7 +48,7 @@ function block(home: string, { name, host, port }: ConnectionView): string {
  */
 export async function includeSshConfig(home: string, userHome = findUserHome()): Promise<boolean> {
   if (userHome === null || (await readOrNull(join(home, 'ssh_config'))) === null) return false
-  await mkdir(join(userHome, '.ssh'), { recursive: true, mode: 0o700 })
+  await mkdir(join(userHome, '.ssh'), { recursive: true, mode: 0o700 }).catch(leave(join(userHome, '.ssh')))
   const stale = await findStale((await readOrNull(configOf(userHome))) ?? '')
   await edit(userHome, (config) => {
     const rest = config.split('\n').filter((line) => !stale.has(line))
@@ -108,7 +108,8 @@ async function edit(userHome: string, change: (config: string) => string): Promi
   const changed = change((await readOrNull(path)) ?? '')
   if (changed === '') return rm(path, { force: true })
   const draft = `${path}.hoop-${process.pid}`
-  const file = await open(draft, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL, 0o600)
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL
+  const file = await open(draft, flags, 0o600).catch(leave(path))
   try {
     await file.writeFile(changed)
   } finally {
@@ -129,8 +130,23 @@ async function refuseForeign(path: string): Promise<void> {
   throw new ClientError(
     'bad_home',
     `${path} is a link or belongs to somebody else, and was left as it is`,
-    'use `ssh -F "$HOOP_HOME/ssh_config"`, or put its Include into that file by hand, as the first line',
+    byHand,
   )
+}
+
+const byHand =
+  'use `ssh -F "$HOOP_HOME/ssh_config"`, or put its Include into that file by hand, as the first line'
+
+/** For a home that cannot be written to, a container's often. */
+function leave(path: string): (cause: unknown) => never {
+  return (cause) => {
+    throw new ClientError(
+      'bad_home',
+      `${path} cannot be written (${systemCode(cause) ?? 'unknown error'})`,
+      byHand,
+      { cause },
+    )
+  }
 }
 
 async function readOrNull(path: string): Promise<string | null> {

@@ -1,8 +1,8 @@
 import { type Command, Option } from 'commander'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
-import { addConfirm, checkApproval } from './confirm.ts'
+import { addConfirm } from './confirm.ts'
 import { connectOperator } from './operator.ts'
-import { type ClientOptions, withOperatorOptions } from './options.ts'
+import { type ClientOptions, checkId, withOperatorOptions } from './options.ts'
 import { print, printFields, printJson, printTable, tell } from './terminal.ts'
 import { addWaiting } from './waiting.ts'
 
@@ -63,8 +63,9 @@ async function list(options: Options): Promise<void> {
 }
 
 async function show(id: string, options: Options): Promise<void> {
+  checkId('approval', id)
   const operator = await connectOperator(options)
-  const row = (await operator.get(`/api/v1/approvals/${checkApproval(id)}`)) as ApprovalView
+  const row = (await operator.get(`/api/v1/approvals/${id}`)) as ApprovalView
   operator.close()
   if (options.json === true) return printJson(row)
   printFields([
@@ -95,8 +96,9 @@ async function show(id: string, options: Options): Promise<void> {
 }
 
 async function decide(answer: 'approve' | 'deny', id: string, options: Options): Promise<void> {
+  checkId('approval', id)
   const operator = await connectOperator(options)
-  const row = (await operator.post(`/api/v1/approvals/${checkApproval(id)}/${answer}`, {
+  const row = (await operator.post(`/api/v1/approvals/${id}/${answer}`, {
     reason: options.reason ?? '',
     break_glass: options.breakGlass === true,
   })) as ApprovalView

@@ -1,9 +1,8 @@
 import type { Command } from 'commander'
 import { connectGateway } from '../../client/connect.ts'
-import { wrongUsage } from '../../client/error.ts'
 import { choosePlatform } from '../../client/platform.ts'
 import { reportApproval } from '../../client/report.ts'
-import { type ClientOptions, orVariable, withClientOptions } from './options.ts'
+import { type ClientOptions, checkId, orVariable, withClientOptions } from './options.ts'
 import { print, printJson } from './terminal.ts'
 
 /** `hoop-access approvals confirm`: the report of a job that people let go on. */
@@ -21,16 +20,13 @@ async function confirm(id: string | undefined, options: ClientOptions): Promise<
   )
   try {
     const platform = choosePlatform(orVariable(options.platform, 'HOOP_PLATFORM'))
-    const reported = await reportApproval({ transport, platform }, id === undefined ? id : checkApproval(id))
+    const reported = await reportApproval(
+      { transport, platform },
+      id === undefined ? id : checkId('approval', id),
+    )
     if (options.json === true) return printJson(reported)
     print(`${reported.said}: ${new URL(`/approvals/${reported.id}`, transport.gateway).href}`)
   } finally {
     transport.close()
   }
-}
-
-/** An approval's id, which ends up in a path. */
-export function checkApproval(id: string): string {
-  if (/^[\w-]{1,64}$/.test(id)) return id
-  throw wrongUsage('that is not an approval', 'copy the id from `hoop-access approvals list`')
 }

@@ -9,7 +9,7 @@ import { excludeSshConfig, includeSshConfig } from '../../client/ssh-settings.ts
 import { readConnections, readDuration, readRewrites, scopeOf } from '../../client/scope.ts'
 import { selfCommand } from '../../client/self.ts'
 import { type ClientOptions, collect, orVariable, withClientOptions } from './options.ts'
-import { print, printJson, tell } from './terminal.ts'
+import { complain, print, printJson, tell } from './terminal.ts'
 
 interface Options extends ClientOptions {
   readonly stage?: string
@@ -85,7 +85,7 @@ async function open(options: Options): Promise<void> {
       rewrites: ({ connections }) => ({ ...inherited(parent?.card.rewrites, connections), ...rewrites }),
     })
     // Somebody's linked dotfiles are no reason to open nothing.
-    await includeSshConfig(home).catch((error: unknown) => tell(String(error)))
+    await includeSshConfig(home).catch((error: unknown) => complain(error, options.json === true))
     if (options.renew) await renewLater({ home, card, job, ttl: wish.ttl })
     const { identity } = card
     const connections = identity.connections.map(({ name }) => name)

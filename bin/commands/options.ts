@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander'
+import { printable, wrongUsage } from '../../client/error.ts'
 import { platforms } from '../../client/platform.ts'
 
 /** What every client command takes. */
@@ -23,6 +24,17 @@ export function withOperatorOptions(command: Command): Command {
   return withClientOptions(command).option(
     '--config <file>',
     'hoop.yaml, on the gateway’s own machine; elsewhere set HOOP_GATEWAY, HOOP_CA and HOOP_OPERATOR_TOKEN',
+  )
+}
+
+const ids = { approval: /^apr_[a-z2-7]{26}$/, session: /^ses_[a-z2-7]{26}$/ } as const
+
+/** An id, whole, which ends up in a path; anything else is wrong usage, a part of one, too: it could come to mean another. */
+export function checkId(of: keyof typeof ids, id: string): string {
+  if (ids[of].test(id)) return id
+  throw wrongUsage(
+    `${JSON.stringify(printable(id, 80))} is not the id of one ${of}`,
+    `copy all of it from \`hoop-access ${of}s list\``,
   )
 }
 

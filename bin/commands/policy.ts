@@ -68,8 +68,17 @@ async function check(file: string, json: boolean): Promise<void> {
 
 async function explainRequest(options: ExplainOptions): Promise<void> {
   const { explain, renderExplanation } = await import('../../gateway/policy/explain.ts')
-  const policy = await readPolicy(options.config)
+  const { policy, known } = await readPolicy(options.config)
   const stages = options.stage.split('>').map((stage) => stage.trim())
+  const stranger = stages.find((stage) => !known.includes(stage))
+  if (stranger !== undefined)
+    throw wrongUsage(
+      `there is no stage named ${JSON.stringify(stranger)}`,
+      `use one of: ${known.join(', ')}; a chain is written 'deploy > migrate'`,
+    )
+  const breach = policy.breach(stages.map((stage) => ({ stage, narrowed: null })))
+  if (breach !== null)
+    throw wrongUsage(breach, 'no identity has that chain: each stage names the next one in its `delegates`')
   const narrowed = options.narrowed?.split(',').map((operation) => operation.trim())
   const operations =
     options.sql === undefined
@@ -81,12 +90,13 @@ async function explainRequest(options: ExplainOptions): Promise<void> {
   process.stdout.write(renderExplanation(explanation))
 }
 
-async function readPolicy(file: string): Promise<Policy> {
+async function readPolicy(file: string): Promise<{ policy: Policy; known: readonly string[] }> {
   const { compilePolicy } = await import('../../gateway/policy/compile.ts')
   const { renderFaults } = await import('../../gateway/policy/check.ts')
   const { loadConfig } = await import('../../gateway/policy/load.ts')
   const loaded = loadConfig(file, { env: process.env, secrets: false })
-  if ('config' in loaded) return compilePolicy(loaded.config)
+  if ('config' in loaded)
+    return { policy: compilePolicy(loaded.config), known: Object.keys(loaded.config.stages) }
   process.stderr.write(renderFaults(loaded.faults))
   throw wrongUsage(`${file} has faults`, 'mend them first')
 }

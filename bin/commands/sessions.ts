@@ -9,7 +9,7 @@ import type { SessionView } from '../../gateway/core/contract.ts'
 import { downloadRecording } from './download.ts'
 import { readKeySet } from './key-set.ts'
 import { connectOperator } from './operator.ts'
-import { type ClientOptions, withOperatorOptions } from './options.ts'
+import { type ClientOptions, checkId, withOperatorOptions } from './options.ts'
 import { print, printFields, printJson, printTable, tell } from './terminal.ts'
 
 type Options = ClientOptions & { config?: string; speed?: string; identity?: string; cast?: string }
@@ -53,14 +53,16 @@ async function list(options: Options): Promise<void> {
 }
 
 async function show(id: string, options: Options): Promise<void> {
+  checkId('session', id)
   const operator = await connectOperator(options)
-  const row = (await operator.get(`/api/v1/sessions/${checkId(id)}`)) as SessionView
+  const row = (await operator.get(`/api/v1/sessions/${id}`)) as SessionView
   operator.close()
   if (options.json === true) return printJson(row)
   printFields(Object.entries(row).map(([name, value]) => [name.replaceAll('_', ' '), String(value ?? '')]))
 }
 
 async function play(id: string, options: Options): Promise<void> {
+  checkId('session', id)
   const speed = Number(options.speed)
   if (!(speed >= 0))
     throw wrongUsage('--speed is not a number', 'give 1 for as it happened, 10 for faster, 0 for at once')
@@ -70,7 +72,7 @@ async function play(id: string, options: Options): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'hoop-replay-'))
   try {
     const keys = readKeySet(await operator.get('/.well-known/jwks.json')).recording
-    const path = await downloadRecording(operator, folder, checkId(id))
+    const path = await downloadRecording(operator, folder, id)
     if (options.json === true) return await pipeline(createReadStream(path), process.stdout, { end: false })
     if (options.cast !== undefined) {
       const channel = Number(options.cast)
@@ -90,10 +92,4 @@ async function play(id: string, options: Options): Promise<void> {
     operator.close()
     await rm(folder, { recursive: true, force: true })
   }
-}
-
-/** Ends up in a path. */
-function checkId(id: string): string {
-  if (/^[\w-]{1,64}$/.test(id)) return id
-  throw wrongUsage('that is not a session', 'copy the id from `hoop-access sessions list`')
 }

@@ -97,6 +97,16 @@ test('nothing is touched without hosts, and a linked config is left alone', asyn
   expect(await readFile(join(folder, 'dotfiles'), 'utf8')).toBe('mine\n')
 })
 
+test('where the home cannot be written to, it is said what to use instead', async () => {
+  await writeSshSettings(home, [host])
+  await rm(user, { recursive: true })
+  await writeFile(user, 'no folder')
+  await expect(includeSshConfig(home, join(user, 'below'))).rejects.toMatchObject({
+    code: 'bad_home',
+    why: expect.stringMatching(/\.ssh cannot be (read|written) \(ENOTDIR\)/),
+  })
+})
+
 test('for a user whom the password file does not know, OpenSSH does not run: there is no config to change', async () => {
   await writeSshSettings(home, [host])
   expect(await includeSshConfig(home, null)).toBe(false)

@@ -15,14 +15,28 @@ const { values: options } = parseArgs({ options: { auto: { type: 'boolean' }, ke
 const query = [process.execPath, join(root, 'test/demo/query.ts')]
 const closers: (() => Promise<unknown>)[] = []
 const started = Date.now()
+let interrupted = false
 
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => void interrupt())
 try {
   await demo()
 } catch (error) {
-  console.error(error)
+  // What an interruption took away is no fault of the demo's.
+  if (!interrupted) console.error(error)
   process.exitCode = 1
 } finally {
-  for (const close of closers.reverse()) await close()
+  await closeAll()
+}
+
+/** Ends and removes everything, wherever the demo is. */
+async function interrupt(): Promise<void> {
+  interrupted = true
+  await closeAll()
+  process.exit(options.keep === true ? 0 : 130)
+}
+
+async function closeAll(): Promise<void> {
+  for (const close of closers.splice(0).reverse()) await close()
 }
 
 async function demo(): Promise<void> {
@@ -92,7 +106,7 @@ async function demo(): Promise<void> {
   await tamper(folder, hoop)
 
   title(`Done in ${((Date.now() - started) / 1000).toFixed(1)} s`)
-  if (options.keep === true) await keep(config, gateway)
+  if (options.keep === true) await keep({ config, gateway, ca, oidc })
 }
 
 function title(text: string): void {
@@ -207,13 +221,35 @@ async function tamper(folder: string, hoop: Operator): Promise<void> {
   throw new Error('no recording holds the statement')
 }
 
-async function keep(config: string, gateway: string): Promise<void> {
-  say(`Left running: ${gateway}. Try, in another terminal:`)
+async function keep(running: {
+  config: string
+  gateway: string
+  ca: string
+  oidc: Awaited<ReturnType<typeof startGithubOidc>>
+}): Promise<void> {
+  const { config, gateway, ca, oidc } = running
+  oidc.setJob({
+    environment: 'production',
+    // One job has one identity: each token is of another run.
+    get run_id() {
+      return String(Date.now())
+    },
+  })
+  say(`Left running: ${gateway}. Be the job, in another terminal:`)
+  say(`  export HOOP_GATEWAY=${gateway} HOOP_CA=${ca}`)
+  say(
+    `  export ACTIONS_ID_TOKEN_REQUEST_URL='${oidc.requestUrl}' ACTIONS_ID_TOKEN_REQUEST_TOKEN=${oidc.requestToken}`,
+  )
+  say(
+    '  export HOOP_HOME="$(npx hoop-access open --platform github --stage deploy)"; eval "$(npx hoop-access env)"',
+  )
+  say('  psql -c "TABLE customers" -c "DELETE FROM notes"; npx hoop-access close')
+  say('Be who approves, or looks on, in a third:')
   say(`  npx hoop-access approvals list --config ${config}`)
   say(`  npx hoop-access sessions list --config ${config}`)
   say(
     `  npx hoop-access policy explain --config ${config} --stage test --connection orders-db --sql "DELETE FROM orders"`,
   )
   say('Ctrl-C ends it and removes everything.')
-  await new Promise((done) => process.once('SIGINT', done))
+  await new Promise(() => undefined)
 }

@@ -78,6 +78,25 @@ test('wrong usage is 2, and asks the gateway nothing', async () => {
     expect(await hoop(args), args.join(' ')).toMatchObject({ code: 2, out: '' })
 })
 
+test('an id is given whole; a part of one, or one of something else, is wrong usage', async () => {
+  const whole = `apr_${'a'.repeat(26)}`
+  for (const args of [
+    ['approvals', 'show', 'nonsense'],
+    ['approvals', 'approve', 'apr_', '--reason', 'any'],
+    ['approvals', 'deny', whole.slice(0, -1)],
+    ['approvals', 'approve', `${whole}/../${whole}`],
+    ['sessions', 'show', whole],
+    ['sessions', 'replay', '../../etc/passwd'],
+  ]) {
+    const ran = await stack.operator(...args)
+    expect(ran.code, args.join(' ')).toBe(2)
+    expect(plain(ran)).toMatch(/is not the id of one (approval|session)\n.*copy all of it from/)
+  }
+  const unknown = await stack.operator('approvals', 'approve', whole)
+  expect(unknown.code).toBe(1)
+  expect(plain(unknown)).toContain('there is no such approval')
+})
+
 test('an identity that was revoked or has expired: exec does not run its command, close clears up all the same', async () => {
   const revoked = await stack.open('test')
   await revoked.revoke()
@@ -120,4 +139,22 @@ test('policy: denied is 3 for explain, allowed 0', async () => {
     stack.operator('policy', 'explain', '--stage', 'test', '--connection', 'orders-db', '--sql', sql)
   expect(await explain('SELECT id FROM orders')).toMatchObject({ code: 0 })
   expect(await explain('DROP TABLE orders')).toMatchObject({ code: 3 })
+  const chain = (stage: string): Promise<Ran> =>
+    stack.operator(
+      ...[
+        'policy',
+        'explain',
+        '--stage',
+        stage,
+        '--connection',
+        'orders-db',
+        '--sql',
+        'SELECT id FROM orders',
+      ],
+    )
+  expect(await chain('deploy > migrate')).toMatchObject({ code: 0 })
+  const breach = await chain('test > migrate')
+  expect(breach.code).toBe(2)
+  expect(plain(breach)).toContain('stage test does not hand on stage migrate')
+  expect(plain(await chain('nope'))).toContain('there is no stage named "nope"')
 })
