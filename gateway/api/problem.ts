@@ -163,8 +163,20 @@ function fromFramework(error: unknown): Refused | null {
     return new Refused('too_large', 'the body is larger than 64 KiB', 'send less', { cause: error })
   if (statusCode === 404)
     return new Refused('not_found', 'there is nothing at this path', 'see /openapi.json')
+  if (statusCode === 415)
+    return new Refused(
+      'invalid_request',
+      'the body is of another content type than this path reads',
+      readable,
+      {
+        cause: error,
+      },
+    )
   return new Refused('invalid_request', firstLine(error.message), 'see /openapi.json', { cause: error })
 }
+
+const readable =
+  'send a form (application/x-www-form-urlencoded) to /oauth/*, JSON (application/json) elsewhere: see /openapi.json'
 
 function firstLine(text: string): string {
   return (text.split('\n')[0] ?? '').slice(0, 200)

@@ -126,6 +126,7 @@ describe('bodies', () => {
       expect(answer.status, type).toBe(400)
       expect(answer.json).toMatchObject({
         error: expect.stringMatching(/^(invalid_request|unsupported_grant_type)$/),
+        ...(type === 'application/json' && { next: expect.stringContaining(form) }),
       })
     }
   })
