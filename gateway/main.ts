@@ -36,6 +36,7 @@ import { markFile } from './recording/mark.ts'
 import { openRecordings } from './recording/recordings.ts'
 import { createRelay } from './relay.ts'
 import { addressOf, detectorsOf, readConfig, settingsOf } from './settings.ts'
+import { claimFolder } from './store/claim.ts'
 import { ledgerHeadRow } from './store/ledger-head.ts'
 import { openStore } from './store/open.ts'
 import { openSessionLog } from './store/sessions.ts'
@@ -76,8 +77,12 @@ export async function startGateway(options: {
   const workers = workersOf(config)
   let crew: Crew | null = null
   const data = resolve(dirname(options.config), config.gateway.data)
+  // What was opened is closed again, last first: at the end, or at once when something of it cannot be opened.
+  await using opened = new AsyncDisposableStack()
   const keys = await openKeys(data, { trustDomain: config.gateway.trust_domain })
+  opened.defer(claimFolder(join(data, 'gateway.lock')))
   const store = await openStore(join(data, 'hoop.db'))
+  opened.defer(() => store.close())
   const { kid, privateKey, publicKey } = keys.recording
   const recordingsFolder = config.gateway.recordings ?? join(data, 'recordings')
   const recordings = await openRecordings({
@@ -91,6 +96,7 @@ export async function startGateway(options: {
     acceptLoss: options.acceptLedgerLoss,
     log,
   })
+  opened.defer(() => recordings.close('stopped'))
   const settings = await settingsOf(config, keys)
   let detectors = detectorsOf(settings)
   const githubs = openGithubApps(config, readSecret)
@@ -104,6 +110,7 @@ export async function startGateway(options: {
     report: (event) => recordings.note(event),
     cut: async () => crew?.cut(),
   })
+  opened.defer(() => identities.close())
   await identities.recover()
   const metrics = createMetrics()
   const gates = openGates({
@@ -130,6 +137,8 @@ export async function startGateway(options: {
       reportApproval(event, recordings, log)
     },
   })
+  opened.defer(() => approvals.close())
+  opened.defer(() => gates.close())
   const sessions = new LiveSessions(metrics.countSessions(await openSessionLog(store)), limits)
   recordings.note({ kind: 'gateway-start', version: options.version, policy: inForce.policy.version })
 
@@ -153,6 +162,7 @@ export async function startGateway(options: {
     secure: (socket) => listener.secure(socket),
     ...(workers > 0 && { spread: async (news) => crew?.spread(news) }),
   })
+  opened.defer(() => relay.close())
   if (workers > 0) {
     const privateJwk = privateKey.export({ format: 'jwk' })
     crew = await Crew.start({
@@ -168,6 +178,7 @@ export async function startGateway(options: {
       log,
     })
   }
+  opened.defer(() => crew?.close(LAST_WORDS_MS))
   const failures = new Failures()
   const ssh: Protocol = createSsh({
     hostKey: keys.sshHost,
@@ -185,7 +196,9 @@ export async function startGateway(options: {
     maskText: (mask, text) => maskValue(mask, text, true, keys.digestKey),
     problemOf,
   })
+  opened.defer(() => http.close())
   const kubernetes = createKubernetes({ house, readSecret, problemOf })
+  opened.defer(() => kubernetes.close())
   const api = await createApi({
     dataPaths: [http, kubernetes],
     config: () => inForce.config,
@@ -206,6 +219,7 @@ export async function startGateway(options: {
     log,
     settled: (socket) => listener.settled(socket),
   })
+  opened.defer(() => api.close())
   const { host, port } = addressOf(config.gateway.listen)
   const listener = await listen({
     address: host,
@@ -233,6 +247,7 @@ export async function startGateway(options: {
   const housekeeping = setInterval(() => {
     keepHouse().catch((err: unknown) => log.error({ err }, 'housekeeping failed'))
   }, HOUSEKEEPING_MS)
+  const running = opened.move()
 
   return {
     url: config.gateway.url,
@@ -263,16 +278,8 @@ export async function startGateway(options: {
       const closed = listener.close(graceMs + LAST_WORDS_MS)
       await Promise.all([sessions.drain(graceMs), crew?.drain(graceMs)])
       await crew?.close(LAST_WORDS_MS)
-      identities.close()
       await closed
-      await api.close()
-      await http.close()
-      await kubernetes.close()
-      gates.close()
-      await approvals.close()
-      await relay.close()
-      await recordings.close('stopped')
-      await store.close()
+      await running.disposeAsync()
     },
   }
 }

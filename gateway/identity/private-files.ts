@@ -17,7 +17,12 @@ import { GatewayError } from '../core/errors.ts'
 
 /** Makes a folder 0700 if absent; throws `GatewayError` `invalid_config` when others may look into it. */
 export function ensurePrivateFolder(path: string): void {
-  mkdirSync(path, { recursive: true, mode: 0o700 })
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+  } catch (cause) {
+    const code = cause instanceof Error && 'code' in cause ? String(cause.code) : 'unknown error'
+    throw new GatewayError('invalid_config', `the folder ${path} cannot be made (${code})`, { cause })
+  }
   refuseShared(path, 0o700)
 }
 

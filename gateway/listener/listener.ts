@@ -264,9 +264,10 @@ function bound(
 ): Promise<AddressInfo> {
   const server = createServer({ noDelay: true, keepAlive: true, keepAliveInitialDelay: KEEPALIVE_MS }, accept)
   return new Promise((resolve, reject) => {
-    server.once('error', reject)
+    const refuse = (cause: Error): void => reject(cannotListen(`${host}:${port}`, cause))
+    server.once('error', refuse)
     server.listen({ host, port, backlog: 1024 }, () => {
-      server.off('error', reject)
+      server.off('error', refuse)
       // EMFILE and the like: said, and survived.
       server.on('error', (error) => log.error({ err: error }, 'a connection could not be accepted'))
       servers.push(server)
@@ -275,5 +276,20 @@ function bound(
         return reject(new GatewayError('internal', 'no address'))
       resolve(address)
     })
+  })
+}
+
+const notListening: Readonly<Record<string, string>> = {
+  EADDRINUSE: 'another program listens there',
+  EACCES: 'this user may not: ports below 1024 want the right to (CAP_NET_BIND_SERVICE), or a port above',
+  EADDRNOTAVAIL: 'this machine has no such address',
+  ENOTFOUND: 'there is no address of that name',
+}
+
+function cannotListen(where: string, cause: Error): GatewayError {
+  const code = 'code' in cause ? String(cause.code) : ''
+  const why = notListening[code] ?? cause.message
+  return new GatewayError('invalid_config', `the gateway cannot listen on ${where}: ${why}`, {
+    cause,
   })
 }

@@ -22,7 +22,12 @@ export async function openStore(path: string): Promise<Store> {
   } catch (error) {
     await db.destroy()
     if (error instanceof GatewayError) throw error
-    throw new GatewayError('invalid_config', `the database ${path} cannot be used`, { cause: error })
+    const why = error instanceof Error ? error.message : 'unknown error'
+    throw new GatewayError(
+      'invalid_config',
+      `the database ${path} cannot be used (${why}): put a copy of it back, or move it away to begin without its identities, approvals and sessions`,
+      { cause: error },
+    )
   }
   return {
     db,
@@ -31,8 +36,8 @@ export async function openStore(path: string): Promise<Store> {
   }
 }
 
-/** SQLite gives its -wal and -shm files the mode of the database itself. */
-function ensurePrivate(path: string): void {
+/** Makes a database's file 0600 if absent, and refuses one that others can read. SQLite gives its -wal and -shm files the mode of the database itself. */
+export function ensurePrivate(path: string): void {
   closeSync(openSync(path, 'a', 0o600))
   if (process.platform === 'win32') return
   if ((statSync(path).mode & 0o077) !== 0) {

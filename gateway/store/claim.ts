@@ -1,0 +1,26 @@
+import { DatabaseSync } from 'node:sqlite'
+import { GatewayError } from '../core/errors.ts'
+import { ensurePrivate } from './open.ts'
+
+/**
+ * Keeps a data folder for this process until what it gives is called, or the process is gone, however it went: SQLite's
+ * lock is the system's own. Two gateways on one folder would each write a ledger that the other takes for tampering.
+ * `path` is the file that is locked. Throws `GatewayError` `invalid_config` while another process holds it.
+ */
+export function claimFolder(path: string): () => void {
+  ensurePrivate(path)
+  const lock = new DatabaseSync(path, { timeout: 0 })
+  try {
+    lock.exec('begin exclusive')
+  } catch (error) {
+    lock.close()
+    // SQLITE_BUSY (https://sqlite.org/rescode.html#busy).
+    if (!(error instanceof Error && 'errcode' in error && error.errcode === 5)) throw error
+    throw new GatewayError(
+      'invalid_config',
+      `another gateway runs on this data folder (${path} is locked): stop that one, or give this one a \`gateway.data\` of its own`,
+      { cause: error },
+    )
+  }
+  return () => lock.close()
+}
