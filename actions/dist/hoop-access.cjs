@@ -1102,7 +1102,7 @@ function block(home, { name: name2, host, port }) {
 }
 async function includeSshConfig(home, userHome = findUserHome()) {
   if (userHome === null || await readOrNull((0, import_node_path2.join)(home, "ssh_config")) === null) return false;
-  await (0, import_promises7.mkdir)((0, import_node_path2.join)(userHome, ".ssh"), { recursive: true, mode: 448 });
+  await (0, import_promises7.mkdir)((0, import_node_path2.join)(userHome, ".ssh"), { recursive: true, mode: 448 }).catch(leave((0, import_node_path2.join)(userHome, ".ssh")));
   const stale = await findStale(await readOrNull(configOf(userHome)) ?? "");
   await edit(userHome, (config) => {
     const rest = config.split("\n").filter((line) => !stale.has(line));
@@ -1148,7 +1148,8 @@ async function edit(userHome, change) {
   const changed = change(await readOrNull(path2) ?? "");
   if (changed === "") return (0, import_promises7.rm)(path2, { force: true });
   const draft = `${path2}.hoop-${process.pid}`;
-  const file = await (0, import_promises7.open)(draft, import_node_fs3.constants.O_WRONLY | import_node_fs3.constants.O_CREAT | import_node_fs3.constants.O_EXCL, 384);
+  const flags = import_node_fs3.constants.O_WRONLY | import_node_fs3.constants.O_CREAT | import_node_fs3.constants.O_EXCL;
+  const file = await (0, import_promises7.open)(draft, flags, 384).catch(leave(path2));
   try {
     await file.writeFile(changed);
   } finally {
@@ -1167,8 +1168,19 @@ async function refuseForeign(path2) {
   throw new ClientError(
     "bad_home",
     `${path2} is a link or belongs to somebody else, and was left as it is`,
-    'use `ssh -F "$HOOP_HOME/ssh_config"`, or put its Include into that file by hand, as the first line'
+    byHand
   );
+}
+var byHand = 'use `ssh -F "$HOOP_HOME/ssh_config"`, or put its Include into that file by hand, as the first line';
+function leave(path2) {
+  return (cause) => {
+    throw new ClientError(
+      "bad_home",
+      `${path2} cannot be written (${systemCode(cause) ?? "unknown error"})`,
+      byHand,
+      { cause }
+    );
+  };
 }
 async function readOrNull(path2) {
   try {
@@ -5066,6 +5078,14 @@ function readValue(text) {
 function withClientOptions(command) {
   return command.option("--gateway <url>", "the gateway, https://HOST:PORT (HOOP_GATEWAY)").option("--ca <pem|path|pin>", "what its certificate must lead to: PEM, a path, or sha256:… (HOOP_CA)").addOption(new Option("--platform <name>", "where the ID token comes from").choices(platforms)).option("--json", "print JSON");
 }
+var ids = { approval: /^apr_[a-z2-7]{26}$/, session: /^ses_[a-z2-7]{26}$/ };
+function checkId(of, id) {
+  if (ids[of].test(id)) return id;
+  throw wrongUsage(
+    `${JSON.stringify(printable(id, 80))} is not the id of one ${of}`,
+    `copy all of it from \`hoop-access ${of}s list\``
+  );
+}
 function collect(value, before = []) {
   return [...before, value];
 }
@@ -5179,16 +5199,15 @@ async function confirm(id, options) {
   );
   try {
     const platform = choosePlatform(orVariable(options.platform, "HOOP_PLATFORM"));
-    const reported = await reportApproval({ transport, platform }, id === void 0 ? id : checkApproval(id));
+    const reported = await reportApproval(
+      { transport, platform },
+      id === void 0 ? id : checkId("approval", id)
+    );
     if (options.json === true) return printJson(reported);
     print(`${reported.said}: ${new URL(`/approvals/${reported.id}`, transport.gateway).href}`);
   } finally {
     transport.close();
   }
-}
-function checkApproval(id) {
-  if (/^[\w-]{1,64}$/.test(id)) return id;
-  throw wrongUsage("that is not an approval", "copy the id from `hoop-access approvals list`");
 }
 
 // client/doctor.ts
@@ -6391,7 +6410,7 @@ async function open4(options) {
       environment: process.env,
       rewrites: ({ connections: connections2 }) => ({ ...inherited(parent?.card.rewrites, connections2), ...rewrites })
     });
-    await includeSshConfig(home).catch((error) => tell(String(error)));
+    await includeSshConfig(home).catch((error) => complain(error, options.json === true));
     if (options.renew) await renewLater({ home, card, job, ttl: wish.ttl });
     const { identity } = card;
     const connections = identity.connections.map(({ name: name2 }) => name2);

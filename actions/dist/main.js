@@ -20532,7 +20532,7 @@ function block(home, { name: name2, host, port }) {
 }
 async function includeSshConfig(home, userHome = findUserHome()) {
   if (userHome === null || await readOrNull((0, import_node_path2.join)(home, "ssh_config")) === null) return false;
-  await (0, import_promises6.mkdir)((0, import_node_path2.join)(userHome, ".ssh"), { recursive: true, mode: 448 });
+  await (0, import_promises6.mkdir)((0, import_node_path2.join)(userHome, ".ssh"), { recursive: true, mode: 448 }).catch(leave((0, import_node_path2.join)(userHome, ".ssh")));
   const stale = await findStale(await readOrNull(configOf(userHome)) ?? "");
   await edit(userHome, (config) => {
     const rest = config.split("\n").filter((line) => !stale.has(line));
@@ -20569,7 +20569,8 @@ async function edit(userHome, change) {
   const changed = change(await readOrNull(path2) ?? "");
   if (changed === "") return (0, import_promises6.rm)(path2, { force: true });
   const draft = `${path2}.hoop-${process.pid}`;
-  const file = await (0, import_promises6.open)(draft, import_node_fs2.constants.O_WRONLY | import_node_fs2.constants.O_CREAT | import_node_fs2.constants.O_EXCL, 384);
+  const flags = import_node_fs2.constants.O_WRONLY | import_node_fs2.constants.O_CREAT | import_node_fs2.constants.O_EXCL;
+  const file = await (0, import_promises6.open)(draft, flags, 384).catch(leave(path2));
   try {
     await file.writeFile(changed);
   } finally {
@@ -20588,8 +20589,19 @@ async function refuseForeign(path2) {
   throw new ClientError(
     "bad_home",
     `${path2} is a link or belongs to somebody else, and was left as it is`,
-    'use `ssh -F "$HOOP_HOME/ssh_config"`, or put its Include into that file by hand, as the first line'
+    byHand
   );
+}
+var byHand = 'use `ssh -F "$HOOP_HOME/ssh_config"`, or put its Include into that file by hand, as the first line';
+function leave(path2) {
+  return (cause) => {
+    throw new ClientError(
+      "bad_home",
+      `${path2} cannot be written (${systemCode(cause) ?? "unknown error"})`,
+      byHand,
+      { cause }
+    );
+  };
 }
 async function readOrNull(path2) {
   try {

@@ -20189,7 +20189,8 @@ async function edit(userHome, change) {
   const changed = change(await readOrNull(path) ?? "");
   if (changed === "") return (0, import_promises6.rm)(path, { force: true });
   const draft = `${path}.hoop-${process.pid}`;
-  const file = await (0, import_promises6.open)(draft, import_node_fs3.constants.O_WRONLY | import_node_fs3.constants.O_CREAT | import_node_fs3.constants.O_EXCL, 384);
+  const flags = import_node_fs3.constants.O_WRONLY | import_node_fs3.constants.O_CREAT | import_node_fs3.constants.O_EXCL;
+  const file = await (0, import_promises6.open)(draft, flags, 384).catch(leave(path));
   try {
     await file.writeFile(changed);
   } finally {
@@ -20208,8 +20209,19 @@ async function refuseForeign(path) {
   throw new ClientError(
     "bad_home",
     `${path} is a link or belongs to somebody else, and was left as it is`,
-    'use `ssh -F "$HOOP_HOME/ssh_config"`, or put its Include into that file by hand, as the first line'
+    byHand
   );
+}
+var byHand = 'use `ssh -F "$HOOP_HOME/ssh_config"`, or put its Include into that file by hand, as the first line';
+function leave(path) {
+  return (cause) => {
+    throw new ClientError(
+      "bad_home",
+      `${path} cannot be written (${systemCode(cause) ?? "unknown error"})`,
+      byHand,
+      { cause }
+    );
+  };
 }
 async function readOrNull(path) {
   try {
