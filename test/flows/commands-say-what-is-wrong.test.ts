@@ -141,16 +141,14 @@ test('policy: denied is 3 for explain, allowed 0', async () => {
   expect(await explain('DROP TABLE orders')).toMatchObject({ code: 3 })
   const chain = (stage: string): Promise<Ran> =>
     stack.operator(
-      ...[
-        'policy',
-        'explain',
-        '--stage',
-        stage,
-        '--connection',
-        'orders-db',
-        '--sql',
-        'SELECT id FROM orders',
-      ],
+      'policy',
+      'explain',
+      '--stage',
+      stage,
+      '--connection',
+      'orders-db',
+      '--sql',
+      'SELECT id FROM orders',
     )
   expect(await chain('deploy > migrate')).toMatchObject({ code: 0 })
   const breach = await chain('test > migrate')
