@@ -67,6 +67,16 @@ export async function callerOf(request: HttpRequest, tools: Recogniser): Promise
   }
 }
 
+/** The identity of a request that shows nothing but the certificate of its connection, which was looked at before; null for any other. */
+export function recognised(
+  request: HttpRequest,
+  identities: { recognise(der: Uint8Array): Identity | null },
+): Identity | null {
+  if (request.headers.authorization !== undefined || request.headers['dpop'] !== undefined) return null
+  const der = certificateOf(request)
+  return der === null ? null : identities.recognise(der)
+}
+
 /**
  * On the data path, a token as the password of Basic (RFC 7617 §2) is a bearer token: tools that read a .netrc know nothing
  * else. The user is whatever they write there, and says nothing.

@@ -11,6 +11,7 @@ import type { ExchangeRequest } from '../identity/exchange-request.ts'
 import type { Keys } from '../identity/keys.ts'
 import type { People } from '../login/people.ts'
 import type { HttpRequest, HttpResponse } from '../http-relay/message.ts'
+import type { Identify } from '../http-relay/relay.ts'
 import type { Config } from '../policy/schema.ts'
 import type { Recordings } from '../recording/event.ts'
 import type { Store } from '../store/open.ts'
@@ -26,6 +27,8 @@ export interface IdentityDesk {
   /** Resolves with the milliseconds within which the next word is due. */
   hold(word: Parameters<Identities['hold']>[0]): Promise<number>
   identifyRequest(credentials: Credentials): Promise<Identity>
+  /** The identity of a client certificate that was looked at before; null: ask `identifyRequest`. */
+  recognise(der: Uint8Array): Identity | null
   /** Milliseconds since the epoch. */
   renewableUntil(identity: Identity): number
 }
@@ -67,9 +70,9 @@ export interface ApiOptions {
 /** What takes the requests below `prefix`, such as `/http`. */
 export interface DataPath {
   readonly prefix: string
-  take(request: HttpRequest, response: HttpResponse, identify: () => Promise<Identity>): void
+  take(request: HttpRequest, response: HttpResponse, identify: Identify): void
   /** Takes a request for an upgrade to WebSocket, with what came behind it. */
-  upgrade(request: IncomingMessage, head: Buffer, identify: () => Promise<Identity>): void
+  upgrade(request: IncomingMessage, head: Buffer, identify: Identify): void
 }
 
 /** What routes share. */

@@ -7,7 +7,7 @@ import { Refused } from '../core/errors.ts'
 import type { Identity } from '../core/identity.ts'
 import { answerBySelf } from '../http-relay/exchange.ts'
 import type { HttpRequest } from '../http-relay/message.ts'
-import { type Caller, callerOf, requireIdentity } from './caller.ts'
+import { type Caller, callerOf, recognised, requireIdentity } from './caller.ts'
 import { Failures } from './failures.ts'
 import { Http2Connections } from './http2.ts'
 import { createMetrics } from './metrics.ts'
@@ -69,10 +69,14 @@ export async function createApi(options: ApiOptions): Promise<Api> {
     },
   }
   let draining = false
-  const identify = async (request: HttpRequest): Promise<Identity> => {
-    const identity = requireIdentity(await callerOf(request, recogniser))
-    options.settled?.(request.socket)
-    return identity
+  const identify = (request: HttpRequest): Identity | Promise<Identity> => {
+    const known = recognised(request, identities)
+    if (known !== null) return known
+    return callerOf(request, recogniser).then((caller) => {
+      const identity = requireIdentity(caller)
+      options.settled?.(request.socket)
+      return identity
+    })
   }
   const { app, server, http2 } = await build(parts, () => draining, identify)
   return {
@@ -100,7 +104,7 @@ export async function createApi(options: ApiOptions): Promise<Api> {
 async function build(
   parts: ApiParts,
   draining: () => boolean,
-  identify: (request: HttpRequest) => Promise<Identity>,
+  identify: (request: HttpRequest) => Identity | Promise<Identity>,
 ): Promise<{ app: FastifyInstance; server: Server; http2: Http2Connections }> {
   const dataPath = ({ url = '' }: HttpRequest): DataPath | undefined =>
     parts.dataPaths?.find(({ prefix }) => url.startsWith(`${prefix}/`))

@@ -100,8 +100,8 @@ export interface Session {
   /** Masks, records and releases an answer. False: wait for `drained('client')` before giving more. */
   reply(answer: Uint8Array): boolean
   drained(side: 'upstream' | 'client'): Promise<void>
-  /** Opens one of several streams of this session: shows the permit, then has the plan open it upstream. Rejects as `open` does. */
-  lane(permit: Permit, plan: LanePlan): Promise<Lane>
+  /** Opens one of several streams of this session: shows the permit, then has the plan open it upstream. At once where that opens at once; throws or rejects as `open` does. */
+  lane(permit: Permit, plan: LanePlan): Lane | Promise<Lane>
 }
 
 /** One stream within a session that carries several at once. */
@@ -114,7 +114,7 @@ export interface LanePlan {
   /** The client's end. */
   readonly client: LaneClient
   /** Opens the upstream's end: called only once the permit has been seen. */
-  open(): Promise<Duplex>
+  open(): Duplex | Promise<Duplex>
   /** How much of each direction is kept in the record, in bytes; 1 MiB when absent. */
   readonly kept?: number
   /** False where its bytes are hashed otherwise: file by file. */

@@ -67,10 +67,12 @@ export class LiveSession implements Session {
     this.#records = new RequestRecords(parts)
     this.#answers = parts.conversation.answers({
       redact: (bytes) => parts.detectors.redact(bytes),
-      masked: (count) => {
-        parts.entry.counts.masked += count
-      },
+      masked: this.#masked,
     })
+  }
+
+  readonly #masked = (count: number): void => {
+    this.#parts.entry.counts.masked += count
   }
 
   /** Connects to the grant's target: from here on requests can be forwarded. */
@@ -195,12 +197,18 @@ export class LiveSession implements Session {
     })
   }
 
-  async lane(permit: Permit, plan: LanePlan): Promise<Lane> {
+  lane(permit: Permit, plan: LanePlan): Lane | Promise<Lane> {
     checkPermit(permit, this)
-    const { detectors, recorder, conversation, entry } = this.#parts
-    const upstreamLine = this.#upstream
-    if (upstreamLine === null) throw new GatewayError('internal', 'no lane can be opened before dialling')
-    const upstream = await plan.open()
+    if (this.#upstream === null) throw new GatewayError('internal', 'no lane can be opened before dialling')
+    const line = this.#upstream
+    const upstream = plan.open()
+    return upstream instanceof Promise
+      ? upstream.then((opened) => this.#lane(permit, { plan, upstream: opened, line }))
+      : this.#lane(permit, { plan, upstream, line })
+  }
+
+  #lane(permit: Permit, { plan, upstream, line }: { plan: LanePlan; upstream: Duplex; line: Duplex }): Lane {
+    const { detectors, recorder, conversation } = this.#parts
     const channel = this.#lanes++
     const lane = new LiveLane(
       {
@@ -209,10 +217,8 @@ export class LiveSession implements Session {
         detectors,
         recorder,
         line: conversation.client,
-        upstreamLine,
-        masked: (count) => {
-          entry.counts.masked += count
-        },
+        upstreamLine: line,
+        masked: this.#masked,
       },
       plan,
       upstream,

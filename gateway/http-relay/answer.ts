@@ -3,7 +3,7 @@ import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompre
 import type { Dispatcher } from 'undici'
 import { GatewayError, Refused } from '../core/errors.ts'
 import type { Permit } from '../core/gate.ts'
-import type { Lane } from '../core/protocol.ts'
+import type { Lane, LaneClient } from '../core/protocol.ts'
 import type { Ready } from './conversation.ts'
 import type { Filter, Reading } from './dialect.ts'
 import { headersToClient } from './headers.ts'
@@ -21,8 +21,8 @@ const decoders: Readonly<Record<string, () => Transform>> = {
 
 const nothing = Buffer.alloc(0)
 
-/** Takes an answer from upstream, and gives it to the lane as it comes. */
-export class Answer implements Dispatcher.DispatchHandler {
+/** Takes an answer from upstream, gives it to its lane as it comes, and sends what the lane lets go. */
+export class Answer implements Dispatcher.DispatchHandler, LaneClient {
   readonly done: Promise<void>
   lane: Lane | null = null
   status: number | null = null
@@ -80,11 +80,9 @@ export class Answer implements Dispatcher.DispatchHandler {
     if (status < 200) return
     this.status = status
     const { rawHeaders } = controller
-    const raw = Array.isArray(rawHeaders)
-      ? Array.from<string | Buffer, string>(rawHeaders, (one) =>
-          typeof one === 'string' ? one : one.toString('latin1'),
-        )
-      : []
+    const raw: string[] = []
+    if (Array.isArray(rawHeaders))
+      for (const one of rawHeaders) raw.push(typeof one === 'string' ? one : one.toString('latin1'))
     try {
       this.#decode(raw)
       const type = valueOf(raw, 'content-type') ?? ''
@@ -143,14 +141,38 @@ export class Answer implements Dispatcher.DispatchHandler {
   }
 
   /** Sends what its lane gives; the last of it with its length, where all of it is known. */
-  write(bytes: Uint8Array, last = false): void {
-    if (last) this.sendHead(bytes.byteLength)
-    else this.sendHead()
-    this.#response.write(bytes)
+  write(_: 'out' | 'err', bytes: Uint8Array, last = false): void {
+    this.#sendHead(last ? bytes.byteLength : null)
+    if (last) this.#response.end(bytes)
+    else this.#response.write(bytes)
+  }
+
+  /** True when the client takes no more for now. */
+  get full(): boolean {
+    return this.#response.writableNeedDrain
+  }
+
+  drained(): Promise<void> {
+    const response = this.#response
+    if (response.destroyed || !response.writableNeedDrain) return Promise.resolve()
+    return new Promise((resolve) => {
+      const done = (): void => {
+        for (const name of ['drain', 'close']) response.off(name, done)
+        resolve()
+      }
+      for (const name of ['drain', 'close']) response.on(name, done)
+    })
+  }
+
+  /** Nothing more comes: sends what has not been sent of its end. */
+  end(): void {
+    if (this.#response.writableEnded) return
+    this.#sendHead(0)
+    this.#response.end()
   }
 
   /** Sends the head, if it has not been: with its body, if that comes at once. */
-  sendHead(length: number | null = null): void {
+  #sendHead(length: number | null = null): void {
     if (this.#response.headersSent || this.status === null) return
     const said = length === null || this.#bodiless() ? [] : ['content-length', String(length)]
     this.#response.writeHead(this.status, [...this.#headers, ...said])
@@ -171,7 +193,7 @@ export class Answer implements Dispatcher.DispatchHandler {
     try {
       if (lane === null) throw new GatewayError('internal', 'an answer came before its lane')
       lane.reply(nothing)
-      this.sendHead()
+      this.#sendHead()
       if (first === null) this.#response.flushHeaders()
       else if (this.#controller !== null) this.#give(first, this.#controller)
     } catch (error) {
@@ -215,6 +237,9 @@ export class Answer implements Dispatcher.DispatchHandler {
 
 /** All values of a header, as one list (RFC 9110 §5.3): two of a kind that has one value are none that is known. */
 function valueOf(raw: readonly string[], wanted: string): string | undefined {
-  const values = raw.filter((_, index) => index % 2 === 1 && raw[index - 1]?.toLowerCase() === wanted)
-  return values.length === 0 ? undefined : values.join(', ')
+  let found: string | undefined
+  for (let i = 0; i + 1 < raw.length; i += 2)
+    if (raw[i]?.length === wanted.length && raw[i]?.toLowerCase() === wanted)
+      found = found === undefined ? raw[i + 1] : `${found}, ${raw[i + 1]}`
+  return found
 }

@@ -5,6 +5,7 @@ import { Refused } from '../core/errors.ts'
 import type { Grant } from '../core/gate.ts'
 import type { Identity } from '../core/identity.ts'
 import type { AnswerTools, Answers, Conversation, Hello, Message, Session } from '../core/protocol.ts'
+import { Cut } from './cut.ts'
 import type { HttpRequest } from './message.ts'
 import type { Upstream } from './upstream.ts'
 
@@ -13,8 +14,8 @@ export interface Ready {
   readonly session: Session
   readonly upstream: Upstream
   readonly tools: AnswerTools
-  /** Aborted, with a `Refused`, when the session ends: with the client's connection, or before it. */
-  readonly over: AbortSignal
+  /** When the session ends: with the client's connection, or before it. */
+  readonly over: Cut
 }
 
 /** The target of a grant. Throws `Refused`. */
@@ -28,11 +29,10 @@ export class HttpConversation implements Conversation {
   readonly hello: Hello
   readonly client: Socket
   readonly linger = LINGER_MS
-  /** Resolves when requests can be taken; rejects with `Refused` when the session did not come about. */
-  readonly ready: Promise<Ready>
   readonly #upstreamOf: UpstreamOf
   readonly #settle: PromiseWithResolvers<Ready>
-  readonly #over = new AbortController()
+  readonly #over = new Cut()
+  #ready: Ready | null = null
   #upstream: Upstream | null = null
   #tools: AnswerTools | null = null
 
@@ -40,9 +40,8 @@ export class HttpConversation implements Conversation {
     this.client = request.socket
     this.#upstreamOf = upstreamOf
     this.#settle = Promise.withResolvers<Ready>()
-    this.ready = this.#settle.promise
     // Whoever asked may have left before it was known.
-    this.ready.catch(() => undefined)
+    this.#settle.promise.catch(() => undefined)
     this.hello = {
       connection,
       database: null,
@@ -53,10 +52,15 @@ export class HttpConversation implements Conversation {
     }
   }
 
+  /** When requests can be taken: now, or once it is known; rejects with `Refused` when the session did not come about. */
+  get ready(): Ready | Promise<Ready> {
+    return this.#ready ?? this.#settle.promise
+  }
+
   /** Ends the session where none came about. */
   fail(why: Refused): void {
     this.#settle.reject(why)
-    this.#over.abort(why)
+    this.#over.now(why)
   }
 
   tell(message: Message): void {
@@ -79,7 +83,8 @@ export class HttpConversation implements Conversation {
     const upstream = this.#upstream
     const tools = this.#tools
     if (upstream === null || tools === null) throw new Error('relay before dial')
-    this.#settle.resolve({ session, upstream, tools, over: this.#over.signal })
+    this.#ready = { session, upstream, tools, over: this.#over }
+    this.#settle.resolve(this.#ready)
     try {
       if (!client.destroyed) await once(client, 'close', { signal })
       this.fail(new Refused('identity_ended', 'the client left', 'connect again'))
@@ -109,7 +114,7 @@ export class Conversations {
     }
   }
 
-  of(request: HttpRequest, identity: Identity, connection: string): Promise<Ready> {
+  of(request: HttpRequest, identity: Identity, connection: string): Ready | Promise<Ready> {
     const { socket } = request
     const known = this.#bySocket.get(socket) ?? new Map<string, HttpConversation>()
     this.#bySocket.set(socket, known)

@@ -6,6 +6,7 @@ import type { Permit } from '../core/gate.ts'
 import { Answer } from './answer.ts'
 import { HELD_CAP, readWhole, sendBody, withBody } from './body.ts'
 import type { Ready } from './conversation.ts'
+import type { Cut } from './cut.ts'
 import type { Answered, Dialect, Reading } from './dialect.ts'
 import { bodyLength, headersBound, headersUpstream } from './headers.ts'
 import type { Place } from './locations.ts'
@@ -28,32 +29,34 @@ export async function exchange(parts: {
   readonly upgrading: ServerResponse | null
   readonly target: Target
   readonly ready: Ready
-  /** Aborted when the client has left, or the session is over. */
-  readonly signal: AbortSignal
+  /** When the client has left, or the session is over. */
+  readonly cut: Cut
   /** Milliseconds for which the client waits for people. */
   readonly patience: number
 }): Promise<void> {
-  const { request, response, target, ready, signal } = parts
-  const { session } = ready
-  const { reading, length, whole } = await understand(parts)
-  // A timer for each request that need not wait would be a timer too many.
-  const holds = session.holds(reading.request.meaning)
-  const waiting = holds ? AbortSignal.any([signal, AbortSignal.timeout(parts.patience)]) : signal
-  const asked = holds ? { ...reading.request, under: headersBound(request.rawHeaders) } : reading.request
-  const permit = await session.decide(asked, waiting, () => undefined)
-  signal.throwIfAborted()
+  const { request, response, target, ready, cut } = parts
+  const { session, upstream } = ready
+  const understood = understand(parts)
+  const { reading, length, whole } = understood instanceof Promise ? await understood : understood
+  const decided = session.holds(reading.request.meaning)
+    ? session.decide(
+        { ...reading.request, under: headersBound(request.rawHeaders) },
+        AbortSignal.any([cut.signal, AbortSignal.timeout(parts.patience)]),
+        () => undefined,
+      )
+    : session.decide(reading.request)
+  const permit = decided instanceof Promise ? await decided : decided
+  cut.throwIfOver()
   if (reading.answer !== undefined) return answerBySelf(response, reading.answer)
   const gateways =
-    reading.headers === undefined
-      ? ready.upstream.headers
-      : new Map([...reading.headers, ...ready.upstream.headers])
+    reading.headers === undefined ? upstream.headers : new Map([...reading.headers, ...upstream.headers])
   if (reading.tunnel !== undefined && parts.upgrading !== null)
     return carryTunnel({
       request,
       response: parts.upgrading,
       target,
       ready,
-      signal,
+      signal: cut.signal,
       permit,
       tunnel: reading.tunnel,
       headers: gateways,
@@ -69,25 +72,19 @@ export async function exchange(parts: {
   const body = length === 0 ? nothing : new PassThrough()
   // undici destroys it with the request, whose end is told by the answer.
   if (length !== 0) body.on('error', () => undefined)
-  const lane = await session.lane(permit, {
+  const opened = session.lane(permit, {
     name: 'request',
     content: 'text',
     kept: KEPT,
     maskInput: length !== 0,
     ...(reading.show !== undefined && { hide: reading.show }),
-    client: {
-      write: (_, bytes, last) => answer.write(bytes, last),
-      get full() {
-        return response.writableNeedDrain
-      },
-      drained: () => drained(response),
-    },
-    open: async () => {
-      ready.upstream.pool.dispatch(
+    client: answer,
+    open() {
+      upstream.pool.dispatch(
         {
           // undici's types know no QUERY, which is a method like any other to it.
           method: (request.method ?? '') as Dispatcher.HttpMethod,
-          path: `${ready.upstream.base}${target.path}${target.query}`,
+          path: `${upstream.base}${target.path}${target.query}`,
           headers: headersUpstream(
             request.rawHeaders,
             gateways,
@@ -100,25 +97,27 @@ export async function exchange(parts: {
       return body
     },
   })
-  const cut = (): void => answer.cut(signal.reason)
+  const lane = opened instanceof Promise ? await opened : opened
+  const end = (reason: Refused): void => answer.cut(reason)
   try {
     answer.lane = lane
-    signal.addEventListener('abort', cut, { once: true })
-    if (signal.aborted) cut()
-    if (whole === null && length !== 0) invite(parts)
-    const sending = length === 0 ? null : sendBody({ request, whole, lane, permit, body })
-    sending?.catch((error: unknown) => answer.cut(error))
+    cut.hear(end)
+    if (length !== 0) {
+      if (whole === null) invite(parts)
+      sendBody({ request, whole, lane, permit, body }).catch((error: unknown) => answer.cut(error))
+    }
     await answer.done
   } finally {
-    signal.removeEventListener('abort', cut)
+    cut.ignore(end)
     if (length !== 0) body.destroy()
     lane.end(answer.status, answer.whole ?? undefined)
   }
-  answer.sendHead(0)
-  response.end(() => {
-    // What is left of a body that upstream did not want is not waited for.
-    if (!request.complete) request.destroy()
-  })
+  answer.end()
+  // What is left of a body that upstream did not want is not waited for.
+  if (!request.complete)
+    response.once('finish', () => {
+      if (!request.complete) request.destroy()
+    })
 }
 
 function placeOf(parts: {
@@ -170,20 +169,25 @@ function closeSoon(stream: Duplex): void {
   stream.end(() => stream.destroy())
 }
 
+/** What a request asks for; its body where that was read whole. */
+interface Understood {
+  readonly reading: Reading
+  readonly length: number | 'chunked'
+  readonly whole: Buffer | null
+}
+
 /** Reads what a request asks for, with its body where that takes part in it. What cannot be read is on record as refused. */
-async function understand(parts: {
-  readonly dialect: Dialect
-  readonly request: HttpRequest
-  readonly response: HttpResponse
-  readonly upgrading: ServerResponse | null
-  readonly target: Target
-  readonly ready: Ready
-}): Promise<{ reading: Reading; length: number | 'chunked'; whole: Buffer | null }> {
-  const { dialect, request, target, ready } = parts
+function understand(parts: Parameters<typeof exchange>[0]): Understood | Promise<Understood> {
+  const { dialect, request, target, ready, upgrading } = parts
   const { session } = ready
+  const refuse = (error: unknown): never => {
+    // The method is the client's word, and its path was read: nothing else is shown.
+    session.refuse(`${request.method} ${target.path}`, error instanceof Refused ? error.why : 'unreadable')
+    throw error
+  }
   try {
     const length = bodyLength(request)
-    const upgrades = parts.upgrading !== null
+    const upgrades = upgrading !== null
     const reading = dialect.read(request, target, session)
     if (upgrades && length !== 0)
       throw new Refused('protocol_violation', 'an upgrade has no body', 'send it without one')
@@ -194,23 +198,29 @@ async function understand(parts: {
         upgrades ? 'send it as a plain request' : 'send it as an upgrade to websocket',
       )
     if (length === 0) return { reading: reading.body?.read(Buffer.alloc(0)) ?? reading, length, whole: null }
-    if (reading.body !== undefined) {
-      invite(parts)
-      const whole = await readWhole(request, reading.body.cap, 'what it asks for stands in its body')
-      const read = reading.body.read(whole)
-      return session.holds(read.request.meaning)
-        ? { reading: askable(read, whole), length, whole }
-        : { reading: read, length, whole }
-    }
-    if (!session.holds(reading.request.meaning)) return { reading, length, whole: null }
-    invite(parts)
-    const whole = await readWhole(request, HELD_CAP, 'this needs an approval')
-    return { reading: askable(reading, whole), length, whole }
+    if (reading.body === undefined && !session.holds(reading.request.meaning))
+      return { reading, length, whole: null }
+    return withWhole(parts, reading, length).catch(refuse)
   } catch (error) {
-    // The method is the client's word, and its path was read: nothing else is shown.
-    session.refuse(`${request.method} ${target.path}`, error instanceof Refused ? error.why : 'unreadable')
-    throw error
+    return refuse(error)
   }
+}
+
+/** The same with the body, which policy looks into or people are asked about. */
+async function withWhole(
+  parts: Parameters<typeof exchange>[0],
+  reading: Reading,
+  length: number | 'chunked',
+): Promise<Understood> {
+  const { session } = parts.ready
+  invite(parts)
+  if (reading.body === undefined) {
+    const whole = await readWhole(parts.request, HELD_CAP, 'this needs an approval')
+    return { reading: askable(reading, whole), length, whole }
+  }
+  const whole = await readWhole(parts.request, reading.body.cap, 'what it asks for stands in its body')
+  const read = reading.body.read(whole)
+  return { reading: session.holds(read.request.meaning) ? askable(read, whole) : read, length, whole }
 }
 
 /** Tells a client that waits for it (RFC 9110 §10.1.1) that its body is wanted: not before it is known that it is. */
@@ -239,15 +249,4 @@ export function answerBySelf(response: HttpResponse, { status, headers, body }: 
     'cache-control': 'no-store',
   })
   response.end(text)
-}
-
-function drained(response: HttpResponse): Promise<void> {
-  if (response.destroyed || !response.writableNeedDrain) return Promise.resolve()
-  return new Promise((resolve) => {
-    const done = (): void => {
-      for (const name of ['drain', 'close']) response.off(name, done)
-      resolve()
-    }
-    for (const name of ['drain', 'close']) response.on(name, done)
-  })
 }

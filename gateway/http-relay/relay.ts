@@ -2,26 +2,53 @@ import { type IncomingMessage, ServerResponse } from 'node:http'
 import { Refused, asRefused } from '../core/errors.ts'
 import type { Identity } from '../core/identity.ts'
 import { type House, attend, noteRefusal } from '../core/serve.ts'
-import { Conversations } from './conversation.ts'
+import { Conversations, type Ready } from './conversation.ts'
+import { Cut } from './cut.ts'
 import type { Dialect } from './dialect.ts'
 import { exchange } from './exchange.ts'
 import type { HttpRequest, HttpResponse } from './message.ts'
-import { readTarget } from './target.ts'
+import { Targets } from './target.ts'
 
 /** The data path of one protocol over HTTP. */
 export interface Relay {
   /** What the paths of its requests begin with, such as `/http`. */
   readonly prefix: string
   /** Takes one request; `identify` says who sends it, or rejects with `Refused`. Never throws. */
-  take(request: HttpRequest, response: HttpResponse, identify: () => Promise<Identity>): void
+  take(request: HttpRequest, response: HttpResponse, identify: Identify): void
   /** Takes one request for an upgrade to WebSocket, whose connection nothing else reads or writes any more. Never throws. */
-  upgrade(request: IncomingMessage, head: Buffer, identify: () => Promise<Identity>): void
+  upgrade(request: IncomingMessage, head: Buffer, identify: Identify): void
   close(): Promise<void>
 }
 
 const PATIENCE_MS = 240_000
 /** Requests that may wait on one connection of HTTP/1.1 at once. */
 const PIPELINED = 16
+
+/** Who sends a request: now, where it is known. Throws or rejects with `Refused`. */
+export type Identify = () => Identity | Promise<Identity>
+
+/** The requests on one connection of HTTP/1.1: one after the other, in the order in which they came. */
+class Turns {
+  readonly #waiting: (() => Promise<void>)[] = []
+  count = 0
+
+  /** `serve` never rejects. */
+  take(serve: () => Promise<void>): void {
+    if (++this.count === 1) void this.#run(serve)
+    else this.#waiting.push(serve)
+  }
+
+  async #run(serve: () => Promise<void>): Promise<void> {
+    for (
+      let next: (() => Promise<void>) | undefined = serve;
+      next !== undefined;
+      next = this.#waiting.shift()
+    ) {
+      await next()
+      this.count--
+    }
+  }
+}
 
 /** True for a request that has a stream of its own (RFC 9113 §5), beside others on the same connection. */
 function isStream({ httpVersion }: HttpRequest): boolean {
@@ -51,52 +78,51 @@ export function createRelay(
       }
     },
   )
-  /** Requests that wait on the same connection for the one before them. */
-  const turns = new WeakMap<object, { last: Promise<void>; count: number }>()
+  const targets = new Targets(prefix)
+  const turns = new WeakMap<object, Turns>()
 
+  /** Never rejects. What needs no waiting is done in one go: promises would cost more than the rest. */
   async function serveOne(
     request: HttpRequest,
     response: HttpResponse,
-    identify: () => Promise<Identity>,
+    identify: Identify,
     upgrading: ServerResponse | null = null,
   ): Promise<void> {
-    const left = new AbortController()
+    const cut = new Cut()
+    const end = (reason: Refused): void => cut.now(reason)
     response.once('close', () => {
-      if (!response.writableFinished)
-        left.abort(new Refused('identity_ended', 'the client left', 'send it again'))
+      if (!response.writableFinished) end(new Refused('identity_ended', 'the client left', 'send it again'))
     })
-    let over: AbortSignal | null = null
-    const end = (): void => left.abort(over?.reason)
+    let identity: Identity | null = null
+    let ready: Ready | null = null
     try {
-      const { target, ready } = await begin(request, identify)
-      over = ready.over
-      if (over.aborted) end()
-      over.addEventListener('abort', end)
-      const { signal } = left
-      await exchange({ dialect, request, response, upgrading, target, ready, signal, patience })
+      const proved = identify()
+      identity = proved instanceof Promise ? await proved : proved
+      const target = targets.read(request.url ?? '')
+      const session = conversations.of(request, identity, target.connection)
+      ready = session instanceof Promise ? await session : session
+      ready.over.hear(end)
+      await exchange({ dialect, request, response, upgrading, target, ready, cut, patience })
     } catch (error) {
-      const refused = asRefused(error)
-      if (over !== null && refused.code === 'internal')
-        house.log.error({ err: error, protocol }, 'a request failed')
-      answerRefusal(request, response, refused)
+      answerRefusal(request, response, refusedBy(error, { request, identity, ready }))
     } finally {
-      over?.removeEventListener('abort', end)
+      ready?.over.ignore(end)
     }
   }
 
-  async function begin(request: HttpRequest, identify: () => Promise<Identity>) {
+  /** What a client is told of what went wrong. A session has its own record; what was refused without one goes into the ledger. */
+  function refusedBy(
+    error: unknown,
+    { request, identity, ready }: { request: HttpRequest; identity: Identity | null; ready: Ready | null },
+  ): Refused {
     const { remoteAddress: address = null } = request.socket
-    let identity: Identity | null = null
-    try {
-      identity = await identify()
-      const target = readTarget(request.url ?? '', prefix)
-      return { target, ready: await conversations.of(request, identity, target.connection) }
-    } catch (error) {
-      // A session that did not come about has noted why.
-      if (identity === null || (error instanceof Refused && error.code === 'invalid_request'))
-        throw noteRefusal(error, { protocol, address, identity }, house)
-      throw error
-    }
+    // A session that did not come about has noted why.
+    const noted = identity !== null && !(error instanceof Refused && error.code === 'invalid_request')
+    if (ready === null && !noted) return noteRefusal(error, { protocol, address, identity }, house)
+    const refused = asRefused(error)
+    if (ready !== null && refused.code === 'internal')
+      house.log.error({ err: error, protocol }, 'a request failed')
+    return refused
   }
 
   function answerRefusal(request: HttpRequest, response: HttpResponse, refused: Refused): void {
@@ -125,12 +151,12 @@ export function createRelay(
       if (house.sessions.draining) response.shouldKeepAlive = false
       // Streams are as many as the connection may have, and none waits for another.
       if (isStream(request)) return void serveOne(request, response, identify)
-      const turn = turns.get(request.socket) ?? { last: Promise.resolve(), count: 0 }
+      const turn = turns.get(request.socket) ?? new Turns()
       turns.set(request.socket, turn)
-      if (++turn.count > PIPELINED) return void request.socket.destroy()
-      turn.last = turn.last
-        .then(() => (response.destroyed ? undefined : serveOne(request, response, identify)))
-        .finally(() => turn.count--)
+      if (turn.count >= PIPELINED) return void request.socket.destroy()
+      turn.take(async () => {
+        if (!response.destroyed) await serveOne(request, response, identify)
+      })
     },
     upgrade(request, head, identify) {
       const { socket } = request

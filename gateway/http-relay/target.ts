@@ -10,6 +10,29 @@ export interface Target {
 }
 
 const TARGET_CAP = 8192
+const MOST_KNOWN = 1024
+const LONGEST_KNOWN = 512
+
+/** Reads targets below one prefix; those that come again and again are read once. */
+export class Targets {
+  readonly #prefix: string
+  readonly #known = new Map<string, Target>()
+
+  constructor(prefix: string) {
+    this.#prefix = prefix
+  }
+
+  /** As `readTarget`. */
+  read(text: string): Target {
+    const known = this.#known.get(text)
+    if (known !== undefined) return known
+    const target = readTarget(text, this.#prefix)
+    if (text.length > LONGEST_KNOWN) return target
+    if (this.#known.size >= MOST_KNOWN) this.#known.clear()
+    this.#known.set(text, target)
+    return target
+  }
+}
 
 /**
  * Reads `PREFIX/CONNECTION/PATH?QUERY`; `prefix` is `/http` or the like. Escapes of characters that need none (RFC 3986 §6.2.2.2 and the rest of pchar) are

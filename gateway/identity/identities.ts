@@ -37,6 +37,8 @@ export class Identities {
   readonly #tools: ExchangeTools
   readonly #clientCa: X509Certificate
   readonly #certificates = new WeakMap<Uint8Array, ReadCertificate>()
+  /** The identities that certificates were found to be of. */
+  readonly #fitting = new WeakMap<ReadCertificate, LiveIdentity>()
   readonly #leases = new Leases((id) => this.end(id, 'whoever ran it is gone'))
   readonly #cut: () => Promise<void>
 
@@ -110,6 +112,15 @@ export class Identities {
       throw unauthenticated('certificate and token are of different identities')
     identity.assertAlive(this.#tools.now())
     return identity
+  }
+
+  /** As `identifyRequest` of a client certificate alone, where it was looked at before; null: ask there, which says what is wrong, too. */
+  recognise(der: Uint8Array): Identity | null {
+    const now = this.#tools.now()
+    const read = this.#certificates.get(der)
+    const identity = read === undefined ? undefined : this.#fitting.get(read)
+    if (read === undefined || identity === undefined || now > read.until) return null
+    return identity.isAlive(now) ? identity : null
   }
 
   /** `POST /oauth/revoke` (RFC 7009 §2): ends the identity of a token and all below it. A token that is none of ours changes nothing, and nobody is told. */
@@ -277,6 +288,7 @@ export class Identities {
       identity.assertAlive(now)
       throw unauthenticated('the client certificate has expired, and its identity was renewed since')
     }
+    this.#fitting.set(claims, identity)
     return identity
   }
 

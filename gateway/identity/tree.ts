@@ -72,7 +72,14 @@ export class LiveIdentity implements Identity {
     this.#ending.abort(endedIdentity(this.id))
   }
 
-  /** Throws `Refused` `identity_ended` or `identity_expired` unless it and all above it live. */
+  /** True while it and all above it live. */
+  isAlive(now: number): boolean {
+    for (let node: Identity | null = this; node !== null; node = node.parent)
+      if (node.ended.aborted || now >= node.expiresAt) return false
+    return true
+  }
+
+  /** Throws `Refused` `identity_ended` or `identity_expired` unless it is alive. */
   assertAlive(now: number): void {
     for (const node of chainOf(this)) {
       if (node.ended.aborted) throw endedIdentity(this.id)

@@ -55,7 +55,7 @@ end = started + Number(seconds) * 1000
 await Promise.all(Array.from({ length: Number(clients) }, client))
 const took = (performance.now() - started) / 1000
 times.sort((a, b) => a - b)
-const at = (share: number): string => (times[Math.floor(times.length * share)] ?? 0).toFixed(1)
+const at = (share: number): number => times[Math.floor(times.length * share)] ?? 0
 console.log(
   JSON.stringify({ requests: times.length, rate: times.length / took, p50: at(0.5), p99: at(0.99) }),
 )

@@ -12,9 +12,13 @@ import { freePort } from '../servers/port.ts'
 import { makeAuthority } from '../servers/certificates.ts'
 
 // 1 KB answers and one large one, over TLS on both sides: the gateway with everything on, beside nginx and a bare relay of the
-// gateway's own parts, before the same server (nginx). Needs nginx. `--only gateway` runs one.
+// gateway's own parts, before the same server (nginx). Needs nginx. `--only relay,gateway` runs some. They take turns, so that what
+// else the machine does meets all of them, and the middle of each is told.
 
-const SECONDS = 6
+const SECONDS = 3
+const TURNS = 5
+/** Until what a process compiles as it runs is compiled, for most. */
+const WARM_SECONDS = 8
 const CLIENTS = 16
 const LARGE = 1 << 30
 
@@ -82,31 +86,44 @@ const targets = {
   relay: { port: relayPort, path: '', pem: '' },
   gateway,
 }
-const only = process.argv[process.argv.indexOf('--only') + 1]
-// Where others use the processors too, only their time is worth comparing.
-const seen: Record<string, { rate: number; cpu: number }> = {}
-for (const [name, target] of Object.entries(targets)) {
-  if (process.argv.includes('--only') && name !== only) continue
-  await load(target, 1)
-  const before = cpuMicroseconds(name)
-  const { requests, rate, p50, p99 } = await load(target, SECONDS)
-  const cpu = (cpuMicroseconds(name) - before) / requests
-  seen[name] = { rate, cpu }
-  const { nginx: base } = seen
-  const share =
-    base === undefined || name === 'nginx'
-      ? ''
-      : `; ${(rate / base.rate).toFixed(2)} of nginx, by processor time ${(base.cpu / cpu).toFixed(2)}`
+const only = process.argv.includes('--only')
+  ? process.argv.at(process.argv.indexOf('--only') + 1)?.split(',')
+  : null
+const measured = Object.entries(targets).filter(([name]) => only?.includes(name) ?? true)
+const seen = new Map(measured.map(([name]) => [name, [] as Turn[]]))
+for (const [, target] of measured) await load(target, WARM_SECONDS)
+for (let turn = 0; turn < TURNS; turn++)
+  for (const [name, target] of measured) {
+    const before = cpuMicroseconds(name)
+    const { requests, ...rest } = await load(target, SECONDS)
+    seen.get(name)?.push({ ...rest, cpu: (cpuMicroseconds(name) - before) / requests })
+  }
+for (const [name, turns] of seen) {
+  const of = (what: keyof Turn): number => median(turns.map((turn) => turn[what]))
+  // Of each turn by itself: from one to the next the machine may have other things to do.
+  const share = (what: 'rate' | 'cpu'): string =>
+    median(
+      turns.map((turn, index) => {
+        const base = seen.get('nginx')?.[index]?.[what] ?? Number.NaN
+        return what === 'rate' ? turn.rate / base : base / turn.cpu
+      }),
+    ).toFixed(2)
   console.log(
-    `${name.padEnd(8)} ${Math.round(rate)} requests/s, p50 ${p50} ms, p99 ${p99} ms, ${cpu.toFixed(0)} µs of processor each${share}`,
+    `${name.padEnd(8)} ${of('rate').toFixed(0)} requests/s, p50 ${of('p50').toFixed(1)} ms, p99 ${of('p99').toFixed(1)} ms, ${of('cpu').toFixed(0)} µs of processor each; ${share('rate')} of nginx, by processor time ${share('cpu')}`,
   )
 }
-if (!process.argv.includes('--only')) {
-  const direct = await download(targets.direct)
-  const through = await download(gateway)
-  console.log(
-    `1 GiB: direct ${direct.toFixed(0)} MB/s, gateway ${through.toFixed(0)} MB/s (${(through / direct).toFixed(2)})`,
-  )
+if (only == null) {
+  const shares: number[] = []
+  for (let turn = 0; turn < TURNS; turn++) {
+    const direct = await download(targets.direct)
+    const before = cpuMicroseconds('gateway')
+    const through = await download(gateway)
+    shares.push(through / direct)
+    console.log(
+      `1 GiB: direct ${direct.toFixed(0)} MB/s, gateway ${through.toFixed(0)} MB/s (${(through / direct).toFixed(2)})`,
+    )
+  }
+  console.log(`1 GiB: ${median(shares).toFixed(2)} of direct`)
 }
 
 relay.closeAllConnections()
@@ -134,8 +151,16 @@ function cpuMicroseconds(name: string): number {
 interface Load {
   readonly requests: number
   readonly rate: number
-  readonly p50: string
-  readonly p99: string
+  /** Milliseconds. */
+  readonly p50: number
+  readonly p99: number
+}
+
+/** One turn of a target; `cpu` in µs a request. */
+type Turn = Omit<Load, 'requests'> & { readonly cpu: number }
+
+function median(values: readonly number[]): number {
+  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
 }
 
 async function load(target: { port: number; path: string; pem: string }, seconds: number): Promise<Load> {
