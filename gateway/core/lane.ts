@@ -280,8 +280,7 @@ class Direction {
     const part = bytes.subarray(0, this.#room)
     if (part.byteLength > 0) {
       this.#room -= part.byteLength
-      const data = Buffer.from(part.buffer, part.byteOffset, part.byteLength).toString('base64')
-      this.#recorder.record({ kind: 'lane', channel: this.#channel, what: 'data', code: this.#code, data })
+      this.#recorder.passed(this.#channel, this.#code, part)
     }
   }
 

@@ -36,19 +36,20 @@ export function headersUpstream(
   gateways: ReadonlyMap<string, string | readonly string[]>,
   length: number | null,
 ): string[] {
-  const all = pairs(raw)
-  const named = connectionNamed(all)
+  const named = connectionNamed(raw)
   const kept: string[] = []
-  for (const [name, value] of all) {
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const name = nameAt(raw, i)
     // Servers that hand headers on as variables read `_` as `-`: a name with it is another name in disguise.
     if (name.includes('_') || hopByHop.has(name) || notFromClients.has(name) || named.has(name)) continue
     if (prefixesNotFromClients.some((prefix) => name.startsWith(prefix)) || gateways.has(name)) continue
-    kept.push(name, value)
+    kept.push(name, raw[i + 1] ?? '')
   }
   kept.push('accept-encoding', 'identity')
   if (length !== null) kept.push('content-length', String(length))
   for (const [name, values] of gateways)
-    for (const value of typeof values === 'string' ? [values] : values) kept.push(name, value)
+    if (typeof values === 'string') kept.push(name, values)
+    else for (const value of values) kept.push(name, value)
   return kept
 }
 
@@ -60,7 +61,8 @@ const chatter = words(
 /** The client's own headers that go upstream, in order of their names: a tenant, a dry run or the kind of a patch decide what a request does, so an approval is bound to them. */
 export function headersBound(raw: RawHeaders): string {
   const sent = headersUpstream(raw, new Map(), null)
-  const bound = [...pairs(sent)].filter(([name]) => !chatter.has(name))
+  const pairs = sent.flatMap((name, i) => (i % 2 === 0 ? [[name, sent[i + 1] ?? ''] as const] : []))
+  const bound = pairs.filter(([name]) => !chatter.has(name))
   return JSON.stringify(bound.toSorted(([one], [other]) => (one < other ? -1 : one > other ? 1 : 0)))
 }
 
@@ -73,12 +75,13 @@ export function headersToClient(
   redact: (bytes: Uint8Array) => Uint8Array | null,
   { masked = false, place = null }: { readonly masked?: boolean; readonly place?: Place | null } = {},
 ): string[] {
-  const all = pairs(raw)
-  const named = connectionNamed(all)
+  const named = connectionNamed(raw)
   const kept: string[] = []
   // One search for all of them; nothing is found in most.
   const clean = redact(Buffer.from(raw.join('\n'), 'latin1')) === null
-  for (const [name, value] of all) {
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const name = nameAt(raw, i)
+    const value = raw[i + 1] ?? ''
     if (hopByHop.has(name) || notFromUpstream.has(name) || named.has(name) || name.startsWith('proxy-'))
       continue
     if (masked && digests.has(name)) continue
@@ -94,13 +97,15 @@ export function bodyLength({
   rawHeaders: raw,
   unannounced = false,
 }: Pick<HttpRequest, 'rawHeaders' | 'unannounced'>): number | 'chunked' {
-  const all = pairs(raw)
-  const values = (wanted: string): string[] =>
-    all.filter(([name]) => name === wanted).map(([, value]) => value)
-  const [coding, ...codings] = values('transfer-encoding')
-  const [length, ...lengths] = values('content-length')
-  if (codings.length > 0 || lengths.length > 0 || (coding !== undefined && length !== undefined))
-    throw ambiguous('it says its length twice')
+  let coding: string | undefined
+  let length: string | undefined
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    const name = nameAt(raw, i)
+    if (name !== 'transfer-encoding' && name !== 'content-length') continue
+    if (coding !== undefined || length !== undefined) throw ambiguous('it says its length twice')
+    if (name === 'transfer-encoding') coding = raw[i + 1] ?? ''
+    else length = raw[i + 1] ?? ''
+  }
   if (coding !== undefined) {
     if (coding.toLowerCase() !== 'chunked') throw ambiguous('its transfer coding is not chunked alone')
     return 'chunked'
@@ -112,21 +117,20 @@ export function bodyLength({
 
 const none: ReadonlySet<string> = new Set()
 
-function connectionNamed(all: Pairs): ReadonlySet<string> {
-  if (all.every(([name]) => name !== 'connection')) return none
-  const named = new Set<string>()
-  for (const [name, value] of all)
-    if (name === 'connection') for (const one of value.split(',')) named.add(one.trim().toLowerCase())
-  return named
+/** The headers that hop no further because `Connection` names them (RFC 9110 §7.6.1). */
+function connectionNamed(raw: RawHeaders): ReadonlySet<string> {
+  let named: Set<string> | null = null
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    if (nameAt(raw, i) !== 'connection') continue
+    named ??= new Set()
+    for (const one of (raw[i + 1] ?? '').split(',')) named.add(one.trim().toLowerCase())
+  }
+  return named ?? none
 }
 
-type Pairs = readonly (readonly [name: string, value: string])[]
-
-/** Names in small letters. */
-function pairs(raw: RawHeaders): Pairs {
-  const all: [string, string][] = []
-  for (let i = 0; i + 1 < raw.length; i += 2) all.push([(raw[i] ?? '').toLowerCase(), raw[i + 1] ?? ''])
-  return all
+/** The name at `i`, in small letters. */
+function nameAt(raw: RawHeaders, i: number): string {
+  return (raw[i] ?? '').toLowerCase()
 }
 
 function ambiguous(what: string): Refused {

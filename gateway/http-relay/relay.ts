@@ -88,6 +88,8 @@ export function createRelay(
     identify: Identify,
     upgrading: ServerResponse | null = null,
   ): Promise<void> {
+    // Once the client has left, its socket says no more.
+    const { remoteAddress: address = null } = request.socket
     const cut = new Cut()
     const end = (reason: Refused): void => cut.now(reason)
     response.once('close', () => {
@@ -104,7 +106,7 @@ export function createRelay(
       ready.over.hear(end)
       await exchange({ dialect, request, response, upgrading, target, ready, cut, patience })
     } catch (error) {
-      answerRefusal(request, response, refusedBy(error, { request, identity, ready }))
+      answerRefusal(request, response, refusedBy(error, { address, identity, ready }))
     } finally {
       ready?.over.ignore(end)
     }
@@ -113,9 +115,8 @@ export function createRelay(
   /** What a client is told of what went wrong. A session has its own record; what was refused without one goes into the ledger. */
   function refusedBy(
     error: unknown,
-    { request, identity, ready }: { request: HttpRequest; identity: Identity | null; ready: Ready | null },
+    { address, identity, ready }: { address: string | null; identity: Identity | null; ready: Ready | null },
   ): Refused {
-    const { remoteAddress: address = null } = request.socket
     // A session that did not come about has noted why.
     const noted = identity !== null && !(error instanceof Refused && error.code === 'invalid_request')
     if (ready === null && !noted) return noteRefusal(error, { protocol, address, identity }, house)

@@ -74,9 +74,7 @@ export class LiveIdentity implements Identity {
 
   /** True while it and all above it live. */
   isAlive(now: number): boolean {
-    for (let node: Identity | null = this; node !== null; node = node.parent)
-      if (node.ended.aborted || now >= node.expiresAt) return false
-    return true
+    return !this.ended.aborted && now < this.#expiresAt && (this.parent?.isAlive(now) ?? true)
   }
 
   /** Throws `Refused` `identity_ended` or `identity_expired` unless it is alive. */

@@ -129,10 +129,10 @@ export class Chain {
     return seq
   }
 
-  /** Adds the event of an answer: the same as `add`, without building JSON from what is base64 anyway. */
-  addAnswer(data: Uint8Array, at: number): number {
+  /** Adds an event whose last member is `data`, of bytes; `json` is the text of the others. The same as `add`, without building JSON from what is base64 anyway. */
+  addData(json: string, data: Uint8Array, at: number): number {
     const seq = this.#sealed + this.#pending
-    this.#write(`{"seq":${seq},"at":${at},"kind":"answer","data":"`)
+    this.#write(`{"seq":${seq},"at":${at},${json},"data":"`)
     const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('base64')
     this.#reserve(text.length + 3)
     this.#end += this.#buffer.write(text, this.#end, 'latin1')

@@ -146,6 +146,8 @@ export interface Recorder {
   readonly session: string
   /** Adds an event to the block being built; gives its `seq` in this recording, counted from 0. */
   record(event: RecordEvent): number
+  /** Adds what passed on a lane: its `data` event. */
+  passed(channel: number, code: 'i' | 'o' | 'e', bytes: Uint8Array): void
   /** Adds what is about to be released to the client. Copies nothing beyond the cap (64 KiB a request). */
   answer(parts: readonly Uint8Array[]): void
   /** Seals the block and hands it to the kernel (write returned). Synchronous. Does nothing when there is nothing. On disk within 50 ms. */

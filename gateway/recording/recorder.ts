@@ -71,6 +71,14 @@ export class SessionRecorder implements Recorder {
     return seq
   }
 
+  passed(channel: number, code: 'i' | 'o' | 'e', bytes: Uint8Array): void {
+    this.#check()
+    const at = Date.now()
+    this.#addAnswer(at)
+    this.#chain.addData(`"kind":"lane","channel":${channel},"what":"data","code":"${code}"`, bytes, at)
+    if (this.#chain.size > largestBlock) this.#write(false)
+  }
+
   answer(parts: readonly Uint8Array[]): void {
     this.#check()
     for (const part of parts) {
@@ -140,7 +148,7 @@ export class SessionRecorder implements Recorder {
   /** Makes a line of the answers held; `at` 0 is now. */
   #addAnswer(at: number): void {
     if (this.#held === 0) return
-    this.#chain.addAnswer(this.#answer.subarray(0, this.#held), at === 0 ? Date.now() : at)
+    this.#chain.addData('"kind":"answer"', this.#answer.subarray(0, this.#held), at === 0 ? Date.now() : at)
     this.#held = 0
     if (this.#answer.length === spareLength && spares.length < mostSpares) spares.push(this.#answer)
     this.#answer = nothing

@@ -17,6 +17,7 @@ async function held() {
   const recorder: Recorder = {
     session: 'ses_a',
     record: (event) => records.push(event) - 1,
+    passed: () => undefined,
     answer: () => undefined,
     flush: () => undefined,
     sync: () => Promise.resolve(),

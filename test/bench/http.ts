@@ -112,11 +112,10 @@ for (const [name, turns] of seen) {
     `${name.padEnd(8)} ${of('rate').toFixed(0)} requests/s, p50 ${of('p50').toFixed(1)} ms, p99 ${of('p99').toFixed(1)} ms, ${of('cpu').toFixed(0)} µs of processor each; ${share('rate')} of nginx, by processor time ${share('cpu')}`,
   )
 }
-if (only == null) {
+if (only === undefined) {
   const shares: number[] = []
   for (let turn = 0; turn < TURNS; turn++) {
     const direct = await download(targets.direct)
-    const before = cpuMicroseconds('gateway')
     const through = await download(gateway)
     shares.push(through / direct)
     console.log(

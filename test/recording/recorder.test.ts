@@ -49,6 +49,23 @@ test('a session is kept event by event, sealed, signed, and verifies', async () 
   expect(await verify(dir)).toMatchObject({ ok: true, keys: 'directory' })
 })
 
+test('what passed on a lane is written as its event would be', async () => {
+  const recordings = await open(dir)
+  const recorder = await recordings.open(startOf('ses_1'))
+  const bytes = Buffer.from('{"a":"ü\n"}')
+  recorder.passed(7, 'o', bytes)
+  const data = bytes.toString('base64')
+  recorder.record({ kind: 'lane', channel: 7, what: 'data', code: 'o', data })
+  await recorder.close(end)
+  await recordings.close('test over')
+  const [one, other] = (await linesOf('ses_1'))
+    .filter(({ kind }) => kind === 'lane')
+    .map((line) => JSON.stringify({ ...line, seq: 0, at: 0 }))
+  expect(one).toBe(`{"seq":0,"at":0,"kind":"lane","channel":7,"what":"data","code":"o","data":"${data}"}`)
+  expect(other).toBe(one)
+  expect(await verify(dir)).toMatchObject({ ok: true })
+})
+
 test('the file is readable by the gateway only', async () => {
   const recordings = await open(dir)
   await recordSession(recordings, 'ses_1')

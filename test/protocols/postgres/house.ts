@@ -178,6 +178,7 @@ export async function openHouse(
             events.push(event)
             return ++seq
           },
+          passed: () => undefined,
           answer: (parts) => void released.push(...parts.map((part) => Buffer.from(part))),
           flush: () => undefined,
           sync: () => Promise.resolve(),
