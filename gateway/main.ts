@@ -213,6 +213,7 @@ export async function startGateway(options: {
     jobFiles: await openJobFiles(options.jobFiles, join(data, 'client')),
     version: options.version,
     sessions,
+    workersReady: () => crew?.ready ?? true,
     metrics,
     hooks: gates.hooks,
     people: openPeople({ config: () => inForce.config, store, readSecret }),

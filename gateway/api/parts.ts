@@ -52,6 +52,8 @@ export interface ApiOptions {
   /** Of the product. */
   readonly version?: string
   readonly sessions: Pick<LiveSessions, 'get' | 'draining'>
+  /** True while some relay worker takes clients; true or absent where there are none to be. */
+  readonly workersReady?: () => boolean
   readonly log: {
     debug(fields: object, message: string): void
     error(fields: object, message: string): void

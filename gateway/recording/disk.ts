@@ -21,6 +21,7 @@ const onDiskWithin = 50
 export class AppendFile {
   readonly path: string
   readonly #fd: number
+  readonly #mayWrite: () => void
   #failure: GatewayError | null = null
   /** The failure was of a write: what the disk holds is known, but for the end. */
   #torn = false
@@ -30,25 +31,29 @@ export class AppendFile {
   #next: Promise<void> | null = null
   #closed = false
 
-  private constructor(path: string, fd: number) {
+  private constructor(path: string, fd: number, mayWrite: () => void) {
     this.path = path
     this.#fd = fd
+    this.#mayWrite = mayWrite
   }
 
-  /** Makes the file, 0600; fails when there is something of that name, even a dangling link. */
-  static create(path: string): AppendFile {
-    return AppendFile.#open(path, constants.O_CREAT | constants.O_EXCL)
+  /**
+   * Makes the file, 0600; fails when there is something of that name, even a dangling link. `mayWrite` is called before
+   * each write, and does not return when the file is somebody else's by now.
+   */
+  static create(path: string, mayWrite: () => void = () => undefined): AppendFile {
+    return AppendFile.#open(path, constants.O_CREAT | constants.O_EXCL, mayWrite)
   }
 
   /** Opens a file that is there, to go on at its end. */
   static reopen(path: string): AppendFile {
-    return AppendFile.#open(path, 0)
+    return AppendFile.#open(path, 0, () => undefined)
   }
 
-  static #open(path: string, how: number): AppendFile {
+  static #open(path: string, how: number, mayWrite: () => void): AppendFile {
     try {
       const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW | how
-      return new AppendFile(path, openSync(path, flags, 0o600))
+      return new AppendFile(path, openSync(path, flags, 0o600), mayWrite)
     } catch (error) {
       throw new GatewayError('recording_failed', `cannot open ${path} for recording`, { cause: error })
     }
@@ -68,6 +73,7 @@ export class AppendFile {
   /** Hands bytes to the kernel, all of them or it throws; they are on disk within 50 ms. */
   write(bytes: Uint8Array): void {
     this.check()
+    this.#mayWrite()
     let from = 0
     while (from < bytes.length) {
       try {

@@ -26,6 +26,8 @@ interface SessionRecordingsOptions {
   readonly dir: string
   readonly keys: ChainKeys
   readonly registrar: Registrar
+  /** Called before each write; does not return when another process has taken the recordings over. */
+  readonly mayWrite?: () => void
   readonly log: Pick<Logger, 'warn' | 'error'>
 }
 
@@ -41,11 +43,11 @@ export class SessionRecordings {
 
   /** Starts one: its start is on disk, and in the ledger, when this resolves. */
   async open(start: Extract<RecordEvent, { kind: 'start' }>): Promise<Recorder> {
-    const { dir, keys, registrar, log } = this.#options
+    const { dir, keys, registrar, mayWrite, log } = this.#options
     const { session } = start
     const { folder, path } = sessionPath(dir, session, Date.now())
     makePrivateFolder(folder)
-    const file = AppendFile.create(path)
+    const file = AppendFile.create(path, mayWrite)
     try {
       const recorder: SessionRecorder = new SessionRecorder(session, file, keys, async (state, why) => {
         this.#live.delete(recorder)

@@ -95,6 +95,11 @@ export class Crew {
     }
   }
 
+  /** True while some worker takes clients. */
+  get ready(): boolean {
+    return this.#leastBusy() !== null
+  }
+
   /** Hands a client to the worker that has the fewest. Its socket is the worker's from here on, its place is left when it has left. */
   take({ socket, place }: { readonly socket: Socket; readonly place: Place }): void {
     const worker = this.#leastBusy()

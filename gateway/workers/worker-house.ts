@@ -27,7 +27,8 @@ export interface WorkerHouse {
   close(withinMs: number): Promise<void>
 }
 
-export function openWorkerHouse(setup: Setup, line: Line<GatewayCalls>): WorkerHouse {
+/** `mayWrite` does not return once there is no gateway any more. */
+export function openWorkerHouse(setup: Setup, line: Line<GatewayCalls>, mayWrite: () => void): WorkerHouse {
   const { number, settings, digestKey, recording, logLevel } = setup
   const log: Logger = pino(
     { name: 'hoop-access', level: logLevel, base: { worker: number } },
@@ -45,6 +46,7 @@ export function openWorkerHouse(setup: Setup, line: Line<GatewayCalls>): WorkerH
       began: (session, head) => line.ask('recordingBegan', { session, head }),
       ended: (head, why) => line.ask('recordingEnded', { head, why }),
     },
+    mayWrite,
     log,
   })
   const relay = createRelay({

@@ -7,6 +7,14 @@ import { Line, type Wire } from './line.ts'
 import { type WorkerHouse, openWorkerHouse } from './worker-house.ts'
 
 process.once('disconnect', () => process.exit(0))
+const gateway = process.ppid
+/**
+ * The channel is looked at once a turn of the loop. One that was stopped while the gateway died finds its clients' bytes
+ * in the same turn, and the next gateway has closed its recordings by then: whoever has no parent any more writes nothing.
+ */
+const endAlone = (): void => {
+  if (process.ppid !== gateway) process.exit(0)
+}
 // Whoever stops the gateway may send these to all of its processes: when this one ends is the gateway's to say.
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.on(signal, () => undefined)
 
@@ -20,7 +28,7 @@ const waiting = new Map<number, { readonly socket: Socket; readonly bytes: Uint8
 
 const calls: WorkerCalls = {
   async start(setup) {
-    started.resolve(openWorkerHouse(setup, line))
+    started.resolve(openWorkerHouse(setup, line, endAlone))
     await started.promise
   },
   async put(settings) {

@@ -1,7 +1,11 @@
+import { once } from 'node:events'
 import { readFile, readdir, writeFile } from 'node:fs/promises'
+import type { IncomingMessage } from 'node:http'
+import { get } from 'node:https'
 import { createConnection } from 'node:net'
 import { DatabaseSync } from 'node:sqlite'
 import { join } from 'node:path'
+import { json } from 'node:stream/consumers'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { secrets } from '../demo/shop.ts'
@@ -209,6 +213,48 @@ describe.skipIf(withoutProc)('relay workers', () => {
     })
   })
 
+  test('the gateway says that it is not ready while none is up', async () => {
+    const ready = async (): Promise<unknown> => {
+      const ca = await readFile(join(stack.data, 'ca.pem'))
+      const [response] = (await once(get(`${stack.url}/readyz`, { ca, agent: false }), 'response')) as [
+        IncomingMessage,
+      ]
+      const { checks } = (await json(response)) as { checks: Record<string, string> }
+      return { status: response.statusCode, workers: checks['workers'] }
+    }
+    expect(await ready()).toEqual({ status: 200, workers: 'ok' })
+    const seen: unknown[] = []
+    // They are back soon the first time, later each time after.
+    await eventually(async () => {
+      for (const pid of await workers()) process.kill(pid, 'SIGKILL')
+      seen.push(await ready())
+      expect(seen).toContainEqual({ status: 503, workers: 'failed' })
+    })
+    await eventually(async () => expect(await ready()).toEqual({ status: 200, workers: 'ok' }))
+  })
+
+  test('one that was stopped while its gateway died writes nothing to what the next has closed', async () => {
+    const client = await connected()
+    // Its like has been read before, so that nothing has to be waited for.
+    await client.query('INSERT INTO legacy_orders VALUES (4710)')
+    const before = await workers()
+    for (const pid of before) process.kill(pid, 'SIGSTOP')
+    // On their way when it goes on: a change, and the end of the channel.
+    const lost = failure(client.query('INSERT INTO legacy_orders VALUES (4711)'))
+    await stack.gateway.restart('SIGKILL')
+    const sealed = await recordings()
+    for (const pid of before) process.kill(pid, 'SIGCONT')
+    await lost.catch(() => undefined)
+    await eventually(async () => {
+      const alive = await readdir('/proc')
+      for (const pid of before) expect(alive).not.toContain(String(pid))
+    })
+    const now = await recordings()
+    for (const [path, bytes] of sealed) expect(now.get(path)).toEqual(bytes)
+    await verified()
+    expect(stack.postgres.log()).not.toContain('4711')
+  })
+
   test('without a gateway there is none: when it is killed they end at once, and the next one closes the records', async () => {
     const client = await connected()
     const waiting = failure(client.query('DELETE FROM legacy_orders WHERE id = 5'))
@@ -242,6 +288,16 @@ describe.skipIf(withoutProc)('relay workers', () => {
       socket.on('error', () => undefined)
       socket.once('close', () => resolve())
     })
+  }
+
+  /** The bytes of every session's recording. */
+  async function recordings(): Promise<Map<string, Buffer>> {
+    const folder = join(stack.data, 'recordings')
+    const names = await readdir(folder, { recursive: true })
+    const paths = names.filter((name) => name.endsWith('.jsonl') && !name.startsWith('ledger'))
+    return new Map(
+      await Promise.all(paths.map(async (path) => [path, await readFile(join(folder, path))] as const)),
+    )
   }
 
   async function ledger(): Promise<Record<string, unknown>[]> {

@@ -188,3 +188,20 @@ test('nothing is recorded after the end', async () => {
   )
   await recordings.close('done')
 })
+
+test('what is written to a recording after the next gateway has closed it is found', async () => {
+  const first = await open(dir)
+  const recorder = await first.open(startOf('ses_1'))
+  recorder.record(request('select 1'))
+  await recorder.sync()
+  await first.close('gone')
+  await (await open(dir)).close('done')
+  expect(await check()).toMatchObject({ ok: true })
+  // Whoever wrote it did not know: its blocks are in order, by themselves.
+  recorder.record(request('select 2'))
+  recorder.flush()
+  expect(await check()).toMatchObject({
+    ok: false,
+    faults: [{ why: 'the recording goes on after its end: the ledger knows 2 blocks, here are 3' }],
+  })
+})

@@ -31,7 +31,7 @@ export const probes: Routes = (app, parts) => {
 
 type State = 'ok' | 'failed'
 
-async function readiness(parts: ApiParts): Promise<Record<'store' | 'recordings' | 'running', State>> {
+async function readiness(parts: ApiParts): Promise<Record<string, State>> {
   const settle = (work: Promise<unknown>): Promise<State> =>
     work.then(
       () => 'ok' as const,
@@ -41,5 +41,11 @@ async function readiness(parts: ApiParts): Promise<Record<'store' | 'recordings'
     settle(sql`select 1`.execute(parts.store.db)),
     settle(access(parts.recordingsFolder, constants.W_OK)),
   ])
-  return { store, recordings, running: parts.sessions.draining ? 'failed' : 'ok' }
+  const stated = (good: boolean): State => (good ? 'ok' : 'failed')
+  return {
+    store,
+    recordings,
+    running: stated(!parts.sessions.draining),
+    workers: stated(parts.workersReady?.() ?? true),
+  }
 }
