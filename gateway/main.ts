@@ -133,8 +133,8 @@ export async function startGateway(options: {
     gates: gates.gates,
     startersOf: gates.startersOf,
     onEvent: (event) => {
-      metrics.approval(event)
       reportApproval(event, recordings, log)
+      metrics.approval(event)
     },
   })
   opened.defer(() => approvals.close())
@@ -293,6 +293,11 @@ function reportApproval(event: ApprovalEvent, recordings: Recordings, log: Logge
   }
   if (event.kind === 'store-failed')
     log.error({ err: event.error, approval: event.id }, 'the store of approvals failed')
+  if (event.kind === 'alarm-untold') {
+    const { id: approval, gate, why } = event
+    recordings.note({ kind: 'alarm-untold', approval, gate, why })
+    log.error({ approval, gate, why }, 'nobody there was told that the glass was broken')
+  }
   if (event.kind === 'glass-broken') {
     const { id: approval, ...told } = event
     recordings.note({ ...told, approval })

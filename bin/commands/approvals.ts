@@ -88,6 +88,12 @@ async function show(id: string, options: Options): Promise<void> {
       gate,
       [state, url, failure].filter((part) => part !== null).join(': '),
     ]),
+    ...row.alarms.map(({ gate, to, person, state, failure }): [string, string] => [
+      'alarm',
+      [`${to === null ? gate : `${gate} ${to}`} about ${person}`, state, failure]
+        .filter((part) => part !== null)
+        .join(': '),
+    ]),
     ...row.answers.map(({ person, group, gate, answer, reason, at }): [string, string] => [
       answer,
       `${person} for ${group} by ${gate} at ${at}${reason === '' ? '' : `: ${reason}`}`,

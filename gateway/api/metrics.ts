@@ -54,6 +54,11 @@ export function createMetrics(): Metrics {
     help: 'Requests that one person let pass alone',
     registers,
   })
+  const alarmsUntold = new Counter({
+    name: 'hoop_alarms_untold_total',
+    help: 'Places that could not be told that the glass was broken',
+    registers,
+  })
   const exchanges = new Counter({
     name: 'hoop_exchanges_total',
     help: 'Token exchanges by outcome',
@@ -101,6 +106,8 @@ export function createMetrics(): Metrics {
           return held.observe({ state: event.state }, event.waitedMs / 1000)
         case 'gate-failed':
           return gateFailures.inc()
+        case 'alarm-untold':
+          return alarmsUntold.inc()
         case 'store-failed':
           return storeFailures.inc()
         case 'glass-broken':

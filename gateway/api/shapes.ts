@@ -115,6 +115,15 @@ export const approvalView = z.object({
       failure: z.string().nullable(),
     }),
   ),
+  alarms: z.array(
+    z.object({
+      gate: z.string(),
+      to: z.string().nullable(),
+      person: z.string(),
+      state: z.enum(['telling', 'told', 'failed', 'untold']),
+      failure: z.string().nullable(),
+    }),
+  ),
   answers: z.array(
     z.object({
       person: z.string(),

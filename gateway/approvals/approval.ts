@@ -56,6 +56,15 @@ export interface GivenAnswer {
 /** The same of an account, which may be nobody's. */
 export type AccountAnswer = Omit<GivenAnswer, 'person'> & { readonly account: Account }
 
+/** Somebody let a request pass alone; `gate` is where they said so. */
+export interface Glass {
+  readonly person: string
+  readonly gate: string
+  readonly reason: string
+  /** Milliseconds since the epoch. */
+  readonly at: number
+}
+
 /** What became of an answer. */
 export type Outcome =
   | { readonly kind: 'decided'; readonly state: 'approved' | 'denied' }

@@ -1,13 +1,16 @@
 import type { ApprovalState, ApprovalView } from '../core/contract.ts'
 import { Refused } from '../core/errors.ts'
 import type { Origin } from '../core/identity.ts'
-import type { AccountAnswer, Answer, Asked, GivenAnswer, Outcome, Question } from './approval.ts'
+import type { AccountAnswer, Answer, Asked, GivenAnswer, Glass, Outcome, Question } from './approval.ts'
 import { changeState, cleanReason, decideRow, findReusable, insertRow } from './decisions.ts'
 import { consoleGate } from './gates/console.ts'
+import type { Alarm } from './gates/gate.ts'
+import { ledgerGate } from './gates/ledger.ts'
 import type { ApprovalEvent, ApprovalsOptions, LiveApprovals } from './live-approvals.ts'
 import { githubStarters } from '../platforms/github-apps.ts'
 import { isRequester, nobodys, personOf } from './people.ts'
 import { Places } from './places.ts'
+import type { PostingRow } from './posting-rows.ts'
 import { Postings } from './postings.ts'
 import { standing } from './quorum.ts'
 import { reachOf } from './reach.ts'
@@ -53,10 +56,11 @@ class StoredApprovals implements LiveApprovals {
     this.#places = new Places(options.limits ?? defaults)
     this.#postings = new Postings({
       store: options.store,
-      gates: options.gates ?? [consoleGate],
+      gates: [...(options.gates ?? [consoleGate]), ledgerGate((alarm) => this.#note(alarm))],
       config: options.config,
       read: (id) => this.#read(id),
       failed: (id, gate, error) => this.#emit({ kind: 'gate-failed', id, gate, error }),
+      untold: (id, gate, why) => this.#emit({ kind: 'alarm-untold', id, gate, why }),
       times: options.times,
     })
     this.#sweep = setInterval(() => void this.#look(), SWEEP_MS)
@@ -80,8 +84,8 @@ class StoredApprovals implements LiveApprovals {
       const lasts = row.linger > 0 && (row.decided_at ?? now) + row.linger > now && row.expires_at > now
       if (!lasts) await changeState(store, row.id, { from: row.state, to: 'withdrawn', at: now })
       else this.#restore(row)
-      await this.#postings.resume(row.id, groupsAsked(row), !lasts || row.state !== 'pending')
     }
+    await this.#postings.recover()
   }
 
   async ask(question: Question, signal: AbortSignal): Promise<Asked> {
@@ -101,10 +105,10 @@ class StoredApprovals implements LiveApprovals {
     }
     const release = this.#places.take(question.identity)
     try {
-      const row = await insertRow(store, question, config(), this.#now())
+      const { row, postings } = await insertRow(store, question, config(), this.#now())
       const waiter = this.#wait(row, release)
       this.#emit({ kind: 'asked', id: row.id, state: 'pending', waitedMs: 0 })
-      this.#postings.open(row.id, question.by)
+      this.#postings.open(row.id, postings)
       return waiter.join(question.identity, signal)
     } catch (error) {
       release()
@@ -121,12 +125,11 @@ class StoredApprovals implements LiveApprovals {
   async answer(id: string, given: GivenAnswer): Promise<Outcome> {
     const { store, config } = this.#options
     if (given.answer === 'approve') await this.#refuseRequester(id, given.person)
-    // Read before it is decided: what has passed has to be told of, whatever becomes of the store.
-    const broken =
-      given.breakGlass === true && given.answer === 'approve' ? await this.#toldOf(id) : undefined
-    const decided = await decideRow(store, id, given, { config: config(), now: this.#now() })
-    if (broken !== undefined && (decided.kind === 'decided' || decided.kind === 'counted'))
-      this.#tellAll(id, given, broken)
+    const now = this.#now()
+    const alarms = this.#alarmsOf(id, given, now)
+    const decided = await decideRow(store, id, given, { config: config(), now, alarms })
+    // Breaking the glass is for everybody to see, and on record before what it lets pass goes on.
+    if (decided.kind === 'decided' || decided.kind === 'counted') await this.#postings.alarm(alarms)
     switch (decided.kind) {
       case 'expired':
         await this.#conclude(id, 'expired', decided.answers)
@@ -284,22 +287,24 @@ class StoredApprovals implements LiveApprovals {
     }
   }
 
-  /** Breaking the glass is for everybody to see: the ledger, through the event, and every gate. */
-  #tellAll(
+  #alarmsOf(
     id: string,
-    { person, gate, reason }: GivenAnswer,
-    row: Pick<Row, 'identity' | 'connection' | 'rule'>,
-  ): void {
-    this.#emit({ kind: 'glass-broken', id, ...row, person, gate, reason: cleanReason(reason) })
-    this.#postings.alarm(id)
+    { person, gate, answer, reason, breakGlass }: GivenAnswer,
+    at: number,
+  ): readonly PostingRow[] {
+    if (breakGlass !== true || answer !== 'approve') return []
+    const glass: Glass = { person, gate, reason: cleanReason(reason), at }
+    return this.#postings.alarmsFor(id, glass)
   }
 
-  #toldOf(id: string): Promise<Pick<Row, 'identity' | 'connection' | 'rule'> | undefined> {
-    return this.#options.store.db
+  /** The gateway's own record of broken glass, through the event. */
+  async #note({ approval: { id }, glass: { person, gate, reason } }: Alarm): Promise<void> {
+    const row = await this.#options.store.db
       .selectFrom('approvals')
       .select(['identity', 'connection', 'rule'])
       .where('id', '=', id)
-      .executeTakeFirst()
+      .executeTakeFirstOrThrow()
+    this.#emit({ kind: 'glass-broken', id, ...row, person, gate, reason })
   }
 
   async #read(id: string): Promise<{ view: ApprovalView; origin: Origin | null } | null> {

@@ -3,6 +3,7 @@ import { newId } from '../core/id.ts'
 import type { Config } from '../policy/schema.ts'
 import type { Store } from '../store/open.ts'
 import type { Answer, GivenAnswer, Question } from './approval.ts'
+import { type PostingRow, keepRows, questionRows } from './posting-rows.ts'
 import { groupOf, groupsOf, standing } from './quorum.ts'
 import { narrowest, reachOf, timeoutOf } from './reach.ts'
 import { collision, notAnApprover, notFound, unexplained } from './refusals.ts'
@@ -20,8 +21,13 @@ export type Decided =
   | { readonly kind: 'late'; readonly state: Exclude<ApprovalState, 'pending'> }
   | { readonly kind: 'expired'; readonly answers: readonly Answer[] }
 
-/** Puts a question into the store. */
-export async function insertRow(store: Store, question: Question, config: Config, now: number): Promise<Row> {
+/** Puts a question into the store, and where it has to be asked. */
+export async function insertRow(
+  store: Store,
+  question: Question,
+  config: Config,
+  now: number,
+): Promise<{ readonly row: Row; readonly postings: readonly PostingRow[] }> {
   const row: Row = {
     id: newId('apr'),
     state: 'pending',
@@ -45,16 +51,24 @@ export async function insertRow(store: Store, question: Question, config: Config
     reach: narrowest(question.by, config),
     linger: question.linger ?? 0,
   }
-  await store.db.insertInto('approvals').values(row).execute()
-  return row
+  const postings = questionRows(row.id, question.by, config)
+  await store.transaction(async (tx) => {
+    await tx.insertInto('approvals').values(row).execute()
+    await keepRows(tx, postings)
+  })
+  return { row, postings }
 }
 
-/** Counts an answer of a person who is not the requester; rejects with `Refused` when it cannot count. */
+/** Counts an answer of a person who is not the requester, and keeps with it what has to be told of it; rejects with `Refused` when it cannot count. */
 export function decideRow(
   store: Store,
   id: string,
   given: GivenAnswer,
-  { config, now }: { readonly config: Config; readonly now: number },
+  {
+    config,
+    now,
+    alarms,
+  }: { readonly config: Config; readonly now: number; readonly alarms: readonly PostingRow[] },
 ): Promise<Decided> {
   return store.transaction(async (tx) => {
     const row = await tx.selectFrom('approvals').selectAll().where('id', '=', id).executeTakeFirst()
@@ -77,6 +91,7 @@ export function decideRow(
       .where('answers', '=', row.answers)
       .executeTakeFirst()
     if (numUpdatedRows === 0n) throw collision()
+    await keepRows(tx, alarms)
     if (verdict.kind === 'open') return { kind: 'counted' as const, missing: [...verdict.missing] }
     return { kind: 'decided' as const, state: verdict.kind, answers }
   })

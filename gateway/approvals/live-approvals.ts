@@ -17,6 +17,8 @@ export type ApprovalEvent =
       readonly waitedMs: number
     }
   | { readonly kind: 'gate-failed'; readonly id: string; readonly gate: string; readonly error: unknown }
+  /** That somebody broke the glass could not be told there, and is not tried any more. */
+  | { readonly kind: 'alarm-untold'; readonly id: string; readonly gate: string; readonly why: string }
   /** The store failed where nobody waits for its answer; `id` is null when it is about all that is open. */
   | { readonly kind: 'store-failed'; readonly id: string | null; readonly error: unknown }
   | {
@@ -45,7 +47,7 @@ export interface ApprovalsOptions {
   readonly clock?: () => number
   readonly onEvent?: (event: ApprovalEvent) => void
   readonly limits?: PlaceLimits
-  readonly times?: PostingTimes
+  readonly times?: Partial<PostingTimes>
 }
 
 /** The approvals of this gateway. */

@@ -1,17 +1,25 @@
+import { z } from 'zod'
 import { Refused } from '../core/errors.ts'
 import type { ApprovalView } from '../core/contract.ts'
 import type { Origin } from '../core/identity.ts'
 import { TryLater } from '../platforms/call.ts'
+import { gateSchema } from '../policy/schema-people.ts'
 import type { Config } from '../policy/schema.ts'
 import type { Store } from '../store/open.ts'
-import type { ApprovalGate, GateEntry, Posting } from './gates/gate.ts'
+import type { Glass } from './approval.ts'
+import type { ApprovalGate, GateEntry, Posted, Posting } from './gates/gate.ts'
+import { type PostingRow, alarmRows } from './posting-rows.ts'
 import { Queue } from './queue.ts'
 
-/** How long attempts may take and when the next one comes; milliseconds. */
+/** How long attempts may take, when the next one comes, and when there is none any more; milliseconds. */
 export interface PostingTimes {
   readonly attempt: number
   readonly firstRetry: number
   readonly lastRetry: number
+  /** How long what was put up without an answer is looked for before it is put up again. */
+  readonly settle: number
+  /** How long an alarm is told again where it does not get through. */
+  readonly alarm: number
 }
 
 export interface PostingsOptions {
@@ -21,29 +29,39 @@ export interface PostingsOptions {
   /** The approval as it is shown, and where its job came from. */
   readonly read: (id: string) => Promise<{ view: ApprovalView; origin: Origin | null } | null>
   readonly failed: (id: string, gate: string, error: unknown) => void
-  readonly times?: PostingTimes | undefined
+  /** An alarm that was given up. */
+  readonly untold: (id: string, gate: string, why: string) => void
+  readonly times?: Partial<PostingTimes> | undefined
 }
 
-const defaults: PostingTimes = { attempt: 20_000, firstRetry: 1000, lastRetry: 60_000 }
+const defaults: PostingTimes = {
+  attempt: 20_000,
+  firstRetry: 1000,
+  lastRetry: 60_000,
+  settle: 60_000,
+  alarm: 86_400_000,
+}
 /** Calls to gates that run at the same time; the rest wait for their turn. */
 const AT_ONCE = 32
 /** After that, what people see at a gate stays as it is. */
 const CONCLUDE_TRIES = 6
+/** How long until it is looked again for what was put up without an answer. */
+const FIND_MS = 10_000
 const FAILURE_CAP = 500
 const FOREVER = 2 ** 31 - 1
 
-/** An entry of `gates:` and the groups that have it. */
-interface Place {
-  readonly key: string
+interface Task {
+  readonly delivery: string
+  readonly approval: string
+  readonly place: string
   readonly entry: GateEntry
   readonly name: string
-  readonly groups: string[]
-}
-
-interface Task extends Place {
-  readonly approval: string
+  readonly groups: readonly string[]
   readonly gate: ApprovalGate
+  /** What the alarm is about; null for a question. */
+  readonly glass: Glass | null
   handle: string | null
+  triedAt: number | null
   over: boolean
   /** True when something happened since the last attempt began. */
   nudged: boolean
@@ -59,7 +77,15 @@ interface Failed {
   readonly down: boolean
 }
 
-/** Puts questions up at the gates that their groups list and takes them down again; each place by itself, so that one that fails keeps nobody from the others. */
+const namesSchema = z.array(z.string())
+const entrySchema = z.union([gateSchema, z.strictObject({ ledger: z.object({}) })])
+const glassSchema = z.object({ person: z.string(), gate: z.string(), reason: z.string(), at: z.number() })
+
+/**
+ * Puts questions up at the gates that their groups list, takes them down again, and tells of broken glass; each place by
+ * itself, so that one that fails keeps nobody from the others. What has to be told is in the store from the moment that it
+ * has to, and leaves it when it was told or given up: a crash can make it told twice, and not forgotten.
+ */
 export class Postings {
   readonly #options: PostingsOptions
   readonly #times: PostingTimes
@@ -71,24 +97,32 @@ export class Postings {
 
   constructor(options: PostingsOptions) {
     this.#options = options
-    this.#times = options.times ?? defaults
+    this.#times = { ...defaults, ...options.times }
     this.#gates = new Map(options.gates.map((gate) => [gate.name, gate]))
   }
 
-  /** Asks at every entry of these groups. Never throws. */
-  open(approval: string, by: readonly string[]): void {
-    this.#start(approval, placesOf(by, this.#options.config()), new Map(), false)
-  }
-
-  /** Goes on after a restart: with a question that is open still, or one that has to be taken down. */
-  async resume(approval: string, by: readonly string[], over: boolean): Promise<void> {
+  /** Goes on with all that a gateway left untold. */
+  async recover(): Promise<void> {
     const rows = await this.#options.store.db
       .selectFrom('postings')
-      .select(['place', 'handle'])
-      .where('approval', '=', approval)
+      .innerJoin('approvals', 'approvals.id', 'postings.approval')
+      .selectAll('postings')
+      .select('approvals.state')
+      .where('postings.done', '=', 0)
       .execute()
-    const handles = new Map(rows.map(({ place, handle }) => [place, handle]))
-    this.#start(approval, placesOf(by, this.#options.config()), handles, over)
+    for (const [approval, left] of Map.groupBy(rows, (row) => row.approval)) {
+      const questions = left.filter(({ glass }) => glass === null)
+      this.open(approval, questions, left[0]?.state !== 'pending')
+      for (const task of this.#tasksOf(left.filter(({ glass }) => glass !== null))) void this.#warn(task)
+    }
+  }
+
+  /** Asks where these rows say, or takes down what is `over`. Never throws. */
+  open(approval: string, rows: readonly PostingRow[], over = false): void {
+    const tasks = this.#tasksOf(rows)
+    for (const task of tasks) task.over = over
+    this.#tasks.set(approval, tasks)
+    void Promise.all(tasks.map((task) => this.#run(task))).then(() => this.#tasks.delete(approval))
   }
 
   /** Has a gate look now whether somebody answered. */
@@ -104,29 +138,19 @@ export class Postings {
     }
   }
 
-  /** Tells every entry of every gate in hoop.yaml that somebody broke the glass; one that fails is tried again for a while. */
-  alarm(approval: string): void {
-    const { config } = this.#options
-    for (const place of placesOf(Object.keys(config().approvers), config())) {
-      const gate = this.#gates.get(place.name)
-      if (gate?.alarm !== undefined) void this.#warn({ ...place, approval, handle: null }, gate)
-    }
+  /** Where it has to be told that somebody broke the glass; to be kept in the store with their answer. */
+  alarmsFor(approval: string, glass: Glass): readonly PostingRow[] {
+    const tells = (gate: string): boolean => this.#gates.get(gate)?.alarm !== undefined
+    return alarmRows(approval, glass, { config: this.#options.config(), tells })
   }
 
-  /** Never rejects. */
-  async #warn(
-    at: Place & { readonly approval: string; readonly handle: null },
-    gate: ApprovalGate,
-  ): Promise<void> {
-    for (let tries = 1; !this.#closed && tries <= CONCLUDE_TRIES; tries++) {
-      try {
-        return await this.#queue.run(() => this.#attempt(at, (posting) => gate.alarm?.(posting)))
-      } catch (error) {
-        this.#options.failed(at.approval, at.name, error)
-        const afterMs = error instanceof TryLater ? error.afterMs : 0
-        await this.#sleep(Math.max(afterMs, this.#backoff(tries)))
-      }
-    }
+  /** Tells of broken glass; resolves when the gateway's own record has it, or cannot take it now. Never rejects. */
+  async alarm(rows: readonly PostingRow[]): Promise<void> {
+    const [own, ...others] = this.#tasksOf(rows)
+    for (const task of others) void this.#warn(task)
+    if (own === undefined) return
+    if ((await this.#try(own, (posting) => warn(own, posting))) === null) await this.#finish(own)
+    else void this.#warn(own)
   }
 
   close(): void {
@@ -134,53 +158,45 @@ export class Postings {
     for (const wake of this.#sleeping) wake()
   }
 
-  #start(
-    approval: string,
-    places: readonly Place[],
-    handles: ReadonlyMap<string, string | null>,
-    over: boolean,
-  ): void {
-    const { failed } = this.#options
+  #tasksOf(rows: readonly PostingRow[]): Task[] {
     const tasks: Task[] = []
-    for (const place of places) {
-      const gate = this.#gates.get(place.name)
-      const handle = handles.get(place.key) ?? null
-      if (gate === undefined) {
-        const why = `this gateway has no gate ${place.name}`
-        this.#keep({ ...place, approval, handle }, { failure: why }).catch((error: unknown) =>
-          failed(approval, place.name, error),
+    for (const row of rows) {
+      const { delivery, approval, place, gate: name, handle, failure, tried_at: triedAt } = row
+      const gate = this.#gates.get(name)
+      const entry = entrySchema.safeParse(JSON.parse(place))
+      if (gate === undefined || !entry.success) {
+        const why = `this gateway has no gate ${name}`
+        this.#keep(row, { failure: why, done: 1 }).catch((error: unknown) =>
+          this.#options.failed(approval, name, error),
         )
         continue
       }
-      tasks.push({
-        ...place,
+      const groups = namesSchema.parse(JSON.parse(row.groups))
+      const glass = row.glass === null ? null : glassSchema.parse(JSON.parse(row.glass))
+      const task = {
+        delivery,
         approval,
+        place,
+        entry: entry.data,
+        name,
+        groups,
         gate,
+        glass,
         handle,
-        over,
-        nudged: false,
-        failure: null,
-        wake: () => undefined,
-      })
+        triedAt,
+      }
+      tasks.push({ ...task, over: false, nudged: false, wake: () => undefined, failure })
     }
-    this.#tasks.set(approval, tasks)
-    void Promise.all(tasks.map((task) => this.#run(task))).then(() => this.#tasks.delete(approval))
+    return tasks
   }
 
   /** One place from the first attempt to the last. Never rejects. */
   async #run(task: Task): Promise<void> {
-    const { gate } = task
-    const asks = async (posting: Posting): Promise<void> => {
-      const { handle, url = null } = await gate.announce(posting)
-      task.handle = handle.slice(0, 4096)
-      await this.#keep(task, { url })
-    }
-    const { lookEvery = FOREVER } = gate
+    const { lookEvery = FOREVER } = task.gate
     let failures = 0
     while (!task.over && !this.#closed) {
-      const failed = await this.#try(
-        task,
-        task.handle === null ? asks : async (posting) => gate.look?.(posting),
+      const failed = await this.#try(task, (posting) =>
+        task.handle === null ? this.#ask(task, posting) : task.gate.look?.(posting),
       )
       if (task.over) break
       failures = failed === null ? 0 : failures + 1
@@ -189,21 +205,93 @@ export class Postings {
       const pause = failed === null ? lookEvery : Math.max(failed.afterMs, this.#backoff(failures))
       await this.#pause(task, refused ? Math.min(pause, lookEvery) : pause)
     }
-    if (task.handle === null) return
-    for (let tries = 1; !this.#closed && tries <= CONCLUDE_TRIES; tries++) {
-      if ((await this.#try(task, (posting) => gate.conclude(posting))) === null) return
+    for (let tries = 1; !this.#closed; tries++) {
+      const failed = await this.#try(task, (posting) => this.#takeDown(task, posting))
+      if (failed === null || tries >= CONCLUDE_TRIES) return this.#finish(task)
       task.nudged = false
-      await this.#pause(task, this.#backoff(tries))
+      await this.#pause(task, Math.max(failed.afterMs, this.#backoff(tries)))
     }
   }
 
+  /** An alarm, until it was told or is given up. Never rejects. */
+  async #warn(task: Task): Promise<void> {
+    for (let tries = 1; !this.#closed; tries++) {
+      const failed = await this.#try(task, (posting) => warn(task, posting))
+      if (failed === null) return this.#finish(task)
+      if (this.#closed) return
+      if (Date.now() >= (task.glass?.at ?? 0) + this.#times.alarm) {
+        return this.#giveUp(task)
+      }
+      await this.#sleep(Math.max(failed.afterMs, this.#backoff(tries)))
+    }
+  }
+
+  /** That it was given up is on record before it is forgotten; else it is tried again at the next start. */
+  async #giveUp(task: Task): Promise<void> {
+    const { approval, name } = task
+    try {
+      this.#options.untold(approval, name, task.failure ?? UNSAID)
+      await this.#finish(task)
+    } catch (error) {
+      this.#options.failed(approval, name, error)
+    }
+  }
+
+  async #ask(task: Task, posting: Posting): Promise<void> {
+    const { handle, url = null } = (await this.#again(task, posting)) ?? (await this.#announce(task, posting))
+    task.handle = handle.slice(0, 4096)
+    task.triedAt = null
+    await this.#keep(task, { handle: task.handle, url, tried_at: null })
+  }
+
+  /** That it may be there is kept before it is put up: whoever comes after a crash, or a lost answer, looks for it first. */
+  async #announce(task: Task, posting: Posting): Promise<Posted> {
+    task.triedAt = Date.now()
+    await this.#keep(task, { tried_at: task.triedAt })
+    try {
+      return await task.gate.announce(posting)
+    } catch (error) {
+      if (isUndone(error)) {
+        task.triedAt = null
+        await this.#keep(task, { tried_at: null })
+      }
+      throw error
+    }
+  }
+
+  /** What an attempt whose answer was lost has put up; null when it has put up nothing, or nothing that can be found. */
+  async #again({ gate, triedAt }: Task, posting: Posting): Promise<Posted | null> {
+    if (triedAt === null || gate.find === undefined) return null
+    const found = await gate.find({ ...posting, triedAt })
+    if (found !== null) return found
+    const left = triedAt + this.#times.settle - Date.now()
+    if (left <= 0) return null
+    throw new TryLater(
+      'the answer was lost, and what it put up is not to be seen yet',
+      Math.min(left, FIND_MS),
+    )
+  }
+
+  async #takeDown(task: Task, posting: Posting): Promise<void> {
+    const handle = task.handle ?? (await this.#again(task, posting))?.handle ?? null
+    const unseen = task.triedAt !== null && task.gate.find === undefined
+    if (handle !== null || unseen) await task.gate.conclude({ ...posting, handle })
+  }
+
+  /** Nothing is left to be done there, whether it worked or not. */
+  async #finish(task: Task): Promise<void> {
+    await this.#keep(task, { done: 1 }).catch((lost: unknown) =>
+      this.#options.failed(task.approval, task.name, lost),
+    )
+  }
+
   /** Null when it worked. */
-  async #try(task: Task, work: (posting: Posting) => Promise<void>): Promise<Failed | null> {
+  async #try(task: Task, work: (posting: Posting) => Promise<void> | undefined): Promise<Failed | null> {
     const { failed } = this.#options
     try {
       task.nudged = false
       await this.#queue.run(() => this.#attempt(task, work))
-      await this.#keep(task, { failure: null })
+      if (task.failure !== null) await this.#keep(task, { failure: null })
       task.failure = null
       return null
     } catch (error) {
@@ -220,11 +308,8 @@ export class Postings {
     }
   }
 
-  async #attempt(
-    at: Place & { readonly approval: string; readonly handle: string | null },
-    work: (posting: Posting) => Promise<void> | undefined,
-  ): Promise<void> {
-    const found = await this.#options.read(at.approval)
+  async #attempt(task: Task, work: (posting: Posting) => Promise<void> | undefined): Promise<void> {
+    const found = await this.#options.read(task.approval)
     if (found === null) return
     const late = Promise.withResolvers<never>()
     const signal = AbortSignal.timeout(this.#times.attempt)
@@ -233,7 +318,7 @@ export class Postings {
     signal.addEventListener('abort', expire, { once: true })
     try {
       const { view: approval, origin } = found
-      const { entry, groups, handle } = at
+      const { entry, groups, handle } = task
       await Promise.race([work({ approval, origin, entry, groups, handle, signal }), late.promise])
     } finally {
       signal.removeEventListener('abort', expire)
@@ -241,14 +326,14 @@ export class Postings {
   }
 
   async #keep(
-    { approval, key: place, name: gate, groups, handle }: Place & { approval: string; handle: string | null },
-    change: { readonly failure?: string | null; readonly url?: string | null },
+    { delivery, place }: Pick<PostingRow, 'delivery' | 'place'>,
+    change: Partial<Pick<PostingRow, 'handle' | 'url' | 'failure' | 'tried_at' | 'done'>>,
   ): Promise<void> {
-    const row = { approval, place, gate, groups: JSON.stringify(groups), handle, url: null, failure: null }
     await this.#options.store.db
-      .insertInto('postings')
-      .values({ ...row, ...change })
-      .onConflict((conflict) => conflict.columns(['approval', 'place']).doUpdateSet({ handle, ...change }))
+      .updateTable('postings')
+      .set(change)
+      .where('delivery', '=', delivery)
+      .where('place', '=', place)
       .execute()
   }
 
@@ -278,6 +363,12 @@ export class Postings {
   }
 }
 
+/** A platform that said no has done nothing; one that was not heard, or not understood, may have. */
+function isUndone(error: unknown): boolean {
+  if (error instanceof TryLater) return error.undone
+  return error instanceof Refused && error.code !== 'upstream_untrusted'
+}
+
 const UNSAID = 'it failed in a way that only the log of the gateway tells; it is tried again'
 
 function nudge(task: Task): void {
@@ -285,18 +376,6 @@ function nudge(task: Task): void {
   task.wake()
 }
 
-/** The distinct entries of groups, each with the groups that have it. */
-function placesOf(by: readonly string[], config: Config): readonly Place[] {
-  const places = new Map<string, Place>()
-  for (const group of by) {
-    for (const entry of (Object.hasOwn(config.approvers, group) ? config.approvers[group] : undefined)
-      ?.gates ?? []) {
-      const [name = ''] = Object.keys(entry)
-      const key = JSON.stringify(entry)
-      const place = places.get(key) ?? { key, entry, name, groups: [] }
-      if (!place.groups.includes(group)) place.groups.push(group)
-      places.set(key, place)
-    }
-  }
-  return [...places.values()]
+async function warn({ gate, glass, delivery }: Task, posting: Posting): Promise<void> {
+  if (glass !== null) await gate.alarm?.({ ...posting, glass, delivery })
 }

@@ -5,6 +5,7 @@ import type { Origin } from '../core/identity.ts'
 import type { Config } from '../policy/schema.ts'
 import type { Tables } from '../store/schema.ts'
 import type { Answer } from './approval.ts'
+import type { PostingRow } from './posting-rows.ts'
 import { groupOf, standing } from './quorum.ts'
 
 export type Row = Selectable<Tables['approvals']>
@@ -34,6 +35,7 @@ const answerSchema = z.array(
 )
 const operationsSchema = z.array(z.object({ action: z.string(), resource: z.string() }))
 const namesSchema = z.array(z.string())
+const placeSchema = z.record(z.string(), z.record(z.string(), z.string()))
 
 /** The answers given so far. */
 export const answersOf = (row: Row): readonly Answer[] => answerSchema.parse(JSON.parse(row.answers))
@@ -128,7 +130,8 @@ export async function viewsOf(
         at: iso(at),
         break_glass: breakGlass === true,
       })),
-      gates: postings.get(row.id) ?? [],
+      gates: postings.get(row.id)?.gates ?? [],
+      alarms: postings.get(row.id)?.alarms ?? [],
     }
   })
 }
@@ -152,30 +155,40 @@ function groupsOf(row: Row, answers: readonly Answer[], config: Config): Approva
   })
 }
 
+/** Where each is asked, and where its broken glass is told. */
 async function postingsOf(
   db: Kysely<Tables>,
   ids: readonly string[],
-): Promise<ReadonlyMap<string, ApprovalView['gates']>> {
-  const found = new Map<string, ApprovalView['gates']>()
+): Promise<ReadonlyMap<string, Pick<ApprovalView, 'gates' | 'alarms'>>> {
+  const found = new Map<string, Pick<ApprovalView, 'gates' | 'alarms'>>()
   if (ids.length === 0) return found
   const rows = await db
     .selectFrom('postings')
     .selectAll()
     .where('approval', 'in', ids)
+    .orderBy('delivery')
     .orderBy('place')
     .execute()
-  for (const { approval, gate, groups, handle, url, failure } of rows) {
-    const gates = found.get(approval) ?? []
-    gates.push({
-      gate,
-      groups: namesSchema.parse(JSON.parse(groups)),
-      state: failure !== null ? 'failed' : handle === null ? 'asking' : 'asked',
-      url,
-      failure,
-    })
-    found.set(approval, gates)
+  for (const row of rows) {
+    const shown = found.get(row.approval) ?? { gates: [], alarms: [] }
+    if (row.glass === null) shown.gates.push(gateOf(row))
+    else shown.alarms.push(alarmOf(row, row.glass))
+    found.set(row.approval, shown)
   }
   return found
+}
+
+function gateOf({ gate, groups, handle, url, failure }: PostingRow): ApprovalView['gates'][number] {
+  const state = failure !== null ? 'failed' : handle === null ? 'asking' : 'asked'
+  return { gate, groups: namesSchema.parse(JSON.parse(groups)), state, url, failure }
+}
+
+function alarmOf({ gate, place, failure, done }: PostingRow, glass: string): ApprovalView['alarms'][number] {
+  const { person } = z.object({ person: z.string() }).parse(JSON.parse(glass))
+  const [settings = {}] = Object.values(placeSchema.parse(JSON.parse(place)))
+  const open = failure === null ? 'telling' : 'failed'
+  const state = done === 0 ? open : failure === null ? 'told' : 'untold'
+  return { gate, to: Object.values(settings)[0] ?? null, person, state, failure }
 }
 
 /** The page of an approval; `url` is the gateway's. */

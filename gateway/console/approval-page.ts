@@ -52,6 +52,7 @@ ${answers(view)}
 ${view.state === 'pending' ? (reader === null ? commands(view) : form(view, reader, how.answering)) : null}
 ${groups(view)}
 ${gates(view)}
+${alarms(view)}
 ${binding(view)}
 </div>
 </div>`,
@@ -161,6 +162,21 @@ function gates(view: ApprovalView): Html {
           /^https?:\/\//i.test(url) &&
           html` <a href="${url}" rel="noopener noreferrer" target="_blank">open</a>`
         }</p>${failure !== null && html`<p class="failure">${failure}</p>`}</li>`,
+    )}</ul>`,
+  )
+}
+
+/** The list looks as that of the gates does. */
+function alarms(view: ApprovalView): Html | null {
+  if (view.alarms.length === 0) return null
+  const words = { telling: 'being told', told: 'told', failed: 'failed', untold: 'given up' } as const
+  return section(
+    'Who is told that the glass was broken',
+    html`<ul class="gates">${view.alarms.map(
+      ({ gate, to, state, failure }) =>
+        html`<li class="${state === 'untold' ? 'failed' : state}"><p><b>${gate}${to !== null && ` ${to}`}</b> <span>${words[state]}</span></p>${
+          failure !== null && html`<p class="failure">${failure}</p>`
+        }</li>`,
     )}</ul>`,
   )
 }

@@ -113,6 +113,14 @@ export interface ApprovalView {
     url: string | null
     failure: string | null
   }[]
+  /** Where it is told that somebody broke the glass; `untold` was given up. `to` is the channel, webhook … where a gate has several. */
+  alarms: {
+    gate: string
+    to: string | null
+    person: string
+    state: 'telling' | 'told' | 'failed' | 'untold'
+    failure: string | null
+  }[]
   answers: {
     person: string
     group: string

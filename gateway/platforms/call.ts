@@ -26,10 +26,13 @@ export interface Answered {
 /** A refusal that says when it makes sense to try again. */
 export class TryLater extends Refused {
   readonly afterMs: number
+  /** True when what was asked for was surely not done; else its answer may only have been lost. */
+  readonly undone: boolean
 
-  constructor(why: string, afterMs = 0, options?: ErrorOptions) {
+  constructor(why: string, afterMs = 0, options: ErrorOptions & { readonly undone?: boolean } = {}) {
     super('upstream_failed', why, 'it is tried again', options)
     this.afterMs = afterMs
+    this.undone = options.undone === true
   }
 }
 
@@ -54,9 +57,10 @@ export async function call(name: string, { method, url, headers, body, signal }:
   return { status: response.status, headers: response.headers, json: text === '' ? null : JSON.parse(text) }
 }
 
-/** The same as a `fetch`, for libraries that bring their own requests: its answers are read already, and are JSON or empty. */
+/** The same as a `fetch`, for libraries that bring their own requests: its answers are read already, and are JSON or empty. What fails while it only reads has done nothing. */
 export function fetchFrom(name: string): (url: string, init: RequestInit) => Promise<Response> {
   return async (url, init) => {
+    const reads = init.method === 'GET'
     const timeout = AbortSignal.timeout(TIMEOUT_MS)
     const signal = init.signal ?? null
     try {
@@ -68,7 +72,9 @@ export function fetchFrom(name: string): (url: string, init: RequestInit) => Pro
       const wait = waitOf(response)
       if (wait !== null) {
         await response.body?.cancel()
-        throw new TryLater(`${name} answers ${response.status}`, wait)
+        throw new TryLater(`${name} answers ${response.status}`, wait, {
+          undone: reads || response.status < 500,
+        })
       }
       if (response.status >= 300 && response.status < 400) {
         await response.body?.cancel()
@@ -82,7 +88,7 @@ export function fetchFrom(name: string): (url: string, init: RequestInit) => Pro
       return new Response(await readJson(name, response), { status, headers })
     } catch (error) {
       if (error instanceof Refused) throw error
-      throw new TryLater(`${name} does not answer`, 0, { cause: error })
+      throw new TryLater(`${name} does not answer`, 0, { cause: error, undone: reads })
     }
   }
 }

@@ -88,7 +88,10 @@ export async function readRun(
   return run
 }
 
-/** Runs of a workflow file that were dispatched on a branch since a time, newest first. */
+/** Of 100 runs each, which is as far as GitHub lists what a filter finds. */
+const PAGES = 10
+
+/** Runs of a workflow file that were dispatched on a branch since a time, newest first, a thousand at most. */
 export async function dispatchedRuns(
   github: Github,
   where: {
@@ -106,12 +109,18 @@ export async function dispatchedRuns(
     created: `>=${new Date(since).toISOString().slice(0, 19)}Z`,
     per_page: '100',
   })
-  const { workflow_runs: runs } = await github.ask(z.object({ workflow_runs: z.array(runShape) }), {
-    repository: name,
-    permissions: read,
-    path: `/actions/workflows/${encodeURIComponent(workflow)}/runs?${query.toString()}`,
-    signal,
-  })
+  const runs: Run[] = []
+  for (let page = 1; page <= PAGES; page++) {
+    query.set('page', String(page))
+    const { workflow_runs: found } = await github.ask(z.object({ workflow_runs: z.array(runShape) }), {
+      repository: name,
+      permissions: read,
+      path: `/actions/workflows/${encodeURIComponent(workflow)}/runs?${query.toString()}`,
+      signal,
+    })
+    runs.push(...found)
+    if (found.length < 100) break
+  }
   return runs.filter((run) => run.repository.full_name.toLowerCase() === name.toLowerCase())
 }
 

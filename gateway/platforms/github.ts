@@ -34,6 +34,8 @@ export interface Github {
   ask<Shape extends z.ZodType>(shape: Shape, repositoryCall: RepositoryCall): Promise<z.output<Shape>>
   /** The answer whatever its status (below 500). */
   send(repositoryCall: RepositoryCall): Promise<GithubAnswer>
+  /** The App's number. */
+  readonly id: number
   /** The App's own account, `NAME[bot]`. */
   login(): Promise<string>
 }
@@ -61,7 +63,7 @@ const appShape = z.object({ id: z.int(), slug: z.string() })
 /** The App that an issuer names. Tokens live in this process's memory only, each for one repository and the permissions of a call. */
 export class GithubApp implements Github {
   readonly #api: string
-  readonly #id: number
+  readonly id: number
   readonly #key: () => string
   readonly #now: () => number
   readonly #tokens = new Map<string, Promise<Token>>()
@@ -75,7 +77,7 @@ export class GithubApp implements Github {
     readonly now?: () => number
   }) {
     this.#api = options.api.replace(/\/+$/, '')
-    this.#id = options.id
+    this.id = options.id
     this.#key = options.key
     this.#now = options.now ?? Date.now
   }
@@ -106,7 +108,7 @@ export class GithubApp implements Github {
       .then(({ status, json }) => {
         if (status !== 200) throw refusalOf(status, 'the App', json)
         const app = read(appShape, json)
-        if (app.id !== this.#id) throw lying('it describes another App')
+        if (app.id !== this.id) throw lying('it describes another App')
         return `${app.slug}[bot]`
       })
     // Who asked has the error; whoever asks next tries again.
@@ -149,7 +151,7 @@ export class GithubApp implements Github {
     }
     if (found.status !== 200) throw refusalOf(found.status, `the installation in ${repository}`, found.json)
     const installation = read(installationShape, found.json)
-    if (installation.app_id !== this.#id) throw lying('it names an installation of another App')
+    if (installation.app_id !== this.id) throw lying('it names an installation of another App')
     const made = await this.#call({
       method: 'POST',
       path: `/app/installations/${installation.id}/access_tokens`,
@@ -167,7 +169,7 @@ export class GithubApp implements Github {
     const now = Math.floor(this.#now() / 1000)
     return new SignJWT({})
       .setProtectedHeader({ alg: 'RS256', typ: 'JWT' })
-      .setIssuer(String(this.#id))
+      .setIssuer(String(this.id))
       .setIssuedAt(now - 60)
       .setExpirationTime(now + JWT_S)
       .sign(createPrivateKey(this.#key()))

@@ -14,7 +14,8 @@ export const person = z.strictObject({
     .describe('The `sub` by which the issuer of `console.login` names them; without it their email does'),
 })
 
-const gate = z.union(
+/** An entry of a group’s `gates:`. */
+export const gateSchema = z.union(
   [
     z.strictObject({
       'github-environment': z
@@ -94,7 +95,7 @@ const gate = z.union(
 /** One of `approvers:`, and where its members are asked. */
 export const group = z.strictObject({
   members: z.array(text).min(1).describe('Names from `people`, or `operator`'),
-  gates: z.array(gate).min(1).describe('Where they are asked'),
+  gates: z.array(gateSchema).min(1).describe('Where they are asked'),
   required: z.int().min(1).default(1).describe('How many distinct people; never the one who asked'),
   timeout: duration.default('30m').describe('How long a request waits for them'),
   reason: z.literal('required').optional().describe('Who approves has to say why'),

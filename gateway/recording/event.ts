@@ -214,6 +214,13 @@ export type LedgerEvent =
       readonly gate: string
       readonly reason: string
     }
+  /** That could not be told at a gate, and is not tried any more. */
+  | {
+      readonly kind: 'alarm-untold'
+      readonly approval: string
+      readonly gate: string
+      readonly why: string
+    }
   /** How many refusals of the last second were not noted one by one. */
   | { readonly kind: 'refusals-counted'; readonly count: number }
   /** The sessions that are open, now and then, so that a start need not read what came before. */

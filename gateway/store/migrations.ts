@@ -13,6 +13,7 @@ const migrations: readonly ((db: Kysely<Tables>) => Promise<void>)[] = [
   reviewsOfRuns,
   loginsOfPeople,
   identitiesThatLookOn,
+  postingsUntilTold,
 ]
 
 /** Brings a database to this program's version; refuses one that a newer program has written. */
@@ -235,6 +236,35 @@ async function identitiesThatLookOn(db: Kysely<Tables>): Promise<void> {
     .alterTable('identities')
     .addColumn('audit_only', 'integer', (column) => column.notNull().defaultTo(0))
     .execute()
+}
+
+/** Alarms, and what is left to be told: what was over before may have been told or not, and is not told now. */
+async function postingsUntilTold(db: Kysely<Tables>): Promise<void> {
+  await db.schema.alterTable('postings').renameTo('postings_before').execute()
+  await db.schema
+    .createTable('postings')
+    .addColumn('delivery', 'text', (column) => column.notNull())
+    .addColumn('approval', 'text', (column) =>
+      column.notNull().references('approvals.id').onDelete('cascade'),
+    )
+    .addColumn('place', 'text', (column) => column.notNull())
+    .addColumn('gate', 'text', (column) => column.notNull())
+    .addColumn('groups', 'text', (column) => column.notNull())
+    .addColumn('glass', 'text')
+    .addColumn('handle', 'text')
+    .addColumn('url', 'text')
+    .addColumn('failure', 'text')
+    .addColumn('tried_at', 'bigint')
+    .addColumn('done', 'integer', (column) => column.notNull().defaultTo(0))
+    .addPrimaryKeyConstraint('postings_by_delivery', ['delivery', 'place'])
+    .execute()
+  await sql`insert into postings (delivery, approval, place, gate, "groups", handle, url, failure, done)
+    select was.approval, was.approval, was.place, was.gate, was."groups", was.handle, was.url, was.failure,
+      case when approvals.state = 'pending' then 0 else 1 end
+    from postings_before was join approvals on approvals.id = was.approval`.execute(db)
+  await db.schema.dropTable('postings_before').execute()
+  await index(db, 'postings', ['approval'])
+  await index(db, 'postings', ['done'])
 }
 
 async function index(db: Kysely<Tables>, table: string, columns: string[]): Promise<void> {

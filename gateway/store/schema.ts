@@ -78,19 +78,27 @@ export interface Tables {
     /** Milliseconds for which it stays open without whoever asked; 0: not at all. */
     linger: number
   }
-  /** Where an approval was put up: one row an entry of `gates:`. */
+  /** What has to be told of an approval, and where: one row an entry of `gates:`, written with what it tells of. */
   postings: {
+    /** The approval's id for its question and outcome, `ID.glass.PERSON` for an alarm: the same whenever it is told again. */
+    delivery: string
     approval: string
     /** The entry as canonical text: what tells two entries of one gate apart. */
     place: string
     gate: string
     /** JSON array of the groups that ask there. */
     groups: string
+    /** JSON of `Glass`: who broke it; null for a question. */
+    glass: string | null
     /** What the gate needs to find it again; null until it has asked. */
     handle: string | null
     url: string | null
     /** Why the last attempt failed; null when it did not. */
     failure: string | null
+    /** When it was put up without an answer to say so: it may be there; null otherwise. */
+    tried_at: number | null
+    /** 1 when nothing is left to be told here: it was, or it was given up, as `failure` says. */
+    done: number
   }
   /** What GitHub showed of approvals when an attempt of a run asked: later attempts may not use them again. */
   run_reviews: {

@@ -6,7 +6,9 @@ import { type GithubApi, githubUser, startGithubApi } from '../fakes/github-api.
 import { type GitlabApi, startGitlabApi } from '../fakes/gitlab-api.ts'
 import { type Slack, startSlack } from '../fakes/slack.ts'
 import { type Smtp, startSmtp } from '../fakes/smtp.ts'
-import { never, question } from './desk.ts'
+import type { ApprovalEvent } from '../../gateway/approvals/live-approvals.ts'
+import type { ApprovalGate } from '../../gateway/approvals/gates/gate.ts'
+import { approve, makeDesk, never, question } from './desk.ts'
 import { type PlatformDesk, jobIdentity, makePlatformDesk } from './platform-desk.ts'
 
 const sha = 'c'.repeat(40)
@@ -119,7 +121,8 @@ describe('breaking the glass is told', () => {
     await expect
       .poll(() => slack.messages.map(({ channel }) => channel).toSorted())
       .toEqual(['C0DBA00001', 'C0SRE00001'])
-    for (const { text, blocks } of slack.messages) {
+    for (const { text, blocks, metadata } of slack.messages) {
+      expect(metadata?.event_payload).toEqual({ delivery: `${id}.glass.oncall` })
       expect(text).toBe(loud)
       expect(JSON.stringify(blocks)).toContain('The glass was broken')
       expect(JSON.stringify(blocks)).not.toContain('hoop_approve')
@@ -172,5 +175,108 @@ describe('breaking the glass is told', () => {
     await expect
       .poll(() => smtp.letters.map(({ to }) => to[0]), { timeout: 10_000 })
       .toContain('alice@acme.example')
+  })
+})
+
+describe('an alarm', () => {
+  const config = {
+    people: { alice: {}, bob: {}, carol: {} },
+    approvers: {
+      dba: { members: ['alice'], gates: [{ console: {} }], break_glass: 'oncall' },
+      ops: { members: ['alice'], gates: [{ console: {} }], break_glass: 'oncall' },
+      oncall: { members: ['bob', 'carol'], gates: [{ console: {} }, { slack: { channel: '#sre' } }] },
+    },
+  }
+  const glass = (person: string) => ({ ...approve(person, 'prod is down'), breakGlass: true })
+  const slackThat = (alarm: NonNullable<ApprovalGate['alarm']>): ApprovalGate[] => [
+    { name: 'console', announce: () => Promise.resolve({ handle: '' }), conclude: () => Promise.resolve() },
+    {
+      name: 'slack',
+      announce: () => Promise.resolve({ handle: '' }),
+      conclude: () => Promise.resolve(),
+      alarm,
+    },
+  ]
+
+  it('that does not get through is given up in the end, on record and for all to see', async () => {
+    const events: ApprovalEvent[] = []
+    const made = await makeDesk({
+      config,
+      gates: slackThat(() => Promise.reject(new Error('no such channel'))),
+      times: { attempt: 1000, firstRetry: 10, lastRetry: 20, alarm: 200 },
+      onEvent: (event) => events.push(event),
+    })
+    const { id, outcome } = await made.approvals.ask(question(), never())
+    await made.approvals.answer(id, glass('bob'))
+    await outcome
+    const alarms = async () => (await made.approvals.show(id))?.alarms
+    expect(await alarms()).toMatchObject([
+      { gate: 'ledger', to: null, person: 'bob', state: 'told' },
+      { gate: 'slack', to: '#sre' },
+    ])
+    await expect.poll(async () => (await alarms())?.[1]?.state).toBe('untold')
+    expect(await alarms()).toMatchObject([{}, { failure: expect.stringContaining('the log') }])
+    expect(events.filter(({ kind }) => kind === 'alarm-untold')).toMatchObject([{ id, gate: 'slack' }])
+    await made.approvals.close()
+  })
+
+  it('is told of each who breaks it, under a name of its own', async () => {
+    const told: string[] = []
+    const made = await makeDesk({
+      config,
+      gates: slackThat(({ delivery, glass: { person } }) => {
+        told.push(`${person} ${delivery}`)
+        return Promise.resolve()
+      }),
+    })
+    // Each for a group of theirs: the second one lets it pass.
+    made.configure({
+      ...config,
+      approvers: {
+        ...config.approvers,
+        dba: { ...config.approvers.dba, break_glass: 'first' },
+        first: { members: ['bob'], gates: [{ console: {} }] },
+        oncall: { ...config.approvers.oncall, members: ['carol'] },
+      },
+    })
+    const { id, outcome } = await made.approvals.ask(question({ by: ['dba', 'ops'] }), never())
+    expect(await made.approvals.answer(id, glass('bob'))).toMatchObject({ kind: 'counted' })
+    await made.approvals.answer(id, glass('carol'))
+    await outcome
+    await expect.poll(() => told).toEqual([`bob ${id}.glass.bob`, `carol ${id}.glass.carol`])
+    await made.approvals.close()
+  })
+
+  it('that the gateway’s own record could not take is taken by the next start, and lets nobody wait', async () => {
+    let full = true
+    const noted: string[] = []
+    const options = {
+      config,
+      gates: slackThat(() => Promise.resolve()),
+      times: { firstRetry: 60_000 },
+      onEvent: (event: ApprovalEvent) => {
+        if (event.kind !== 'glass-broken') return
+        if (full) throw new Error('the disk is full')
+        noted.push(`${event.person}: ${event.reason}`)
+      },
+    }
+    const first = await makeDesk(options)
+    const { id, outcome } = await first.approvals.ask(question(), never())
+    await first.approvals.answer(id, glass('bob'))
+    await outcome
+    expect((await first.approvals.show(id))?.alarms).toMatchObject([
+      { gate: 'ledger', state: 'failed' },
+      { gate: 'slack' },
+    ])
+    await first.approvals.close()
+    full = false
+    const second = await makeDesk({ ...options, store: first.store })
+    await expect.poll(() => noted).toEqual(['bob: prod is down'])
+    await second.approvals.close()
+    // And not again.
+    const third = await makeDesk({ ...options, store: first.store })
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    expect(noted).toEqual(['bob: prod is down'])
+    await third.approvals.close()
   })
 })

@@ -12,7 +12,7 @@ import { identity } from '../core/doubles.ts'
 import { keep } from './desk.ts'
 
 export const gatewayUrl = 'https://hoop.test:8443'
-export const times = { attempt: 5000, firstRetry: 20, lastRetry: 50 }
+export const times = { attempt: 5000, firstRetry: 20, lastRetry: 50, settle: 300 }
 
 /** Approvals with every gate that a configuration has, as main.ts puts them together. */
 export interface PlatformDesk {

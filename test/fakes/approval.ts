@@ -24,6 +24,7 @@ export function approvalView(fields: Partial<ApprovalView> = {}): ApprovalView {
     reach: 'once',
     url: 'https://hoop.example/approvals/apr_1',
     gates: [],
+    alarms: [],
     answers: [],
     ...fields,
   }

@@ -83,6 +83,8 @@ export interface GithubApi {
   readonly repository: FakeRepository
   /** Answers calls whose path matches with this, until it returns null. */
   interfere(how: ((call: { method: string; path: string }) => Interference | null) | null): void
+  /** What is done, and whose answers are lost on the way: of `METHOD PATH`. */
+  lose: RegExp | null
   /** Without the answers that GitHub gives to `return_run_details` since 2026-02. */
   old: boolean
   run(fields?: Partial<Run>): Run & { id: number }
@@ -198,6 +200,7 @@ export async function startGithubApi(): Promise<GithubApi> {
       calls.push({ method, path: `${path}${url.search}`, status, body })
       if (status === 400 || status === 401 || status === 403 || status === 422)
         violations.push(`${status} ${method} ${path}: ${JSON.stringify(json)}`)
+      if (api.lose?.test(`${method} ${path}`) === true) return void response.destroy()
       response.writeHead(status, { 'content-type': 'application/json; charset=utf-8', ...headers })
       response.end(json === undefined ? '' : JSON.stringify(json))
     }
@@ -337,7 +340,8 @@ export async function startGithubApi(): Promise<GithubApi> {
           branch === url.searchParams.get('branch') &&
           Date.parse(created) >= since,
       )
-      return send(200, { total_count: runs.length, workflow_runs: runs })
+      const newest = runs.toSorted((one, other) => Number(other.id) - Number(one.id))
+      return send(200, { total_count: runs.length, workflow_runs: paged(newest, url) })
     }
     found = match(/^POST \/repo\/actions\/runs\/(\d+)\/cancel$/)
     if (found !== null) {
@@ -381,10 +385,8 @@ export async function startGithubApi(): Promise<GithubApi> {
     if (found !== null) {
       if (!may('pull_requests', 'read')) return
       if (!repository.pulls.some(({ number }) => String(number) === found?.[0])) return missing()
-      const page = Number(url.searchParams.get('page') ?? '1')
-      const size = Number(url.searchParams.get('per_page') ?? '30')
       const shown = repository.reviews.map((review) => ({ ...review, lastEditedAt: undefined }))
-      return send(200, shown.slice((page - 1) * size, page * size))
+      return send(200, paged(shown, url))
     }
     if (at === 'POST /graphql') {
       if (!may('pull_requests', 'read')) return
@@ -408,6 +410,16 @@ export async function startGithubApi(): Promise<GithubApi> {
       }
       repository.checks.set(id, check)
       return send(201, check)
+    }
+    found = match(/^GET \/repo\/commits\/([0-9a-f]{40})\/check-runs$/)
+    if (found !== null) {
+      if (!may('checks', 'read')) return
+      const app = url.searchParams.get('app_id')
+      const of = [...repository.checks.values()].filter(
+        ({ head_sha: on }) => on === found?.[0] && (app === null || app === String(appId)),
+      )
+      const shown = of.map((check) => ({ external_id: '', ...check, app: { id: appId, slug: 'hoop-acme' } }))
+      return send(200, { total_count: shown.length, check_runs: paged(shown, url) })
     }
     found = match(/^PATCH \/repo\/check-runs\/(\d+)$/)
     if (found !== null) {
@@ -439,6 +451,7 @@ export async function startGithubApi(): Promise<GithubApi> {
     calls,
     violations,
     repository,
+    lose: null,
     old: false,
     interfere(how) {
       interference = how
@@ -460,6 +473,13 @@ export async function startGithubApi(): Promise<GithubApi> {
       }),
   }
   return api
+}
+
+/** One page of a list, as `page` and `per_page` ask for it. */
+function paged<T>(list: readonly T[], { searchParams }: URL): readonly T[] {
+  const size = Math.min(Number(searchParams.get('per_page') ?? '30'), 100)
+  const page = Number(searchParams.get('page') ?? '1')
+  return list.slice((page - 1) * size, page * size)
 }
 
 /** Gives a repository an environment as the guide wants it; `change` spoils it. */

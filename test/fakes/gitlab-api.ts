@@ -22,7 +22,7 @@ type Job = Pick<JobSchema, 'id' | 'status' | 'name' | 'ref'> & {
   pipeline: Pick<JobSchema['pipeline'], 'id' | 'project_id'>
 }
 type User = Pick<UserSchema, 'id' | 'username' | 'state' | 'bot'>
-type Pipeline = Pick<ExpandedPipelineSchema, 'id' | 'ref' | 'sha' | 'source' | 'web_url'> & {
+type Pipeline = Pick<ExpandedPipelineSchema, 'id' | 'ref' | 'sha' | 'source' | 'web_url' | 'created_at'> & {
   status: string
   user: Pick<User, 'id' | 'username'>
   /** Not part of what is answered. */
@@ -77,6 +77,8 @@ export interface GitlabApi {
   readonly violations: string[]
   /** As before 15.0: one number for an environment, no rules. */
   unified: boolean
+  /** What is done, and whose answers are lost on the way: of `METHOD PATH`. */
+  lose: RegExp | null
   /** Answers everything with this status, until null. */
   fail(status: number | null): void
   /** Changes answers whose path matches, as somebody in between would. */
@@ -185,6 +187,7 @@ export async function startGitlabApi(issuer: string | (() => string)): Promise<G
       sha: 'f'.repeat(40),
       source: 'api',
       status: waits ? 'manual' : 'success',
+      created_at: new Date().toISOString(),
       user: brief(self.id),
       web_url: `${api.url}/acme/approvals/-/pipelines/${id}`,
       variables,
@@ -227,6 +230,31 @@ export async function startGitlabApi(issuer: string | (() => string)): Promise<G
 
   const ofApprovals = (rest: string, asked: Asked): Answer => {
     if (asked.method === 'POST' && rest === 'pipeline') return startPipeline(asked)
+    if (rest === 'pipelines') {
+      const { query } = asked
+      const found = [...pipelines.values()].filter(
+        ({ ref, source }) => ref === (query.get('ref') ?? ref) && source === (query.get('source') ?? source),
+      )
+      // The list has neither users nor variables.
+      const listed = found.map(({ id, ref, sha, source, status, web_url, created_at }) => ({
+        id,
+        ref,
+        sha,
+        source,
+        status,
+        web_url,
+        created_at,
+      }))
+      return new Answer(200, query.get('sort') === 'asc' ? listed : listed.toReversed())
+    }
+    const [, ofVariables] = /^pipelines\/(\d+)\/variables$/.exec(rest) ?? []
+    if (ofVariables !== undefined) {
+      const found = pipelines.get(Number(ofVariables))
+      // A pipeline's variables are for who started it, and for maintainers.
+      if (found !== undefined && found.user.id !== self.id)
+        return new Answer(403, { message: '403 Forbidden' })
+      return found === undefined ? missing : new Answer(200, found.variables)
+    }
     const [, pipeline] = /^pipelines\/(\d+)$/.exec(rest) ?? []
     if (pipeline !== undefined) {
       const { variables: _, ...found } = pipelines.get(Number(pipeline)) ?? { variables: [] }
@@ -324,6 +352,7 @@ export async function startGitlabApi(issuer: string | (() => string)): Promise<G
       if ([400, 401, 405, 415].includes(status))
         violations.push(`${status} ${method} ${pathname} ${JSON.stringify(body)}`)
       calls.push({ method, path: pathname, status })
+      if (api.lose?.test(`${method} ${pathname}`) === true) return void response.destroy()
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
     }
     if (!pathname.startsWith('/api/v4/')) {
@@ -362,6 +391,7 @@ export async function startGitlabApi(issuer: string | (() => string)): Promise<G
     calls,
     violations,
     unified: false,
+    lose: null,
     fail(status) {
       failing = status
     },

@@ -9,7 +9,9 @@ export interface Message {
   readonly ts: string
   text: string
   blocks: readonly Block[]
+  readonly metadata?: Metadata
 }
+type Metadata = { readonly event_type: string; readonly event_payload: object }
 
 type Block = { readonly type: string; readonly elements?: readonly Element[] } & Record<string, unknown>
 type Element = {
@@ -86,7 +88,13 @@ export async function startSlack(): Promise<Slack> {
         ts: `${Date.now() / 1000}${slack.messages.length}`,
         text: String(body.text),
         blocks: body.blocks as readonly Block[],
+        ...(body.metadata !== undefined && { metadata: body.metadata as Metadata }),
       }
+      const { event_type: type, event_payload: payload } = message.metadata ?? {
+        event_type: 'a',
+        event_payload: {},
+      }
+      if (!/^[\w.-]+$/.test(type) || typeof payload !== 'object') return { error: 'invalid_metadata_format' }
       slack.messages.push(message)
       return { channel, ts: message.ts, message }
     },

@@ -40,6 +40,8 @@ export interface GatesStack extends GatewayStack<SeparateGateway> {
   readonly jenkins: JenkinsApi
   readonly gitlabOidc: GitlabOidc
   readonly ways: readonly Way[]
+  /** The ticket system: what it took, the ids of all that it was sent, and what it answers. */
+  readonly tickets: { readonly taken: string[]; readonly ids: string[]; status: number }
   /** All that the platforms have sent so far. */
   readonly deliveries: readonly Delivery[]
   /** Sends something, as anybody may who reaches the gateway. */
@@ -90,11 +92,12 @@ export async function startGatesStack(options: {
   const jenkins = await startJenkinsApi(jenkinsOidc.url)
   let url = ''
   const idp = await startIdp(() => [`${url}/login/callback`])
-  const tickets: string[] = []
+  const tickets: GatesStack['tickets'] = { taken: [], ids: [], status: 204 }
   const system = createServer((request, response) => {
     void text(request).then((body) => {
-      tickets.push(body)
-      response.writeHead(204).end()
+      tickets.ids.push(String(request.headers['webhook-id']))
+      if (tickets.status === 204) tickets.taken.push(body)
+      response.writeHead(tickets.status).end()
     })
   })
   await new Promise<void>((resolve) => system.listen(0, '127.0.0.1', resolve))
@@ -218,6 +221,7 @@ console:
     jenkins,
     slack,
     smtp,
+    tickets,
     deliveries,
     send,
     view,
@@ -237,7 +241,19 @@ console:
       jobs.set(platform, job)
       return job
     },
-    ways: waysOf({ stack, github, gitlab, gitlabOidc, jenkins, slack, smtp, idp, tickets, ca, post }),
+    ways: waysOf({
+      stack,
+      github,
+      gitlab,
+      gitlabOidc,
+      jenkins,
+      slack,
+      smtp,
+      idp,
+      tickets: tickets.taken,
+      ca,
+      post,
+    }),
     violations: () => [
       ...github.violations,
       ...gitlab.violations,

@@ -77,8 +77,8 @@ export const inProcess: Start<RunningGateway> = {
 /** A gateway in a process of its own, which can be stopped and started again. */
 export interface SeparateGateway {
   process: GatewayProcess
-  /** Ends it by a signal, and starts another on the same data. */
-  restart(signal?: NodeJS.Signals): Promise<void>
+  /** Ends it by a signal, and starts another on the same data; `between` comes while there is none. */
+  restart(signal?: NodeJS.Signals, between?: () => void): Promise<void>
 }
 
 /** In a process of its own. */
@@ -86,8 +86,9 @@ export const separately: Start<SeparateGateway> = {
   async start(config, env) {
     const gateway: SeparateGateway = {
       process: await startGatewayProcess(config, env),
-      async restart(signal) {
+      async restart(signal, between) {
         await gateway.process.stop(signal)
+        between?.()
         gateway.process = await startGatewayProcess(config, env)
       },
     }

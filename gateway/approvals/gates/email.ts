@@ -4,8 +4,8 @@ import { Refused } from '../../core/errors.ts'
 import { isLoopbackHost } from '../../identity/addresses.ts'
 import { TryLater } from '../../platforms/call.ts'
 import type { Config, Secret } from '../../policy/schema.ts'
-import type { ApprovalGate, Posted, Posting } from './gate.ts'
-import { glassIn, operationsIn, stagesIn, visible } from './words.ts'
+import type { Alarm, ApprovalGate, Posted, Posting } from './gate.ts'
+import { alarmIn, operationsIn, stagesIn, visible } from './words.ts'
 
 const TIMEOUT_MS = 15_000
 /** Letters remembered, so that one who cannot be reached does not get the others the same letter again. */
@@ -44,9 +44,9 @@ export class EmailGate implements ApprovalGate {
     return Promise.resolve()
   }
 
-  async alarm({ approval, groups, signal }: Posting): Promise<void> {
+  async alarm({ approval, groups, glass, delivery, signal }: Alarm): Promise<void> {
     const addressed = this.#addresses(groups)
-    if (addressed.size > 0) await this.#send(addressed, alarmOf(approval), `${approval.id}.glass`, signal)
+    if (addressed.size > 0) await this.#send(addressed, alarmOf(approval, glass), delivery, signal)
   }
 
   #addresses(groups: readonly string[]): ReadonlyMap<string, string> {
@@ -137,9 +137,9 @@ function letterOf(view: ApprovalView): Letter {
   })
 }
 
-function alarmOf(view: ApprovalView): Letter {
+function alarmOf(view: ApprovalView, glass: Alarm['glass']): Letter {
   return letter(`The glass was broken: ${operationsIn(view)} on ${view.connection}`, {
-    lead: glassIn(view),
+    lead: alarmIn(glass),
     facts: [
       ['What', operationsIn(view)],
       ['On', view.connection],

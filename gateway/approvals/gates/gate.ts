@@ -1,10 +1,10 @@
 import type { ApprovalView } from '../../core/contract.ts'
 import type { Origin } from '../../core/identity.ts'
 import type { GroupConfig } from '../../policy/schema.ts'
-import type { AccountAnswer, Outcome } from '../approval.ts'
+import type { AccountAnswer, Glass, Outcome } from '../approval.ts'
 
-/** An entry of a group's `gates:` in hoop.yaml: `{ slack: { channel: '#dba' } }`. */
-export type GateEntry = GroupConfig['gates'][number]
+/** An entry of a group's `gates:` in hoop.yaml: `{ slack: { channel: '#dba' } }`; or the gateway's own record, which is only told. */
+export type GateEntry = GroupConfig['gates'][number] | { readonly ledger: object }
 
 /** One question at one entry of `gates:`; two groups with the same entry ask there once. */
 export interface Posting {
@@ -19,6 +19,13 @@ export interface Posting {
   readonly handle: string | null
   /** Aborted when the attempt took too long. */
   readonly signal: AbortSignal
+}
+
+/** That somebody broke the glass, for one entry of `gates:`. */
+export type Alarm = Posting & {
+  readonly glass: Glass
+  /** The same whenever this is told again: who has it already can tell. */
+  readonly delivery: string
 }
 
 /** What a gate has to know in order to find again what it put up. */
@@ -41,12 +48,17 @@ export interface ApprovalGate {
   readonly lookEvery?: number
   /** Asks people. */
   announce(posting: Posting): Promise<Posted>
+  /**
+   * What an earlier `announce` put up whose answer was lost (`triedAt`: when it began, milliseconds since the epoch); null when
+   * there is none yet. Absent: it asks again, because that shows once, or because it cannot be found.
+   */
+  find?(posting: Posting & { readonly triedAt: number }): Promise<Posted | null>
   /** Looks whether somebody has answered: called now and then while the question is open, and after a restart, too. */
   look?(posting: Posting): Promise<void>
-  /** Says that the question is over: decided, expired or withdrawn, as its state tells. */
+  /** Says that the question is over: decided, expired or withdrawn, as its state tells. `handle` is null when it may have been put up and cannot be found. */
   conclude(posting: Posting): Promise<void>
-  /** Somebody broke the glass: told at every entry of this gate in hoop.yaml, whoever was asked. */
-  alarm?(posting: Posting): Promise<void>
+  /** Somebody broke the glass: told at every entry of this gate in hoop.yaml, whoever was asked, and once more after a crash. */
+  alarm?(alarm: Alarm): Promise<void>
 }
 
 /** Where gates hand in what people answered. */

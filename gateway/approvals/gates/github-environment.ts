@@ -5,7 +5,7 @@ import { TryLater } from '../../platforms/call.ts'
 import { type Github, lying } from '../../platforms/github.ts'
 import { type Run, dispatchedRuns, readProtected, readReviews, readRun } from '../../platforms/github-runs.ts'
 import type { Outcome } from '../approval.ts'
-import type { AnswerDesk, ApprovalGate, GateEntry, Posting } from './gate.ts'
+import type { AnswerDesk, ApprovalGate, GateEntry, Posted, Posting } from './gate.ts'
 
 type Options = Extract<GateEntry, { 'github-environment': unknown }>['github-environment']
 
@@ -44,7 +44,7 @@ export class GithubEnvironmentGate implements ApprovalGate {
     this.#desk = options.desk
   }
 
-  async announce(posting: Posting): Promise<{ handle: string; url?: string }> {
+  async announce(posting: Posting): Promise<Posted> {
     const options = optionsOf(posting)
     const { repository, workflow, branch, environment } = options
     const { signal, approval } = posting
@@ -65,7 +65,8 @@ export class GithubEnvironmentGate implements ApprovalGate {
     const { status, json } = first.status === 422 ? await dispatch({}) : first
     if (status === 204) return this.#remember(posting, { run: null, since })
     const made = dispatchShape.safeParse(json)
-    if (status !== 200 || !made.success) {
+    if (status === 200 && !made.success) throw lying('it does not tell which run was dispatched')
+    if (!made.success) {
       throw new Refused(
         'upstream_failed',
         `GitHub answers ${status} when workflow ${workflow} of ${repository} is dispatched on ${branch}`,
@@ -73,6 +74,12 @@ export class GithubEnvironmentGate implements ApprovalGate {
       )
     }
     return this.#remember(posting, { run: made.data.workflow_run_id, since }, made.data.html_url)
+  }
+
+  async find(posting: Posting & { readonly triedAt: number }): Promise<Posted | null> {
+    const { triedAt: since } = posting
+    const [run] = await this.#ownRuns(posting, since)
+    return run === undefined ? null : this.#remember(posting, { run: run.id, since }, run.html_url)
   }
 
   /** Sees whether somebody said no: that needs no further proof. A yes is proved by the run's own job. */
@@ -250,6 +257,15 @@ export class GithubEnvironmentGate implements ApprovalGate {
 
   /** Where the dispatch told no run: the one that carries the approval's id in its name, and that the App dispatched. */
   async #search(posting: Posting, since: number): Promise<Run> {
+    const [run] = await this.#ownRuns(posting, since)
+    if (run !== undefined) return run
+    throw new TryLater(
+      `the run of workflow ${optionsOf(posting).workflow} for ${posting.approval.id} is not there yet (its run-name has to hold the id)`,
+    )
+  }
+
+  /** The oldest first: of several that carry the id, because an answer was lost, there is one that counts. */
+  async #ownRuns(posting: Posting, since: number): Promise<readonly Run[]> {
     const { repository, workflow, branch } = optionsOf(posting)
     const { approval, signal } = posting
     const runs = await dispatchedRuns(this.#github, {
@@ -260,24 +276,15 @@ export class GithubEnvironmentGate implements ApprovalGate {
       signal,
     })
     const login = await this.#github.login()
-    const own = runs.filter(
-      ({ display_title: title, triggering_actor: by }) =>
-        by.type === 'Bot' && by.login === login && title.split(/[^\w]+/).includes(approval.id),
-    )
-    const [run] = own
-    if (run !== undefined && own.length === 1) return run
-    throw new TryLater(
-      own.length === 0
-        ? `the run of workflow ${workflow} for ${approval.id} is not there yet (its run-name has to hold the id)`
-        : `${own.length} runs carry the id ${approval.id}`,
-    )
+    return runs
+      .filter(
+        ({ display_title: title, triggering_actor: by }) =>
+          by.type === 'Bot' && by.login === login && title.split(/[^\w]+/).includes(approval.id),
+      )
+      .toSorted((one, other) => one.id - other.id)
   }
 
-  #remember(
-    posting: Posting,
-    found: z.output<typeof handleShape>,
-    url?: string,
-  ): { handle: string; url?: string } {
+  #remember(posting: Posting, found: z.output<typeof handleShape>, url?: string): Posted {
     const handle = JSON.stringify(found)
     const ofApproval = this.#postings.get(posting.approval.id) ?? new Map<string, Posting>()
     this.#postings.set(posting.approval.id, ofApproval.set(keyOf(posting), { ...posting, handle }))

@@ -4,8 +4,8 @@ import type { Origin } from '../../core/identity.ts'
 import { type Github, lying } from '../../platforms/github.ts'
 import type { GithubApps } from '../../platforms/github-apps.ts'
 import { readRun } from '../../platforms/github-runs.ts'
-import type { AnswerDesk, ApprovalGate, Posting } from './gate.ts'
-import { glassIn, visible } from './words.ts'
+import type { Alarm, AnswerDesk, ApprovalGate, Posted, Posting } from './gate.ts'
+import { alarmIn, visible } from './words.ts'
 
 const NAME = 'github-pull-request'
 const LOOK_MS = 20_000
@@ -29,6 +29,12 @@ const reviewShape = z.object({
   submitted_at: z.string().optional(),
 })
 const checkShape = z.object({ id: z.int(), html_url: z.string().nullable(), head_sha: z.string() })
+type Check = z.output<typeof checkShape>
+const checksShape = z.object({
+  check_runs: z.array(
+    checkShape.extend({ external_id: z.string().nullable(), app: z.object({ id: z.int() }).nullable() }),
+  ),
+})
 const editedShape = z.object({
   data: z.object({
     node: z.object({
@@ -78,11 +84,9 @@ export class GithubPullRequestGate implements ApprovalGate {
     this.#desk = options.desk
   }
 
-  async announce(posting: Posting): Promise<{ handle: string; url?: string }> {
+  async announce(posting: Posting): Promise<Posted> {
     const { approval, signal } = posting
-    const { github, repository, run, repositoryId } = jobOf(posting.origin, this.#apps)
-    const { head_sha: sha, repository: found } = await readRun(github, { repository, id: run, signal })
-    if (String(found.id) !== repositoryId) throw lying('it is about another repository')
+    const { github, repository, sha } = await this.#commitOf(posting)
     const pulls = await pullsOf(github, { repository, sha, signal })
     if (pulls.length === 0) {
       throw new Refused(
@@ -110,9 +114,28 @@ export class GithubPullRequestGate implements ApprovalGate {
       signal,
     })
     if (check.head_sha !== sha) throw lying('the check run is on another commit')
-    const handle: Handle = { repository, repositoryId: found.id, sha, check: check.id }
-    this.#waiting.set(approval.id, `${found.id} ${sha}`)
-    return { handle: JSON.stringify(handle), ...(check.html_url !== null && { url: check.html_url }) }
+    return this.#posted(posting, check)
+  }
+
+  async find(posting: Posting): Promise<Posted | null> {
+    const { approval, signal } = posting
+    const check = await checkOf(await this.#commitOf(posting), approval.id, signal)
+    return check === null ? null : this.#posted(posting, check)
+  }
+
+  #posted({ approval, origin }: Posting, { id, head_sha: sha, html_url: url }: Check): Posted {
+    const { repository, repositoryId } = jobOf(origin, this.#apps)
+    const handle: Handle = { repository, repositoryId: Number(repositoryId), sha, check: id }
+    this.#waiting.set(approval.id, `${repositoryId} ${sha}`)
+    return { handle: JSON.stringify(handle), ...(url !== null && { url }) }
+  }
+
+  /** The commit that the job runs. */
+  async #commitOf({ origin, signal }: Posting): Promise<Commit> {
+    const { github, repository, run, repositoryId } = jobOf(origin, this.#apps)
+    const { head_sha: sha, repository: found } = await readRun(github, { repository, id: run, signal })
+    if (String(found.id) !== repositoryId) throw lying('it is about another repository')
+    return { github, repository, sha }
   }
 
   async look(posting: Posting): Promise<void> {
@@ -168,11 +191,13 @@ export class GithubPullRequestGate implements ApprovalGate {
   }
 
   /** On the commit that the job runs, whatever group was asked; jobs of other platforms have none. */
-  async alarm(posting: Posting): Promise<void> {
-    const { approval, origin, signal } = posting
+  async alarm(alarm: Alarm): Promise<void> {
+    const { approval, origin, glass, delivery, signal } = alarm
     if (origin?.platform !== 'github' || !this.#apps.has(origin.issuer)) return
-    const { github, repository, run } = jobOf(origin, this.#apps)
-    const { head_sha: sha } = await readRun(github, { repository, id: run, signal })
+    const commit = await this.#commitOf(alarm)
+    // Told again, it is there already.
+    if ((await checkOf(commit, delivery, signal)) !== null) return
+    const { github, repository, sha } = commit
     await github.ask(checkShape, {
       repository,
       permissions: { checks: 'write' },
@@ -184,10 +209,10 @@ export class GithubPullRequestGate implements ApprovalGate {
         status: 'completed',
         conclusion: 'failure',
         details_url: approval.url,
-        external_id: `${approval.id}.glass`,
+        external_id: delivery,
         output: summaryOf(
-          posting,
-          `${visible(glassIn(approval))}. It went through without the people whom the rule asks.`,
+          alarm,
+          `${visible(alarmIn(glass))}. It went through without the people whom the rule asks.`,
         ),
       },
       signal,
@@ -199,6 +224,35 @@ export class GithubPullRequestGate implements ApprovalGate {
     for (const [approval, commit] of this.#waiting)
       if (commit === `${repositoryId} ${sha}`) this.#desk.look(approval, NAME)
   }
+}
+
+interface Commit {
+  readonly github: Github
+  readonly repository: string
+  readonly sha: string
+}
+
+/** The App's own check run of a commit that carries this id, which any App may write; null when there is none. */
+async function checkOf(
+  { github, repository, sha }: Commit,
+  id: string,
+  signal: AbortSignal,
+): Promise<Check | null> {
+  for (let page = 1; page <= PAGES; page++) {
+    const { check_runs: checks } = await github.ask(checksShape, {
+      repository,
+      permissions: { checks: 'write' },
+      path: `/commits/${sha}/check-runs?app_id=${github.id}&filter=all&per_page=100&page=${page}`,
+      signal,
+    })
+    const own = checks.find(
+      ({ external_id: external, app, head_sha: on }) =>
+        external === id && app?.id === github.id && on === sha,
+    )
+    if (own !== undefined) return own
+    if (checks.length < 100) break
+  }
+  return null
 }
 
 /** A review by somebody other than the author, of this commit, from after the question, that names it. */

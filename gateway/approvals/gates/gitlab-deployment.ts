@@ -2,13 +2,15 @@ import { z } from 'zod'
 import { Refused } from '../../core/errors.ts'
 import { TryLater } from '../../platforms/call.ts'
 import { type GitlabApi, gitlabSelf, lyingGitlab, readGitlab, wantPerson } from '../../platforms/gitlab.ts'
-import type { AnswerDesk, ApprovalGate, GateEntry, Posting } from './gate.ts'
+import type { AnswerDesk, ApprovalGate, GateEntry, Posted, Posting } from './gate.ts'
 import { outcomeIn } from './words.ts'
 
 type Options = Extract<GateEntry, { 'gitlab-deployment': unknown }>['gitlab-deployment']
 
 const NAME = 'gitlab-deployment'
 const LOOK_MS = 20_000
+/** What carries the approval's id in its pipeline. */
+const VARIABLE = 'HOOP_APPROVAL'
 /** Deployments of the environment that are looked through for ours: 100 a page, the newest first. */
 const PAGES = 5
 /** Every role, user and group that an environment asks is a rule; a person answers once. */
@@ -55,6 +57,7 @@ const deploymentShape = listedShape.extend({
 })
 type Deployment = z.output<typeof deploymentShape>
 type Given = z.output<typeof approvalShape>
+const variablesShape = z.array(z.object({ key: z.string(), value: z.string() }))
 const handleShape = z.object({ pipeline: z.int() })
 
 /** What has become of a pipeline that will not wait for anybody any more. */
@@ -79,16 +82,45 @@ export class GitlabDeploymentGate implements ApprovalGate {
     this.#desk = options.desk
   }
 
-  async announce(posting: Posting): Promise<{ handle: string; url?: string }> {
+  async announce(posting: Posting): Promise<Posted> {
     const { project, ref } = optionsOf(posting)
     // Only the id: variables of pipelines are for everybody to read who may see the job.
-    const variables = [
-      { key: 'HOOP_APPROVAL', value: posting.approval.id, variable_type: 'env_var' as const },
-    ]
-    const made = readGitlab(pipelineShape, await this.#api.Pipelines.create(project, ref, { variables }))
+    const variables = [{ key: VARIABLE, value: posting.approval.id, variable_type: 'env_var' as const }]
+    const made = await this.#api.Pipelines.create(project, ref, { variables })
+    return this.#posted(posting, readGitlab(pipelineShape, made))
+  }
+
+  /** A list shows neither who started a pipeline nor its variables, so those that may be ours are read one by one. */
+  async find(posting: Posting & { readonly triedAt: number }): Promise<Posted | null> {
+    const { project, ref } = optionsOf(posting)
+    const self = await gitlabSelf(this.#api)
+    const listed = readGitlab(
+      z.array(z.object({ id: z.int(), source: z.string(), created_at: z.string() })),
+      await this.#api.Pipelines.all(project, {
+        ref,
+        source: 'api',
+        orderBy: 'id',
+        sort: 'desc',
+        perPage: 100,
+        maxPages: 1,
+      }),
+    )
+    // The oldest first: of several that carry the id there is one that counts.
+    const since = posting.triedAt - SKEW_MS
+    for (const { id } of listed.toReversed().filter((one) => Date.parse(one.created_at) >= since)) {
+      const pipeline = readGitlab(pipelineShape, await this.#api.Pipelines.show(project, id))
+      if (pipeline.id !== id) throw lyingGitlab('it is about another pipeline')
+      if (pipeline.user.id !== self || pipeline.source !== 'api' || pipeline.ref !== ref) continue
+      const variables = readGitlab(variablesShape, await this.#api.Pipelines.allVariables(project, id))
+      if (variables.some(({ key, value }) => key === VARIABLE && value === posting.approval.id))
+        return this.#posted(posting, pipeline)
+    }
+    return null
+  }
+
+  #posted(posting: Posting, { id, web_url: url }: z.output<typeof pipelineShape>): Posted {
     this.#remember(posting)
-    const handle = JSON.stringify({ pipeline: made.id })
-    return { handle, ...(URL.canParse(made.web_url) && { url: made.web_url }) }
+    return { handle: JSON.stringify({ pipeline: id }), ...(URL.canParse(url) && { url }) }
   }
 
   async look(posting: Posting): Promise<void> {

@@ -13,8 +13,8 @@ import {
   notesOf,
 } from '../../platforms/gitlab-merges.ts'
 import type { Config } from '../../policy/schema.ts'
-import type { AnswerDesk, ApprovalGate, Posting } from './gate.ts'
-import { glassIn, operationsIn, outcomeIn, visible } from './words.ts'
+import type { Alarm, AnswerDesk, ApprovalGate, Posted, Posting } from './gate.ts'
+import { alarmIn, operationsIn, outcomeIn, visible } from './words.ts'
 
 const NAME = 'gitlab-merge-request'
 const LOOK_MS = 20_000
@@ -24,6 +24,13 @@ const handleShape = z.object({
   notes: z.array(z.object({ iid: z.int(), note: z.int() })),
 })
 type Handle = z.output<typeof handleShape>
+
+/** The commit that a job runs. */
+interface Job {
+  readonly api: GitlabApi
+  readonly project: number
+  readonly sha: string
+}
 
 /** What a comment says: `approve apr_…` or `deny apr_…` first, then why. */
 const spoken = /^`?(approve|deny)\s+`?(apr_[a-z2-7]{26})`?(?:[\s:,]+([^]*))?$/i
@@ -52,7 +59,7 @@ export class GitlabMergeRequestGate implements ApprovalGate {
     this.#desk = options.desk
   }
 
-  async announce(posting: Posting): Promise<{ handle: string; url?: string }> {
+  async announce(posting: Posting): Promise<Posted> {
     const { api, project, sha } = this.#jobOf(posting.origin)
     const merges = await mergesOf(api, project, sha)
     const [first] = merges
@@ -63,13 +70,10 @@ export class GitlabMergeRequestGate implements ApprovalGate {
         'answer by another gate, or run the job for a merge request',
       )
     }
-    const self = await gitlabSelf(api)
-    const notes: Handle['notes'] = []
+    const notes: Handle['notes'][number][] = []
     for (const { iid } of merges) {
       // Tried again after an answer that was lost, it is there already.
-      const known = (await notesOf(api, { project, iid })).find(
-        ({ author, body, system }) => !system && author.id === self && body.includes(posting.approval.id),
-      )
+      const known = await this.#askedBefore(posting, { api, project, iid })
       const note = known ?? (await comment(api, { project, iid }, questionOf(posting)))
       notes.push({ iid, note: note.id })
     }
@@ -109,19 +113,49 @@ export class GitlabMergeRequestGate implements ApprovalGate {
   async conclude(posting: Posting): Promise<void> {
     const { approval, origin } = posting
     this.#waiting.delete(approval.id)
-    const { project, notes } = readHandle(posting)
-    const { api } = this.#jobOf(origin)
+    const { api, project, sha } = this.#jobOf(origin)
+    const { notes } =
+      posting.handle === null
+        ? { notes: await this.#allAsked(posting, { api, project, sha }) }
+        : readHandle(posting)
     const body = `${subjectOf(posting)}\n\n${outcomeIn(approval)}\n\n${approval.url}`
     for (const { iid, note } of notes) await api.MergeRequestNotes.edit(project, iid, note, { body })
   }
 
   /** On the merge requests of the commit that the job runs, if there are any, whatever group was asked. */
-  async alarm(posting: Posting): Promise<void> {
-    const { approval, origin } = posting
+  async alarm(alarm: Alarm): Promise<void> {
+    const { approval, origin, glass } = alarm
     if (origin?.platform !== 'gitlab' || !this.#apis.has(origin.issuer)) return
     const { api, project, sha } = this.#jobOf(origin)
-    const body = `**The glass was broken:** ${subjectOf(posting)} went through without the people whom the rule asks. ${code(glassIn(approval))}\n\n${approval.url}`
-    for (const { iid } of await mergesOf(api, project, sha)) await comment(api, { project, iid }, body)
+    const body = `**The glass was broken:** ${subjectOf(alarm)} went through without the people whom the rule asks. ${code(alarmIn(glass))}\n\n${approval.url}`
+    const self = await gitlabSelf(api)
+    for (const { iid } of await mergesOf(api, project, sha)) {
+      // Told again, it is there already.
+      const notes = await notesOf(api, { project, iid })
+      if (!notes.some((note) => note.author.id === self && note.body === body))
+        await comment(api, { project, iid }, body)
+    }
+  }
+
+  /** The comment by which this was asked on a merge request. */
+  async #askedBefore(
+    { approval }: Posting,
+    { api, project, iid }: { readonly api: GitlabApi; readonly project: number; readonly iid: number },
+  ): Promise<Note | undefined> {
+    const self = await gitlabSelf(api)
+    return (await notesOf(api, { project, iid })).find(
+      ({ author, body, system }) => !system && author.id === self && body.includes(approval.id),
+    )
+  }
+
+  /** The same on every merge request of the commit: where the answer was lost that told which. */
+  async #allAsked(posting: Posting, { api, project, sha }: Job): Promise<Handle['notes']> {
+    const notes: Handle['notes'][number][] = []
+    for (const { iid } of await mergesOf(api, project, sha)) {
+      const asked = await this.#askedBefore(posting, { api, project, iid })
+      if (asked !== undefined) notes.push({ iid, note: asked.id })
+    }
+    return notes
   }
 
   /** A merge request was approved or commented. */
@@ -212,7 +246,7 @@ export class GitlabMergeRequestGate implements ApprovalGate {
     if (wrote) throw own(id, 'has commits in the merge request')
   }
 
-  #jobOf(origin: Origin | null): { readonly api: GitlabApi; readonly project: number; readonly sha: string } {
+  #jobOf(origin: Origin | null): Job {
     const api = origin === null ? undefined : this.#apis.get(origin.issuer)
     const { project_id: code = '', job_project_id: runs = code, sha = '' } = origin?.claims ?? {}
     if (api !== undefined && /^\d{1,15}$/.test(runs) && /^[0-9a-f]{40}([0-9a-f]{24})?$/.test(sha))

@@ -1,9 +1,9 @@
 import { z } from 'zod'
 import { Refused } from '../../core/errors.ts'
-import type { ApprovalGate, Posted, Posting } from './gate.ts'
+import type { Alarm, ApprovalGate, Posted, Posting } from './gate.ts'
 import type { SlackApi } from './slack-api.ts'
 import { noteMessage, outcomeMessage, questionMessage } from './slack-blocks.ts'
-import { glassIn } from './words.ts'
+import { alarmIn } from './words.ts'
 
 const posted = z.looseObject({ channel: z.string(), ts: z.string() })
 const quiet = { unfurl_links: false, unfurl_media: false, mrkdwn: false }
@@ -29,8 +29,13 @@ export class SlackGate implements ApprovalGate {
     await this.#api.call('chat.update', { ...at, ...outcomeMessage(approval) }, { signal })
   }
 
-  async alarm({ approval, entry, signal }: Posting): Promise<void> {
-    const message = { channel: channelOf(entry), ...noteMessage(glassIn(approval), approval), ...quiet }
+  async alarm({ approval, entry, glass, delivery, signal }: Alarm): Promise<void> {
+    const message = {
+      channel: channelOf(entry),
+      ...noteMessage(alarmIn(glass), approval),
+      metadata: { event_type: 'hoop_access_alarm', event_payload: { delivery } },
+      ...quiet,
+    }
     await this.#api.call('chat.postMessage', message, { signal })
   }
 }

@@ -3,7 +3,7 @@ import { Refused } from '../../core/errors.ts'
 import { OutgoingError, sendOutside } from '../../identity/outgoing.ts'
 import { TryLater } from '../../platforms/call.ts'
 import type { Config, Secret } from '../../policy/schema.ts'
-import type { ApprovalGate, Posted, Posting } from './gate.ts'
+import type { Alarm, ApprovalGate, Posted, Posting } from './gate.ts'
 import { keyOf, sign } from './webhook-signature.ts'
 
 const ANSWER_CAP = 64 * 1024
@@ -11,7 +11,12 @@ const LONGEST_WAIT_MS = 900_000
 /** Up to this much later than it has to be: many that failed together do not come again together. */
 const JITTER_MS = 1000
 
-type Event = 'approval.asked' | 'approval.concluded' | 'approval.glass_broken'
+/** `id` is the same each time it is tried again: what the other side has taken already, it can tell. */
+interface Event {
+  readonly type: 'approval.asked' | 'approval.concluded' | 'approval.glass_broken'
+  readonly id: string
+  readonly data?: object
+}
 
 /** Signed requests (Standard Webhooks) to a ticket system or anything else: what waits, and what became of it. */
 export class WebhookGate implements ApprovalGate {
@@ -31,27 +36,30 @@ export class WebhookGate implements ApprovalGate {
   }
 
   async announce(posting: Posting): Promise<Posted> {
-    await this.#send('approval.asked', posting)
+    await this.#send({ type: 'approval.asked', id: `${posting.approval.id}.asked` }, posting)
     return { handle: '' }
   }
 
   conclude(posting: Posting): Promise<void> {
-    return this.#send('approval.concluded', posting)
+    return this.#send({ type: 'approval.concluded', id: `${posting.approval.id}.concluded` }, posting)
   }
 
-  alarm(posting: Posting): Promise<void> {
-    return this.#send('approval.glass_broken', posting)
+  alarm(alarm: Alarm): Promise<void> {
+    const { delivery: id, glass } = alarm
+    return this.#send({ type: 'approval.glass_broken', id, data: { broken_by: glass.person } }, alarm)
   }
 
-  async #send(type: Event, { approval, entry, groups, signal }: Posting): Promise<void> {
+  async #send({ type, id, data }: Event, { approval, entry, groups, signal }: Posting): Promise<void> {
     const name = 'webhook' in entry ? entry.webhook.to : ''
     const { webhooks } = this.#config()
     const to = Object.hasOwn(webhooks, name) ? webhooks[name] : undefined
     if (to === undefined)
       throw new Refused('upstream_failed', `there is no webhook ${name}`, 'add it to `webhooks` in hoop.yaml')
-    // The same each time it is tried again: what the other side has taken already, it can tell.
-    const id = `${approval.id}.${type.slice('approval.'.length)}`
-    const body = JSON.stringify({ type, timestamp: this.#iso(), data: dataOf(approval, name, groups) })
+    const body = JSON.stringify({
+      type,
+      timestamp: this.#iso(),
+      data: { ...dataOf(approval, name, groups), ...data },
+    })
     try {
       const { status, headers } = await sendOutside({
         url: to.url,

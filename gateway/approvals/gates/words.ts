@@ -1,4 +1,5 @@
 import type { ApprovalView } from '../../core/contract.ts'
+import type { Glass } from '../approval.ts'
 
 // What gates that tell people in words have in common.
 
@@ -21,13 +22,13 @@ export function outcomeIn(view: ApprovalView): string {
     [...new Set(view.answers.flatMap((given) => (given.answer === answer ? [given.person] : [])))].join(
       ' and ',
     )
+  const glass = view.answers.find(({ break_glass: broken }) => broken)
   switch (view.state) {
     case 'pending':
       return 'It waits for people.'
     case 'approved':
     case 'used':
-      if (view.answers.some(({ break_glass: glass }) => glass)) return `${glassIn(view)}.`
-      return `Approved by ${names('approve')}.`
+      return glass === undefined ? `Approved by ${names('approve')}.` : `${alarmIn(glass)}.`
     case 'denied':
       return `Denied by ${names('deny')}.`
     case 'expired':
@@ -38,11 +39,8 @@ export function outcomeIn(view: ApprovalView): string {
 }
 
 /** Who broke the glass, and why. */
-export function glassIn(view: ApprovalView): string {
-  const given = view.answers.find(({ break_glass: glass }) => glass)
-  return given === undefined
-    ? 'Somebody broke the glass.'
-    : `${given.person} broke the glass: ${given.reason}`
+export function alarmIn({ person, reason }: Pick<Glass, 'person' | 'reason'>): string {
+  return `${person} broke the glass: ${reason}`
 }
 
 /** Text with nothing in it that hides or turns other text, on lines of its own only where it had them. */
