@@ -28,7 +28,11 @@ export function alarmRows(
   glass: Glass,
   { config, tells }: { readonly config: Config; readonly tells: (gate: string) => boolean },
 ): readonly PostingRow[] {
-  const about = { delivery: `${approval}.glass.${glass.person}`, approval, glass: JSON.stringify(glass) }
+  const about = {
+    delivery: `${approval}.glass.${glass.person}.${glass.at}`,
+    approval,
+    glass: JSON.stringify(glass),
+  }
   return [ledger, ...placesOf(Object.keys(config.approvers), config)]
     .filter(({ name }) => tells(name))
     .map((place) => rowOf(place, about))

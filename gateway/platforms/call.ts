@@ -98,8 +98,9 @@ function waitOf({ status, headers }: Response): number | null {
   const limited = status === 429 || (status === 403 && headers.get('x-ratelimit-remaining') === '0')
   const secondary = status === 403 && headers.has('retry-after')
   if (!limited && !secondary && status < 500) return null
-  const seconds = Number(headers.get('retry-after') ?? Number.NaN)
-  if (Number.isFinite(seconds)) return Math.min(Math.max(seconds, 0) * 1000, LONGEST_WAIT_MS)
+  const after = headers.get('retry-after') ?? ''
+  const wait = /^\d+$/.test(after) ? Number(after) * 1000 : Date.parse(after) - Date.now()
+  if (Number.isFinite(wait)) return Math.min(Math.max(wait, 0), LONGEST_WAIT_MS)
   const reset = Number(headers.get('x-ratelimit-reset') ?? headers.get('ratelimit-reset') ?? Number.NaN)
   if (!limited || !Number.isFinite(reset)) return 0
   return Math.min(Math.max(reset * 1000 - Date.now(), 0), LONGEST_WAIT_MS)

@@ -20,6 +20,8 @@ const runShape = z.object({
   actor: user,
   triggering_actor: user,
   repository,
+  // Empty for a pull request from a fork.
+  pull_requests: z.array(z.object({ number: z.int(), base: z.object({ ref: z.string() }) })).nullish(),
 })
 
 const environmentShape = z.object({

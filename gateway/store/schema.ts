@@ -80,7 +80,7 @@ export interface Tables {
   }
   /** What has to be told of an approval, and where: one row an entry of `gates:`, written with what it tells of. */
   postings: {
-    /** The approval's id for its question and outcome, `ID.glass.PERSON` for an alarm: the same whenever it is told again. */
+    /** The approval's id for its question and outcome, `ID.glass.PERSON.TIME` for an alarm: the same whenever it is told again. */
     delivery: string
     approval: string
     /** The entry as canonical text: what tells two entries of one gate apart. */

@@ -123,6 +123,40 @@ describe('an approval on a pull request', () => {
     await expect(outcome).rejects.toMatchObject({ code: 'approval_denied' })
   })
 
+  it('is taken back when it is dismissed, and what was said before does not count again', async () => {
+    const { id } = await ask()
+    review({ body: id })
+    review({ body: `${id}: no, wait`, state: 'DISMISSED' })
+    const before = api.calls.length
+    await notify()
+    await expect.poll(() => api.calls.slice(before).some(({ path }) => path.includes('/reviews'))).toBe(true)
+    await expect.poll(() => gateOf(id).then((gate) => gate?.state)).toBe('asked')
+    expect(await desk.approvals.show(id)).toMatchObject({ state: 'pending', answers: [] })
+  })
+
+  it('is read from every page, and nothing counts where there are more than are read', async () => {
+    const { id } = await ask()
+    for (let n = 0; n < 150; n++) review({ user: githubUser(9, 'chatty'), body: 'hm', state: 'COMMENTED' })
+    review({ body: id })
+    for (let n = 0; n < 850; n++) review({ user: githubUser(9, 'chatty'), body: 'hm', state: 'COMMENTED' })
+    review({ body: `${id}: no`, state: 'CHANGES_REQUESTED' })
+    await notify()
+    await expect.poll(() => gateOf(id).then((gate) => gate?.failure ?? '')).toContain('more than the 1000')
+    expect(await desk.approvals.show(id)).toMatchObject({ state: 'pending', answers: [] })
+    api.repository.reviews.length = 151
+    await notify()
+    await expect.poll(() => desk.approvals.show(id).then((view) => view?.state)).toBe('used')
+  })
+
+  it('says so when the pull request has moved on', async () => {
+    const { id } = await ask()
+    for (const pull of api.repository.pulls) pull.head.sha = 'e'.repeat(40)
+    review({ body: id })
+    await notify()
+    await expect.poll(() => gateOf(id).then((gate) => gate?.failure ?? '')).toContain('any more')
+    expect(await desk.approvals.show(id)).toMatchObject({ state: 'pending', answers: [] })
+  })
+
   it('is not to be had where no pull request has the commit', async () => {
     api.repository.pulls.length = 0
     const identity = await jobIdentity(desk, { platform: 'github', claims })

@@ -71,6 +71,22 @@ it('keeps out another branch, a tag of the same name, and an environment of no s
   ])
 })
 
+it('takes no pull request for the branch that it is called like', async () => {
+  const own = [{ id: 1, number: 12, base: { ref: 'main' } }]
+  for (const fields of [
+    { event: 'pull_request' }, // of a fork: nothing tells which
+    { event: 'pull_request', pull_requests: own },
+    { event: 'pull_request_review', pull_requests: own },
+    { event: 'pull_request_target' },
+    { event: 'pull_request_target', pull_requests: [{ id: 2, number: 13, base: { ref: 'evil' } }] },
+  ])
+    await request(api.run(fields).id)
+  expect(api.repository.ruled.map((ruled) => Object(ruled).state)).toEqual(Array(5).fill('rejected'))
+  // Which runs what the base branch has.
+  await request(api.run({ event: 'pull_request_target', pull_requests: own }).id)
+  expect(api.repository.ruled.at(-1)).toMatchObject({ state: 'approved' })
+})
+
 it('answers nothing for a run of another repository, or when GitHub is down; the same delivery may come again', async () => {
   const { id } = api.run()
   await expect(request(id, 'production', { id: 666, full_name: 'acme/shop' })).rejects.toMatchObject({

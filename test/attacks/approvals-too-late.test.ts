@@ -1,17 +1,26 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, expect } from 'vitest'
 import { type Way, people } from '../flows/gate-ways.ts'
+import { inputMessage } from '../../gateway/core/contract.ts'
+import { gates } from '../flows/gates-stack.ts'
 import { type ApprovalsStack, startApprovalsStack, withCurl as test } from './approvals-stack.ts'
 
 // Time and people move on between a question, its answers and the request that passes: expired, raced, and an approver who
 // has left the group in between.
 
-const gates = '[{ slack: { channel: "#dba" } }, { webhook: { to: tickets } }, { console: {} }]'
+const some = '[{ slack: { channel: "#dba" } }, { webhook: { to: tickets } }, { console: {} }]'
+const each = Object.keys(gates)
 let stack: ApprovalsStack
 beforeAll(async () => {
   stack = await startApprovalsStack({
-    short: `{ members: [alice, operator], timeout: 3s, gates: ${gates} }`,
-    two: `{ members: [alice, bob, operator], required: 2, timeout: 10m, gates: ${gates} }`,
+    short: `{ members: [alice, operator], timeout: 3s, gates: ${some} }`,
+    two: `{ members: [alice, bob, operator], required: 2, timeout: 10m, gates: ${some} }`,
+    ...Object.fromEntries(
+      Object.entries(gates).map(([gate, settings]) => [
+        `short-${gate}`,
+        `{ members: [alice], timeout: 3s, gates: [{ ${gate}: ${settings} }] }`,
+      ]),
+    ),
   })
 }, 120_000)
 afterAll(() => stack?.close())
@@ -49,6 +58,24 @@ test('what expired stays so, whoever answers then, and by whatever gate', async 
   expect(stack.passed).not.toContain('/short/expired')
 })
 
+test.each(each)(
+  'what expired stays so, when it is answered by %s all the same',
+  async (gate) => {
+    const way = wayBy(gate)
+    const held = await stack.hold(await stack.job(way.platform), `short-${gate}/expired`)
+    expect((await held.outcome).out).toContain('approval_expired')
+    if (gate === 'jenkins-input') {
+      // Nobody looks any more, so nothing is to be waited for.
+      stack.jenkins.inputs.push({ id: held.approval.id, message: inputMessage(held.approval) })
+      stack.jenkins.proceed(people.alice.account)
+    } else await way.approve(held.approval).catch(() => undefined)
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    expect(await stack.view(held.approval.id)).toMatchObject({ state: 'expired', answers: [] })
+    expect(stack.passed).not.toContain(`/short-${gate}/expired`)
+  },
+  30_000,
+)
+
 test('of an approval and a denial at the same moment one wins, and the API gets it once or never', async () => {
   for (let round = 0; round < 6; round++) {
     const path = `everywhere/race-${round}`
@@ -73,23 +100,31 @@ test('an approver who was removed from the group in between has approved nothing
   const held = await stack.hold(job, 'two/removed')
   await wayBy('slack').approve(held.approval, people.alice)
   await expect.poll(async () => (await stack.view(held.approval.id)).answers).toHaveLength(1)
-  // Of one that is let pass already, too, when nobody has come for it yet.
-  const leaving = new AbortController()
-  const lingering = await stack.hold(job, 'slack/removed', { leave: leaving.signal })
-  leaving.abort()
-  await lingering.outcome
-  await wayBy('slack').approve(lingering.approval, people.alice)
-  await expect.poll(async () => (await stack.view(lingering.approval.id)).state).toBe('approved')
+  // Of what is let pass already, too, by whatever gate, when nobody has come for it yet.
+  for (const gate of each) {
+    const way = wayBy(gate)
+    const leaving = new AbortController()
+    const at = { leave: leaving.signal }
+    const lingering = await stack.hold(await stack.job(way.platform), `${gate}/removed`, at)
+    leaving.abort()
+    await lingering.outcome
+    await way.approve(lingering.approval, people.alice)
+    await expect
+      .poll(async () => (await stack.view(lingering.approval.id)).state, { timeout: 15_000, message: gate })
+      .toBe('approved')
+  }
 
   await configure((yaml) => yaml.replaceAll('members: [alice, bob', 'members: [bob'))
   await wayBy('webhook').approve(held.approval, people.bob)
   expect(await stack.view(held.approval.id)).toMatchObject({ state: 'pending', groups: [{ missing: 1 }] })
   expect(await wayBy('webhook').approve(held.approval, people.alice)).toMatchObject({ status: 403 })
   await stack.refuse(held)
-  const { out } = await stack.act(job, 'slack/removed')
-  expect(out).toContain('may no longer do so')
+  for (const gate of each) {
+    const { out } = await stack.act(await stack.job(wayBy(gate).platform), `${gate}/removed`)
+    expect(out, gate).toContain('may no longer do so')
+  }
   expect(stack.passed.some((path) => path.includes('removed'))).toBe(false)
-}, 60_000)
+}, 180_000)
 
 test('an account that was taken out of `people` is nobody’s at once', async () => {
   const held = await stack.hold(await stack.job('github'), 'everywhere/gone')

@@ -17,9 +17,11 @@ const outside = [
   'gitlab-manual-job',
   'gitlab-deployment',
   'gitlab-merge-request',
+  'jenkins-input',
   'slack',
   'email',
   'webhook',
+  'console',
 ]
 const wayBy = (group: string) => {
   const found = stack.ways.find((one) => one.group === group)

@@ -29,6 +29,8 @@ type Run = Pick<
   actor: User
   triggering_actor: User
   repository: Pick<Schemas['minimal-repository'], 'id' | 'name' | 'full_name'>
+  /** Empty for those from forks. */
+  pull_requests: { id: number; number: number; base: { ref: string } }[]
 }
 type Environment = Pick<Schemas['environment'], 'id' | 'name'> & {
   can_admins_bypass?: boolean
@@ -183,6 +185,7 @@ export async function startGithubApi(): Promise<GithubApi> {
       actor: githubUser(7, 'dev'),
       triggering_actor: githubUser(7, 'dev'),
       repository: { id: repository.id, name: 'shop', full_name: repository.full_name },
+      pull_requests: [],
       ...fields,
       id,
     }

@@ -78,7 +78,9 @@ describe.skipIf(!has('curl'))('the gateway is killed before anybody could be tol
     return ledger.split('\n').filter((line) => line.includes(text))
   }
   const checksOf = (external: string): number =>
-    [...stack.github.repository.checks.values()].filter((check) => check['external_id'] === external).length
+    [...stack.github.repository.checks.values()].filter((check) =>
+      String(check['external_id']).startsWith(external),
+    ).length
 
   test('broken glass is told everywhere after the start, once, and under the same name', async () => {
     const { approval, ran } = await hold('/glass', 'github')
@@ -87,13 +89,15 @@ describe.skipIf(!has('curl'))('the gateway is killed before anybody could be tol
     await stack.operator('approvals', 'approve', id, '--break-glass', '--reason', 'prod is down')
     expect((await ran).out).toBe('200')
     // The gateway has tried, and nobody has heard of it.
-    await expect.poll(() => stack.tickets.ids, { timeout: 10_000 }).toContain(`${id}.glass.operator`)
+    await expect
+      .poll(() => stack.tickets.ids, { timeout: 10_000 })
+      .toContainEqual(expect.stringContaining(`${id}.glass.operator.`))
     const heard = (): object => ({
       slack: stack.slack.messages.filter(({ metadata }) => JSON.stringify(metadata)?.includes(id)).length,
-      email: stack.smtp.letters.filter(({ source }) => source.includes(`${id}.glass.operator.alice@`)).length,
+      email: stack.smtp.letters.filter(({ source }) => source.includes(`${id}.glass.operator.`)).length,
       webhook: stack.tickets.taken.filter((body) => body.includes('glass_broken') && body.includes(id))
         .length,
-      check: checksOf(`${id}.glass.operator`),
+      check: checksOf(`${id}.glass.operator.`),
     })
     expect(heard()).toEqual({ slack: 0, email: 0, webhook: 0, check: 0 })
     const states = async () =>
@@ -102,9 +106,8 @@ describe.skipIf(!has('curl'))('the gateway is killed before anybody could be tol
     await stack.gateway.restart('SIGKILL', speak)
 
     await expect.poll(heard, { timeout: 60_000 }).toEqual({ slack: 1, email: 1, webhook: 1, check: 1 })
-    expect(new Set(stack.tickets.ids.filter((one) => one.includes('glass')))).toEqual(
-      new Set([`${id}.glass.operator`]),
-    )
+    // However often it was tried, on both sides of the kill.
+    expect(new Set(stack.tickets.ids.filter((one) => one.includes('glass'))).size).toBe(1)
     const every = ['email', 'github-pull-request', 'gitlab-merge-request', 'ledger', 'slack', 'webhook']
     await expect.poll(states, { timeout: 30_000 }).toEqual(new Set(every.map((gate) => `${gate} told`)))
     expect(await noted('glass-broken')).toEqual([expect.stringContaining(id)])

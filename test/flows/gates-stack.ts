@@ -55,7 +55,8 @@ export interface GatesStack extends GatewayStack<SeparateGateway> {
   violations(): readonly string[]
 }
 
-const gates = {
+/** The gates and their settings, as hoop.yaml has them below `gates:`. */
+export const gates = {
   'github-environment': '{ environment: production-db, repository: acme/shop, workflow: hoop-approval.yml }',
   'github-pull-request': '{}',
   'gitlab-manual-job': `{ ci_config_ref_uri: "${ciConfig}" }`,

@@ -91,7 +91,11 @@ test('the ticket system is told, signed, tried again, and its answer lets it go 
   expect((await answer(data, { key: secret })).status).toBe(401)
   expect((await answer(data, { at: Date.now() - 301_000 })).status).toBe(401)
   expect((await answer({ ...data, email: 'mallory@evil.example' })).status).toBe(403)
-  expect((await answer({ ...data, email: 'carol@acme.example' })).body).toContain('carol set off the job')
+  // What did not count is not said to have counted when it comes again.
+  for (const _ of [1, 2])
+    expect((await answer({ ...data, email: 'carol@acme.example' }, { id: 'evt-0' })).body).toContain(
+      'carol set off the job',
+    )
   expect((await stack.view(approval.id)).state).toBe('pending')
   const id = 'evt-1'
   const [one, two] = await Promise.all([answer(data, { id }), answer(data, { id })])

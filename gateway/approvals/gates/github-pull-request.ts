@@ -9,6 +9,8 @@ import { alarmIn, visible } from './words.ts'
 
 const NAME = 'github-pull-request'
 const LOOK_MS = 20_000
+/** How far GitHub's clock and ours may be apart: it gives whole seconds, and an id that nobody knew before tells the same. */
+const SKEW_MS = 60_000
 const PAGES = 10
 
 const user = z.object({ id: z.int(), login: z.string(), type: z.string() })
@@ -143,17 +145,26 @@ export class GithubPullRequestGate implements ApprovalGate {
     const { approval, signal, groups, origin } = posting
     this.#waiting.set(approval.id, `${repositoryId} ${sha}`)
     const { github } = jobOf(origin, this.#apps)
+    const pulls = await pullsOf(github, { repository, sha, signal })
+    if (pulls.length === 0) {
+      throw new Refused(
+        'denied',
+        `${sha.slice(0, 12)} is the head of no open pull request any more`,
+        'answer by another gate, or run the job for the new head',
+      )
+    }
     let refused: unknown = null
-    for (const pull of await pullsOf(github, { repository, sha, signal })) {
+    for (const pull of pulls) {
       if (pull.base.repo.id !== repositoryId) throw lying('the pull request is of another repository')
-      const since = Date.parse(approval.requested_at)
+      const since = Date.parse(approval.requested_at) - SKEW_MS
       const asked = { id: approval.id, sha, since, author: pull.user?.id }
       const reviews = await reviewsOf(github, { repository, pull: pull.number, signal })
-      // What somebody said last is what they say, and who wants changes is heard first.
+      // What somebody said last is what they say, and nothing once it is dismissed; who wants changes is heard first.
       const last = new Map(
         reviews.filter((review) => speaksOf(review, asked)).map((review) => [review.user?.id, review]),
       )
-      for (const review of [...last.values()].toSorted((a, b) => b.state.localeCompare(a.state))) {
+      const said = [...last.values()].filter(({ state }) => state !== 'DISMISSED')
+      for (const review of said.toSorted((a, b) => b.state.localeCompare(a.state))) {
         const account = { kind: 'github', id: await confirm(github, repository, review, signal) } as const
         const answer = review.state === 'APPROVED' ? 'approve' : 'deny'
         const reason = review.body.replaceAll(approval.id, '').trim()
@@ -267,7 +278,7 @@ function speaksOf(
 ): boolean {
   const { user: by, body, state, commit_id: commit, submitted_at: at } = review
   if (by === null || by.type !== 'User' || by.id === asked.author) return false
-  if (state !== 'APPROVED' && state !== 'CHANGES_REQUESTED') return false
+  if (!['APPROVED', 'CHANGES_REQUESTED', 'DISMISSED'].includes(state)) return false
   if (commit !== asked.sha || at === undefined || Date.parse(at) < asked.since) return false
   return body.split(/[^\w]+/).includes(asked.id)
 }
@@ -334,9 +345,14 @@ async function reviewsOf(
       signal,
     })
     reviews.push(...found)
-    if (found.length < 100) break
+    if (found.length < 100) return reviews
   }
-  return reviews
+  // Somebody may have written so many to push what another said out of sight.
+  throw new Refused(
+    'denied',
+    `pull request ${pull} has more than the ${PAGES * 100} reviews that are read`,
+    'answer by another gate',
+  )
 }
 
 function jobOf(

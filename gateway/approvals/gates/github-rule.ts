@@ -69,8 +69,19 @@ async function claimsOf(github: Github, run: Run, environment: string): Promise<
   ])
 }
 
-/** A run shows the short name of its branch or tag. One that both have is taken for the tag, which anybody may push. */
+/**
+ * A run shows the short name of its branch or tag. One that both have is taken for the tag, which anybody may push. Runs for a
+ * pull request show its branch, which may be of a fork and is called as somebody there likes: their tokens have another ref.
+ */
 async function refOf(github: Github, run: Run): Promise<string> {
+  if (run.event.startsWith('pull_request')) {
+    const [pull, ...others] = run.pull_requests ?? []
+    // What cannot be told is no ref that a subject could name.
+    if (pull === undefined || others.length > 0) return ''
+    return run.event === 'pull_request_target'
+      ? `refs/heads/${pull.base.ref}`
+      : `refs/pull/${pull.number}/merge`
+  }
   const name = run.head_branch ?? ''
   const found = await github.ask(tags, {
     repository: run.repository.full_name,

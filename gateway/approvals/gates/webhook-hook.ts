@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { Refused } from '../../core/errors.ts'
 import type { Config, Secret } from '../../policy/schema.ts'
+import type { Outcome } from '../approval.ts'
 import type { AnswerDesk } from './gate.ts'
 import { type Delivery, type Hook, type HookAnswer, Seen } from './hook.ts'
 import { keyOf, verify } from './webhook-signature.ts'
@@ -52,21 +53,29 @@ export class WebhookHook implements Hook {
         'send { type: "approval.answered", data: { approval, answer, reason, email } }',
       )
     }
-    const { approval: id, answer, reason, email } = read.data.data
     // What signs its id was taken: sent again, it is one answer.
-    if (!this.#seen.first(`${webhook} ${headers['webhook-id']}`))
-      return { status: 200, body: { outcome: 'repeated' } }
-    const outcome = await this.#desk.answer(id, {
-      account: { kind: 'email', id: email },
-      gate: 'webhook',
-      answer,
-      reason,
-      groups: this.#groupsAt(webhook),
-    })
-    return {
-      status: outcome.kind === 'late' ? 409 : 200,
-      body: { outcome: outcome.kind, ...('state' in outcome && { state: outcome.state }) },
+    const delivery = `${webhook} ${headers['webhook-id']}`
+    if (!this.#seen.first(delivery)) return { status: 200, body: { outcome: 'repeated' } }
+    try {
+      const outcome = await this.#answer(webhook, read.data.data)
+      return {
+        status: outcome.kind === 'late' ? 409 : 200,
+        body: { outcome: outcome.kind, ...('state' in outcome && { state: outcome.state }) },
+      }
+    } catch (error) {
+      // It did not count, perhaps for now only: whoever sends it again is not told that it did.
+      this.#seen.forget(delivery)
+      throw error
     }
+  }
+
+  #answer(
+    webhook: string,
+    { approval: id, answer, reason, email }: z.output<typeof bodySchema>['data'],
+  ): Promise<Outcome> {
+    const account = { kind: 'email', id: email } as const
+    const groups = this.#groupsAt(webhook)
+    return this.#desk.answer(id, { account, gate: 'webhook', answer, reason, groups })
   }
 
   #senderOf(headers: Delivery['headers'], body: Buffer): string {
