@@ -94,7 +94,9 @@ describe.skipIf(!has('curl'))('the gateway is killed before anybody could be tol
       .toContainEqual(expect.stringContaining(`${id}.glass.operator.`))
     const heard = (): object => ({
       slack: stack.slack.messages.filter(({ metadata }) => JSON.stringify(metadata)?.includes(id)).length,
-      email: stack.smtp.letters.filter(({ source }) => source.includes(`${id}.glass.operator.`)).length,
+      email: stack.smtp.letters.filter(
+        ({ source, to }) => to.includes('alice@acme.example') && source.includes(`${id}.glass.operator.`),
+      ).length,
       webhook: stack.tickets.taken.filter((body) => body.includes('glass_broken') && body.includes(id))
         .length,
       check: checksOf(`${id}.glass.operator.`),
