@@ -37,7 +37,9 @@ async function reload(gateway: RunningGateway, log: Logger): Promise<void> {
     const { version, before } = await gateway.reload()
     log.info(
       { version, before },
-      version === before ? 'read again: the policy is the same' : 'another policy is in force',
+      version === before
+        ? 'read again: the policy is the same; secrets and files are taken as they are now'
+        : 'another policy is in force',
     )
   } catch (err) {
     log.error({ err }, 'the configuration was not taken over; the one before stays in force')

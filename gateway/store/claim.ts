@@ -11,7 +11,8 @@ export function claimFolder(path: string): () => void {
   ensurePrivate(path)
   const lock = new DatabaseSync(path, { timeout: 0 })
   try {
-    lock.exec('begin exclusive')
+    // Nothing is ever written: a journal would be left behind by a process that is killed.
+    lock.exec('pragma journal_mode = memory; begin exclusive')
   } catch (error) {
     lock.close()
     // SQLITE_BUSY (https://sqlite.org/rescode.html#busy).

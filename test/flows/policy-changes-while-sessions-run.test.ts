@@ -122,6 +122,23 @@ test('a file with faults changes nothing, and neither does what needs a new star
   await client.query('UPDATE orders SET total = 44 WHERE id = 10')
 })
 
+test('a password or an authority of a database that is put right is used at once, by all that reads of it', async () => {
+  const reading = await stack.open('test')
+  for (const [from, to] of [
+    ['"${ORDERS_RO_PASSWORD}"', '"another"'],
+    ['file: db-ca.pem', 'file: data/ca.pem'],
+  ] as const) {
+    const good = await edit((yaml) => yaml.replace(from, to))
+    await stack.gateway.reload()
+    expect(await failure(connect(reading))).toMatchObject({ code: '08006' })
+    await writeFile(stack.config, good)
+    await stack.gateway.reload()
+    const anew = await connect(reading)
+    expect((await anew.query('SELECT id FROM orders')).rowCount).toBe(2)
+    await anew.end()
+  }
+})
+
 test('SIGHUP is how an operator asks for it, and the log says what came of it', async () => {
   const separate = await startSeparateStack()
   try {

@@ -30,7 +30,8 @@ export class Catalogs {
   #version = 0
 
   of(target: Target): DatabaseCatalog {
-    const key = JSON.stringify([target.host, target.port, target.database, target.user])
+    // All of it: a password or an authority that was changed must read, and be trusted, anew.
+    const key = JSON.stringify(target)
     const found = this.#entries.get(key)
     if (found !== undefined) return found
     const made = new DatabaseCatalog(target, () => ++this.#version)
