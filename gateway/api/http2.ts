@@ -1,5 +1,6 @@
 import { type ServerHttp2Session, performServerHandshake } from 'node:http2'
 import type { TLSSocket } from 'node:tls'
+import { HeaderWatch } from './http2-headers.ts'
 import { StreamRequest, StreamResponse } from './http2-message.ts'
 
 const STREAMS = 100
@@ -83,7 +84,9 @@ export class Http2Connections {
         session.closed ? LAST_WORDS_MS : leaving === null ? IDLE_MS : QUIET_MS,
       )
     let idle = rest()
+    const watch = new HeaderWatch(session, () => socket.destroy())
     socket.once('close', () => {
+      watch.stop()
       clearTimeout(idle)
       if (leaving !== null) clearTimeout(leaving)
       this.#open.delete(session)
@@ -91,6 +94,7 @@ export class Http2Connections {
     session.on('stream', (stream, headers, _, raw) => {
       // The relay hears of it by what became of request and answer.
       stream.on('error', () => undefined)
+      if (stream.id !== undefined) watch.ended(stream.id)
       streams++
       clearTimeout(idle)
       stream.once('close', () => {

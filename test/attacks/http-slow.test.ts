@@ -23,6 +23,7 @@ beforeAll(async () => {
 `,
     upstream: (request, response) => {
       const path = request.url ?? ''
+      if (path.endsWith('/deaf')) return
       bodies.set(path, 'open')
       request.on('error', () => undefined)
       request.once('end', () => bodies.set(path, 'whole'))
@@ -115,6 +116,31 @@ describe.concurrent('slow clients', { timeout: 180_000 }, () => {
     )
     await connection.closed
     expect(bodies.has('/base/endless')).toBe(false)
+  })
+
+  test('HTTP/2: nor where the connection has another stream open', async () => {
+    const connection = await dial({ port: stack.port, home: job.home })
+    const deaf = connection.open(request('GET', '/http/api/deaf', stack.port))
+    await eventually(async () => expect(stack.seen.map(({ line }) => line)).toContain('GET /base/deaf'))
+    connection.send(
+      frame(types.headers, flags.endStream, 3, block(request('GET', '/http/api/endless', stack.port))),
+    )
+    await connection.closed
+    expect(await outcome(connection, deaf)).toMatchObject({ body: '', broken: 'closed' })
+    expect(bodies.has('/base/endless')).toBe(false)
+  })
+
+  test('HTTP/2: a request that is malformed, and over, costs no connection whose client answers', async () => {
+    const connection = await dial({ port: stack.port, home: job.home })
+    connection.open(request('GET', '/http/api/deaf', stack.port))
+    const malformed = connection.open([[':method', 'GET']])
+    expect(await outcome(connection, malformed)).toMatchObject({ broken: 1 })
+    const { payload } = await connection.until(({ type }) => type === types.ping)
+    connection.send(frame(types.ping, flags.ack, 0, payload))
+    await sleep(15_000)
+    const after = connection.open(request('GET', '/http/api/other', stack.port))
+    expect(await outcome(connection, after)).toEqual({ body: 'reached', broken: null })
+    connection.socket.destroy()
   })
 
   test('HTTP/2: a connection that only pings is let go', async () => {

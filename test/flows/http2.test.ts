@@ -2,7 +2,9 @@ import { readFile } from 'node:fs/promises'
 import { once } from 'node:events'
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { dial, outcome, request } from '../attacks/http2-wire.ts'
 import { lacks } from '../servers/programs.ts'
 import { type HttpJob, type HttpStack, startHttpStack } from './http-stack.ts'
 import { eventually } from './stack.ts'
@@ -203,6 +205,84 @@ test('who asks is proved by each request: two identities on one connection are t
   expect(after.status).toBe(401)
   // Nor does the connection take another after that.
   await eventually(async () => expect(session.closed).toBe(true))
+})
+
+test('a stream of the identity that its connection’s certificate proves is cut when that is revoked', async () => {
+  const mine = await stack.open('test')
+  const session = await connection(mine)
+  const events = ask(session, 'GET', '/http/api/v1/events')
+  await once(events.stream, 'data')
+  await mine.revoke()
+  await expect(events.answer).rejects.toThrow('INTERNAL_ERROR')
+  await eventually(async () => expect(open).toBe(0))
+  const again = await connection(mine)
+  stack.seen.length = 0
+  const after = await ask(again, 'GET', '/http/api/v1/secret').answer
+  expect(after).toMatchObject({ status: 401, body: expect.stringContaining('identity_ended') })
+  expect(stack.seen).toEqual([])
+  await eventually(async () =>
+    expect((await stack.records('end')).at(-1)).toMatchObject({
+      why: expect.stringContaining('identity_ended'),
+    }),
+  )
+})
+
+test('at expiry no new stream is admitted, and what runs has a minute', { timeout: 180_000 }, async () => {
+  const short = await stack.open('test', { ttl: '6s' })
+  const session = await connection(short)
+  const events = ask(session, 'GET', '/http/api/v1/events')
+  await once(events.stream, 'data')
+  const { expiresAt } = short.held
+  await sleep(expiresAt - Date.now() + 1300)
+  stack.seen.length = 0
+  const late = await ask(session, 'GET', '/http/api/v1/secret').answer
+  expect(late).toMatchObject({ status: 401, body: expect.stringContaining('identity_expired') })
+  expect(stack.seen).toEqual([])
+  expect(open).toBe(1)
+  await expect(events.answer).rejects.toThrow('INTERNAL_ERROR')
+  expect(Date.now()).toBeGreaterThanOrEqual(expiresAt + 60_000)
+  await eventually(async () => expect(open).toBe(0))
+  await eventually(async () =>
+    expect((await stack.records('end')).at(-1)).toMatchObject({
+      why: expect.stringContaining('identity_expired'),
+    }),
+  )
+})
+
+test('a proof of the key (DPoP) is of one request: method, URL, token and key, and once', async () => {
+  const [mine, another] = [await stack.open('test'), await stack.open('test')]
+  const path = '/http/api/v1/secret'
+  const url = new URL(`https://localhost:${stack.port}${path}`)
+  const { key, token } = mine.held
+  const proof = key.prove('GET', url, token)
+  const get = async (dpop?: string): Promise<Answer> => {
+    const headers = { authorization: `DPoP ${token}`, ...(dpop !== undefined && { dpop }) }
+    return ask(await connection(mine, false), 'GET', path, { headers }).answer
+  }
+  expect(await get(proof)).toMatchObject({ status: 200, body: 'one [redacted:github-token] two' })
+  const [first] = stack.seen.splice(0)
+  expect(first?.headers).not.toHaveProperty('dpop')
+  const wrong = [
+    proof,
+    key.prove('POST', url, token),
+    key.prove('GET', new URL(`${url.href}s`), token),
+    key.prove('GET', url),
+    key.prove('GET', url, another.held.token),
+    another.held.key.prove('GET', url, token),
+    undefined,
+  ]
+  for (const one of wrong) expect(await get(one)).toMatchObject({ status: 401 })
+  // Two of them could be of two keys.
+  const twice = await dial({ port: stack.port, home: mine.home }, { certified: false })
+  const stream = twice.open([
+    ...request('GET', path, stack.port),
+    ['authorization', `DPoP ${token}`],
+    ['dpop', key.prove('GET', url, token)],
+    ['dpop', another.held.key.prove('GET', url, token)],
+  ])
+  expect((await outcome(twice, stream)).body).toContain('dpop came more than once')
+  twice.socket.destroy()
+  expect(stack.seen).toEqual([])
 })
 
 test('the gateway’s own interface answers over HTTP/2, and lets a connection go whose client says nothing of itself', async () => {
