@@ -14,6 +14,8 @@ export interface CatalogRelation {
   }[]
   /** Views: columns of other relations that it reads, `schema.relation.column` or `schema.relation.*`, views already resolved to what lies below. */
   readonly reads: readonly string[]
+  /** The columns of its primary key; absent where it has none. */
+  readonly key?: readonly string[]
   /** Tables that share rows with it by inheritance or partitioning, `schema.relation`. */
   readonly family?: readonly string[]
   /** Views: the query as `pg_get_viewdef` writes it with every name qualified, from which the origin of each column is read. */

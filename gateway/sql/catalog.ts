@@ -2,6 +2,7 @@ import { GatewayError } from '../core/errors.ts'
 import type { Catalog, CatalogRelation } from './analyzer.ts'
 import { readSources } from './function-sources.ts'
 import { qualify } from './identifiers.ts'
+import { textTypes } from './text-types.ts'
 
 type Rows = readonly (readonly (string | null)[])[]
 
@@ -48,11 +49,16 @@ const queries = {
     where r.rulename = '_RETURN' and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
       and d.refobjid <> r.ev_class and c.relkind in ('v','m')`,
   // Rows of a child show in its parents, so its columns are theirs, by name (a child's column keeps its parent's name).
+  keys: `select attrelid, attname from pg_catalog.pg_index i
+    join pg_catalog.pg_attribute a on attrelid = indrelid and attnum = any (indkey)
+    join pg_catalog.pg_class c on c.oid = indrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+    where ${own} and indisprimary`,
   inherits: `select inhrelid, inhparent from pg_catalog.pg_inherits i
     join pg_catalog.pg_class c on c.oid = inhrelid where relkind in ('r','p','f')`,
   functions: `select distinct nspname, proname from pg_catalog.pg_proc p
     join pg_catalog.pg_namespace n on n.oid = p.pronamespace where ${own}`,
-  // Types whose values run a user's function when they are made: domains with such a check, targets of such casts, and
+  // Types whose values run a user's function when they are made, or may fail by what they are given where nobody expects it
+  // (named as one to which anything can be cast): domains with such a check, targets of such casts, and
   // what is made of them (arrays, rows, ranges and domains over them: each depends on the type that it is made of).
   types: `with recursive running(oid) as (
       select k.contypid from pg_catalog.pg_constraint k
@@ -64,6 +70,8 @@ const queries = {
         join pg_catalog.pg_namespace n on n.oid = p.pronamespace
         join pg_catalog.pg_language l on l.oid = p.prolang
         where ${own} and lanname <> 'c'
+      union select t.oid from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = typnamespace
+        where ${own} and typname in (${[...textTypes].map((name) => `'${name}'`).join()})
       union select t.oid from running r join pg_catalog.pg_type t on t.typelem = r.oid
         or exists (select 1 from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
           and d.objid = t.oid and d.refclassid = d.classid and d.refobjid = r.oid)
@@ -110,6 +118,7 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
     attributes = [],
     generated = [],
     views = [],
+    keys = [],
     inherits = [],
     named = [],
     types = [],
@@ -144,6 +153,9 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
   )
   const reads = resolveViews(views, names, columns)
   const family = resolveFamilies(inherits, names)
+  const keyOf = new Map<string, string[]>()
+  for (const [relation, column] of keys)
+    keyOf.set(relation ?? '', [...(keyOf.get(relation ?? '') ?? []), column ?? ''])
   const relations = found.map(([oid, schema, name, kind, definition]) => ({
     oid: Number(oid),
     relation: {
@@ -153,6 +165,7 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
       columns: columns.get(oid ?? '') ?? [],
       reads: reads(oid ?? ''),
       family: family(oid ?? ''),
+      ...(keyOf.has(oid ?? '') && { key: keyOf.get(oid ?? '') ?? [] }),
       ...(definition === null || definition === undefined ? {} : { definition }),
     },
   }))

@@ -5,6 +5,7 @@ import { noteCall, noteOverloads, noteReturned } from './functions.ts'
 import { merge, mergeShape, type Origin, origin, type Scope } from './origin.ts'
 import { eachChild, open, textOf, textsOf, unreadable } from './parse-tree.ts'
 import type { Reader } from './reader.ts'
+import { textTypes } from './text-types.ts'
 import { functionSchemas } from './relations.ts'
 
 /**
@@ -12,9 +13,6 @@ import { functionSchemas } from './relations.ts'
  * boolean or a NULL, which no mask hides (`'{"a": 1}'::jsonb -> left(email, 1)` is one where the letter is an a).
  */
 const showingOperators: ReadonlySet<string> = new Set(['||'])
-
-/** Types that any value can be cast to without failing: not JSON, for text that is none fails. */
-const textTypes: ReadonlySet<string> = new Set(['text', 'varchar', 'bpchar', 'name', 'unknown'])
 
 /** What XmlExpr is when it builds; the others (XMLPARSE, XMLPI, XMLROOT, IS DOCUMENT) fail or answer by what they are given. */
 const buildsXml: ReadonlySet<unknown> = new Set(['IS_XMLCONCAT', 'IS_XMLELEMENT', 'IS_XMLFOREST'])
@@ -51,10 +49,10 @@ export function readExpression(
   const readBelow = (value: unknown, hidden = probe): void => eachChild(value, (child) => read(child, hidden))
 
   if ('ColumnRef' in node) {
-    if (!probe) return readColumn(reader, node.ColumnRef, scope, into)
     const own = origin()
     readColumn(reader, node.ColumnRef, scope, own)
-    reader.facts.probe(own)
+    reader.facts.use(own)
+    if (probe) reader.facts.probe(own)
     return merge(into, own)
   }
   if ('A_Const' in node) {

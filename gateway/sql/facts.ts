@@ -1,5 +1,5 @@
 import type { Column, Operation } from '../core/operation.ts'
-import type { Literal, Origin } from './origin.ts'
+import { type Literal, type Origin, origin } from './origin.ts'
 import { qualify } from './identifiers.ts'
 
 /** PostgreSQL's own limits and ours: what exceeds them is refused, for it would be refused there too or is an attack. */
@@ -10,6 +10,8 @@ export class Facts {
   readonly operations = new Map<string, Operation>()
   readonly relations = new Set<string>()
   readonly probes = new Set<Column>()
+  /** All columns that stand in the text, whatever for, and those that a `*` in it means. */
+  used: Origin = origin()
   readonly links = new Map<Literal, Set<Column>>()
   readonly secrets = new Set<Literal>()
   /** Literals within a program that is itself a literal: where each ends, for no token of the text does. */
@@ -41,6 +43,11 @@ export class Facts {
     const resource = qualify(schema, name)
     this.relations.add(resource)
     this.rowTypes.set(resource, [schema, name])
+  }
+
+  use(origin: Origin): void {
+    if (this.#muted > 0) return
+    for (const column of origin.columns) this.used.columns.add(column)
   }
 
   probe(origin: Origin): void {

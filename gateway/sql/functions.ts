@@ -49,7 +49,16 @@ export function readCall(
   merge(into, own)
   noteReturned(reader, schema, name, into)
   // A text that they run can move any column elsewhere.
-  if (runsText.test(name)) reader.facts.probe(origin(anyColumn))
+  if (runsText.test(name) || mayRunText(reader, schema, name, call)) reader.facts.probe(origin(anyColumn))
+}
+
+/** A user's function that runs a text (or may: its source does not tell) can be given one that tells by how many rows there are. */
+function mayRunText(reader: Reader, schema: string | null, name: string, call: FuncCallFields): boolean {
+  if ((call.args ?? []).length === 0) return false
+  const having = reader.around.functionSchemas(name)
+  return (schema === null ? functionSchemas(reader, name) : [schema]).some(
+    (each) => having.includes(each) && reader.around.functionReads(each, name).includes('*.*.*'),
+  )
 }
 
 const runsText =

@@ -6,6 +6,7 @@ import { merge, mergeShape, origin } from './origin.ts'
 import { type Fields, isFields } from './parse-tree.ts'
 import type { Reader } from './reader.ts'
 import { creationSchemas, resolve, shapeOf } from './relations.ts'
+import { noteNewType } from './text-types.ts'
 
 /** Kinds of object that can be meant by what looks like a call or an operator, or that run one. */
 const callable = /^OBJECT_(AGGREGATE|DOMAIN|FUNCTION|OPERATOR|PROCEDURE|ROUTINE|TYPE)$/
@@ -17,6 +18,8 @@ const callable = /^OBJECT_(AGGREGATE|DOMAIN|FUNCTION|OPERATOR|PROCEDURE|ROUTINE|
  */
 export function noteMoves(reader: Reader, tag: string, fields: Fields): void {
   const { relation } = fields
+  const makes = typeMakers[tag]
+  if (makes !== undefined) for (const name of typesIn(fields[makes])) noteNewType(reader, name)
   switch (tag) {
     case 'CreateFunctionStmt':
       return noteMadeNamed(reader, fields['funcname'])
@@ -33,6 +36,16 @@ export function noteMoves(reader: Reader, tag: string, fields: Fields): void {
         probeRelation(reader, relation, elementsOf(fields['indexParams']))
       return
     }
+    case 'AlterDomainStmt':
+      // What is added (C), looked at (V) or said of NULL (O) is compared with every column of its type.
+      return /^[CVO]$/.test(String(fields['subtype'])) ? probeAll(reader) : undefined
+    case 'CreateCastStmt':
+      // It may be tried where no text asks for it, and fail by what it is given.
+      return probeAll(reader)
+    case 'CreateForeignTableStmt':
+    case 'ImportForeignSchemaStmt':
+      // They may stand for any table of this database, under names that no mask has.
+      return probeAll(reader)
     case 'CreatePublicationStmt':
     case 'AlterPublicationStmt': {
       // What is published leaves as it is.
@@ -45,6 +58,24 @@ export function noteMoves(reader: Reader, tag: string, fields: Fields): void {
     case 'AlterTableStmt':
       return isRelation(relation) ? noteAlters(reader, relation, fields['cmds']) : undefined
   }
+}
+
+/** Statements that make a type, with the field that has its name; a range has another type beside it. */
+const typeMakers: Readonly<Record<string, string>> = {
+  CreateStmt: 'relation',
+  CreateForeignTableStmt: 'base',
+  CreateSeqStmt: 'sequence',
+  CompositeTypeStmt: 'typevar',
+  CreateDomainStmt: 'domainname',
+  CreateEnumStmt: 'typeName',
+  CreateRangeStmt: 'params',
+  DefineStmt: 'defnames',
+}
+
+/** The last parts of the names below a value. */
+function typesIn(value: unknown): string[] {
+  const relations = relationsIn(value)
+  return relations.length > 0 ? relations.map(({ relname }) => relname ?? '') : namesIn(value)
 }
 
 /** Notes something that is made, where it may be found from here on. */
@@ -62,6 +93,7 @@ function noteRename(reader: Reader, fields: Fields): void {
   const { relation } = fields
   const kind = String(fields['renameType'])
   const name = String(fields['newname'])
+  if (kind !== 'OBJECT_COLUMN') noteNewType(reader, name)
   if (kind === 'OBJECT_SCHEMA') {
     noteMade(reader, 'function', name, '*')
     noteMade(reader, 'view', name, '*')
@@ -82,6 +114,7 @@ function noteNewSchema(reader: Reader, fields: Fields): void {
   const { relation } = fields
   const kind = String(fields['objectType'])
   const schema = String(fields['newschema'])
+  for (const name of typesIn(relation ?? fields['object'])) noteNewType(reader, name)
   if (callable.test(kind)) noteMade(reader, 'function', schema, namesIn(fields['object']).at(-1) ?? '*')
   if (!relationKinds.has(kind)) return
   const moved = isRelation(relation) ? relation : asRelation(namesIn(fields['object']))
@@ -89,16 +122,28 @@ function noteNewSchema(reader: Reader, fields: Fields): void {
   probeRelation(reader, moved)
 }
 
-/** Rows that leave a family leave its masks; constraints compare. */
+/** Rows that leave a family leave its masks, and those that join one are its own before any catalog shows it; constraints compare. */
 function noteAlters(reader: Reader, relation: RangeVar, commands: unknown): void {
   for (const command of Array.isArray(commands) ? commands : []) {
     const inner: unknown = isFields(command) ? command['AlterTableCmd'] : undefined
     if (!isFields(inner)) continue
-    if (inner['subtype'] === 'AT_DropInherit') probeRelation(reader, relation)
-    if (String(inner['subtype']).startsWith('AT_DetachPartition'))
+    const subtype = String(inner['subtype'])
+    if (subtype === 'AT_SetNotNull' || (subtype === 'AT_AlterColumnType' && !takesAnyText(inner['def'])))
+      probeRelation(reader, relation, [String(inner['name'])])
+    if (/^AT_(Add|Drop)Inherit$/.test(subtype)) probeRelation(reader, relation)
+    if (/^AT_(Attach|Detach)Partition/.test(subtype))
       for (const partition of relationsIn(inner['def'])) probeRelation(reader, partition)
   }
   noteConstraints(reader, commands, relation)
+}
+
+/** Whether a column is given a type to which no value is too long, and none fails to be cast. */
+function takesAnyText(definition: unknown): boolean {
+  const column: unknown = isFields(definition) ? definition['ColumnDef'] : undefined
+  const type: unknown = isFields(column) ? column['typeName'] : undefined
+  if (!isFields(type) || type['typmods'] !== undefined || type['arrayBounds'] !== undefined) return false
+  const names = namesIn(type)
+  return /^(text|varchar)$/.test(names.at(-1) ?? '') && (names.length === 1 || names.at(-2) === 'pg_catalog')
 }
 
 /** UNIQUE, EXCLUDE and FOREIGN KEY fail by what is there: on the relation itself, unless it is made, and on what it refers to. */
@@ -110,11 +155,19 @@ function noteConstraints(reader: Reader, value: unknown, relation: RangeVar | nu
     const own = [...namesIn(constraint['keys']), ...namesIn(constraint['fk_attrs'])]
     const compared = [...own, ...elementsOf(constraint['exclusions'])]
     if (relation !== null && compared.length > 0) probeRelation(reader, relation, compared)
-    const referred = namesIn(constraint['pk_attrs'])
     const target = constraint['pktable']
-    if (isRelation(target) && referred.length > 0) probeRelation(reader, target, referred)
+    if (isRelation(target)) probeReferred(reader, target, namesIn(constraint['pk_attrs']))
   }
   for (const field of Object.values(value)) noteConstraints(reader, field, relation)
+}
+
+/** A foreign key that names no columns refers to the primary key. */
+function probeReferred(reader: Reader, target: RangeVar, named: readonly string[]): void {
+  if (named.length > 0) return probeRelation(reader, target, named)
+  const keys = resolve(reader, target).map(({ known }) => known?.key)
+  // Of a table that no catalog shows, or as an older one showed it, any column may be it.
+  const certain = keys.flatMap((key) => key ?? [])
+  probeRelation(reader, target, keys.includes(undefined) || certain.length === 0 ? null : certain)
 }
 
 /** The columns that elements of an index or exclusion name. */

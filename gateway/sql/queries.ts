@@ -9,6 +9,7 @@ import {
   concat,
   type Ctes,
   merge,
+  mergeShape,
   type Offered,
   type Origin,
   origin,
@@ -16,9 +17,11 @@ import {
   type Shape,
   type Source,
 } from './origin.ts'
+import { splitIdentifiers } from './identifiers.ts'
 import { textOf, textsOf, unreadable } from './parse-tree.ts'
 import { probeShape } from './probes.ts'
 import type { Reader } from './reader.ts'
+import { noteNewType } from './text-types.ts'
 import { readWith } from './with.ts'
 
 /** Reads a SELECT, VALUES, TABLE or set operation, and gives the columns it returns. */
@@ -100,7 +103,12 @@ function starShape(reader: Reader, value: Node | undefined, scope: Scope, star: 
   if ('ColumnRef' in value) {
     const fields = value.ColumnRef.fields ?? []
     const last = fields.at(-1)
-    return last !== undefined && 'A_Star' in last ? expandStar(textsOf(fields), scope, star) : null
+    if (last === undefined || !('A_Star' in last)) return null
+    const shape = expandStar(textsOf(fields), scope, star)
+    const own = origin()
+    mergeShape(own, shape)
+    reader.facts.use(own)
+    return shape
   }
   if ('A_Indirection' in value) {
     const last = value.A_Indirection.indirection?.at(-1)
@@ -269,6 +277,7 @@ export function noteInto(reader: Reader, names: readonly string[], kind: string,
   for (const name of names) {
     // No catalog shows a temporary view: what is written to its name later is written to what lies below it.
     const unseen = kind === 'view' && /^(pg_temp|"\*")/.test(name)
+    noteNewType(reader, splitIdentifiers(name, '.')?.at(-1) ?? '')
     reader.facts.operation(unseen ? ['create-view', 'admin'] : [`create-${kind}`, 'create', 'ddl'], name)
   }
   probeShape(reader, shape)

@@ -1,6 +1,7 @@
 import { splitIdentifiers } from './identifiers.ts'
+import { origin } from './origin.ts'
 import type { Reader } from './reader.ts'
-import { harmlessSettings, secretSetting } from './session-settings.ts'
+import { harmlessSettings, plannerSettings, secretSetting } from './session-settings.ts'
 
 /** The path that a value of search_path means, or `['*']` when it cannot be told. */
 export function pathOf(values: readonly (string | null)[]): readonly string[] {
@@ -51,6 +52,10 @@ export function noteSetting(
   if (setting === 'search_path') {
     const parts = value === null ? null : splitIdentifiers(value, ',')
     return usePath(reader, pathOf(parts ?? [null]))
+  }
+  if (plannerSettings.has(setting)) {
+    reader.facts.probe(origin(['*.*.*']))
+    return null
   }
   const allowed = harmlessSettings.get(setting)
   if (allowed === undefined || !allowed.test(value ?? '\0')) reader.facts.operation(['set', 'admin'], setting)

@@ -6,7 +6,7 @@ import { definitionTags, readDefinition } from './definitions.ts'
 import { type Effect, effect, plainColumns, rows, shapeOfResult } from './effect.ts'
 import { readCondition } from './expressions.ts'
 import { qualify } from './identifiers.ts'
-import { origin, rename, type Shape } from './origin.ts'
+import { merge, origin, rename, type Shape } from './origin.ts'
 import { eachChild, open, textOf, textsOf, unreadable } from './parse-tree.ts'
 import { creationNames } from './object-names.ts'
 import { noteMade } from './moves.ts'
@@ -44,9 +44,9 @@ export function readStatement(reader: Reader, node: Node, fork: Fork): Effect {
     return rows(plainColumns(name === 'all' ? 3 : 1))
   }
   if ('ExplainStmt' in node) {
-    const { query } = node.ExplainStmt
+    const { query, options } = node.ExplainStmt
     if (query === undefined) throw unreadable('EXPLAIN of nothing')
-    const inner = again(query)
+    const inner = readMeasured(reader, query, options, again)
     return rows(plainColumns(1), { changesCatalog: inner.changesCatalog })
   }
   if ('PrepareStmt' in node) {
@@ -242,6 +242,33 @@ function recall(reader: Reader, kind: 'prepared' | 'cursor', name: string): Mean
     `the session has no ${what} named ${JSON.stringify(name.slice(0, 64))} that the gateway saw being made under this search_path`,
     kind === 'prepared' ? 'PREPARE it in this session first' : 'DECLARE it in this session first',
   )
+}
+
+/**
+ * What EXPLAIN explains. Run, it tells how much memory, disk and network the values took: of one with a text beside it that is made
+ * longer and longer, the length.
+ */
+function readMeasured(
+  reader: Reader,
+  query: Node,
+  options: readonly Node[] | undefined,
+  read: (query: Node) => Effect,
+): Effect {
+  const { facts } = reader
+  const before = facts.used
+  facts.used = origin()
+  const inner = read(query)
+  const runs = (options ?? []).some(
+    (option) => 'DefElem' in option && /^(analyze|serialize)$/.test(option.DefElem.defname ?? ''),
+  )
+  if (runs) {
+    const elsewhere =
+      'ExecuteStmt' in query ? recall(reader, 'prepared', query.ExecuteStmt.name ?? '') : inner.names?.meaning
+    for (const relation of elsewhere?.relations ?? []) facts.used.columns.add(`${relation}.*`)
+    facts.probe(facts.used)
+  }
+  merge(facts.used, before)
+  return inner
 }
 
 function readExecute(reader: Reader, name: string, values: readonly Node[] | undefined): Effect {

@@ -248,7 +248,41 @@ const asked: readonly (readonly [what: string, statement: string])[] = [
   ['a check that is added', "ALTER TABLE customers ADD CHECK (email > 'b')"],
   ['a policy', "CREATE POLICY p ON customers USING (email > 'b')"],
   ['EXPLAIN ANALYZE', "EXPLAIN ANALYZE SELECT 1 FROM customers WHERE email > 'b'"],
+  ['what is sent', "EXPLAIN (ANALYZE, SERIALIZE) SELECT email || repeat('x', 1000) FROM customers"],
+  ['what a sort holds', 'EXPLAIN ANALYZE SELECT id, email FROM customers ORDER BY id'],
+  [
+    'what a CTE holds',
+    'EXPLAIN ANALYZE WITH x AS MATERIALIZED (SELECT * FROM customers) SELECT count(*) FROM x',
+  ],
+  [
+    'what a window holds',
+    'EXPLAIN (ANALYZE) SELECT count(*) FROM (SELECT c.*, count(*) OVER () FROM customers c) x',
+  ],
+  ['what a view holds', 'EXPLAIN ANALYZE SELECT contact FROM mails'],
+  ['the order of an index', 'SET enable_seqscan = off'],
+  ['the order of an index, by a function', "SELECT set_config('enable_sort', 'off', true)"],
+  ['a domain that is taken for text', "CREATE DOMAIN pg_temp.text AS pg_catalog.text CHECK (VALUE > 'b')"],
+  ['a domain named name', 'CREATE DOMAIN pg_temp.name AS pg_catalog.text NOT NULL'],
+  ['a type that is taken for text', 'CREATE TYPE pg_temp.text AS (a int)'],
+  ['an enumeration', `CREATE TYPE pg_temp."unknown" AS ENUM ('x')`],
+  ['a range beside one', 'CREATE TYPE pg_temp.r AS RANGE (subtype = int, multirange_type_name = text)'],
+  ['the row type of a table', 'CREATE TEMP TABLE text (a int)'],
+  ['the row type of a table made of a query', 'CREATE TEMP TABLE "varchar" AS SELECT 1'],
+  ['the row type of SELECT INTO', 'SELECT 1 INTO TEMP bpchar'],
+  ['the row type of a table that is renamed', 'ALTER TABLE pg_temp.t RENAME TO text'],
 ]
+
+test('the same is measured and ordered where no masked column is in it', async () => {
+  const wire = await openWire(job)
+  const answer = await wire.run(
+    'EXPLAIN ANALYZE SELECT id, name FROM customers ORDER BY name',
+    'EXPLAIN ANALYZE SELECT id FROM mails',
+    'EXPLAIN SELECT email FROM customers',
+    'CREATE DOMAIN pg_temp.texts AS text CHECK (length(VALUE) > 1)',
+  )
+  wire.close()
+  expect(answer).not.toContain('C42501')
+})
 
 describe('no masked value is told bit by bit', () => {
   test.each(asked)('%s', async (_, statement) => {

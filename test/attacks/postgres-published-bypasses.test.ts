@@ -22,8 +22,12 @@ beforeAll(async () => {
   await server.query(
     `CREATE TABLE wide (id int, ssn text, age numeric); INSERT INTO wide SELECT 1, repeat('000-11-2222 ', 300), 37;
      CREATE INDEX wide_ssn ON wide (id); ANALYZE;
+     CREATE TABLE keyed (ssn text PRIMARY KEY); CREATE TABLE worded (id int, ssn text, w tsvector);
+     CREATE DOMAIN labelled AS text; ALTER DOMAIN labelled ADD CONSTRAINT labelled_check CHECK (VALUE <> '') NOT VALID;
+     CREATE FOREIGN DATA WRAPPER none; CREATE SERVER nowhere FOREIGN DATA WRAPPER none;
      CREATE FUNCTION one_mail(int) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT email FROM customers WHERE id = $1); END';
      CREATE FUNCTION any_text(text) RETURNS SETOF text LANGUAGE plpgsql AS 'BEGIN RETURN QUERY EXECUTE $1; END';
+     CREATE PROCEDURE run_text(text) LANGUAGE plpgsql AS 'BEGIN EXECUTE $1; END';
      CREATE FUNCTION told(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE NOTICE ''%'', one_mail($1); RETURN 1; END';
      CREATE FUNCTION thrown(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''%'', one_mail($1); END';
      CREATE FUNCTION two_of(int) RETURNS TABLE (a int, b text) BEGIN ATOMIC SELECT id, email FROM customers WHERE id = $1; END;
@@ -385,7 +389,49 @@ describe('refused to a migration that may define, and not call', () => {
     ['a foreign key from it', 'ALTER TABLE customers ADD FOREIGN KEY (email) REFERENCES scratch (body)'],
     ['a foreign key to it', 'CREATE TABLE public.job_g (guess text REFERENCES customers (email))'],
     ['an exclusion', 'ALTER TABLE customers ADD EXCLUDE (email WITH =)'],
+    [
+      'a parent that is not committed',
+      'BEGIN',
+      'CREATE TABLE public.job_p (id int, name text, email text)',
+      'ALTER TABLE customers INHERIT job_p',
+    ],
+    [
+      'a partitioned table that is not committed',
+      'BEGIN',
+      'CREATE TABLE public.job_q (id int, ssn text, age numeric) PARTITION BY LIST (id)',
+      'ALTER TABLE job_q ATTACH PARTITION wide DEFAULT',
+    ],
+    ['a foreign key to a primary key', 'CREATE TABLE public.job_k (guess text REFERENCES keyed)'],
+    ['a foreign key to a primary key, added', 'ALTER TABLE scratch ADD FOREIGN KEY (body) REFERENCES keyed'],
+    ['a type that fails by what is there', 'ALTER TABLE customers ALTER email TYPE int USING email::int'],
+    ['a shorter type', 'ALTER TABLE customers ALTER email TYPE varchar(20)'],
+    ['a type without a cast', 'ALTER TABLE wide ALTER age TYPE int'],
+    ['a check of a domain', "ALTER DOMAIN labelled ADD CHECK (VALUE > 'b')"],
+    ['a check of a domain, looked at later', 'ALTER DOMAIN labelled VALIDATE CONSTRAINT labelled_check'],
+    ['a domain without NULL', 'ALTER DOMAIN labelled SET NOT NULL'],
+    ['a column without NULL', 'ALTER TABLE customers ALTER email SET NOT NULL'],
+    [
+      "a trigger of PostgreSQL's own that copies words",
+      "CREATE TRIGGER t BEFORE UPDATE ON worded FOR EACH ROW EXECUTE FUNCTION tsvector_update_trigger(w, 'pg_catalog.simple', ssn)",
+    ],
+    [
+      'a rule that copies',
+      'CREATE RULE r AS ON INSERT TO scratch DO ALSO UPDATE orders SET total = (SELECT length(email) FROM customers LIMIT 1)',
+    ],
+    [
+      'a foreign table, which is the same table under another name',
+      "CREATE FOREIGN TABLE public.job_ft (email text) SERVER nowhere OPTIONS (table_name 'customers')",
+    ],
   ])
+
+  test('a masked column gets a type to which every value can be cast', async () => {
+    const client = await house.connect({ stage: 'migrate', database: 'shop' })
+    await client.query('BEGIN')
+    await client.query('ALTER TABLE wide ALTER ssn TYPE varchar, ALTER id TYPE bigint')
+    await client.query('ALTER TABLE wide ALTER ssn TYPE text, ALTER id SET NOT NULL')
+    await client.query('ROLLBACK')
+    await client.end()
+  })
 
   test('what is made is usual again once it is committed or gone', async () => {
     const client = await house.connect({ stage: 'migrate', database: 'shop' })
@@ -436,6 +482,17 @@ describe('a path set by a view of settings is followed', () => {
 const long = "repeat('x', 16777216)"
 describe('one bit of a masked value, by what no mask hides: refused', () => {
   refused('all', [
+    ['by a text that a function runs', "SELECT count(*) FROM any_text('SELECT email FROM customers') x"],
+    ['by a text that a CALL runs', "CALL run_text('SELECT 1/0 FROM customers WHERE email > $$b$$')"],
+    [
+      'by a text that a parameter of a prepared statement holds',
+      'PREPARE given AS SELECT count(*) FROM any_text($1)',
+    ],
+    ['by a cast that is tried unasked', 'CREATE CAST (text AS int) WITH INOUT AS IMPLICIT'],
+    [
+      'by a schema of the same tables',
+      'IMPORT FOREIGN SCHEMA public LIMIT TO (customers) FROM SERVER nowhere INTO pg_temp',
+    ],
     ['bytebase #20288: blind, by WHERE', "SELECT 1 FROM customers WHERE email LIKE 'ada%'"],
     ['by the size of the row: replace', `SELECT replace(left(email, 1), 'a', ${long}) FROM customers`],
     [

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer'
 import { Refused } from '../../core/errors.ts'
-import type { Meaning, Operation, Request } from '../../core/operation.ts'
-import { harmlessSettings } from '../../sql/session-settings.ts'
+import type { Column, Meaning, Operation, Request } from '../../core/operation.ts'
+import { harmlessSettings, plannerSettings } from '../../sql/session-settings.ts'
 import { Back, Reader, int32, message } from './codec.ts'
 
 /** What PostgreSQL itself accepts (MAX_STARTUP_PACKET_LENGTH). */
@@ -122,8 +122,14 @@ function* readOptions(text: string): Generator<[string, string]> {
 export function settingsRequest(settings: ReadonlyMap<string, string>): Request | null {
   const operations: Operation[] = []
   const text: string[] = []
+  const probes: Column[] = []
   for (const [name, value] of settings) {
     const setting = name.toLowerCase()
+    if (plannerSettings.has(setting)) {
+      probes.push('*.*.*')
+      text.push(`SET ${setting} = '${value.replaceAll("'", "''")}'`)
+      continue
+    }
     if (harmlessSettings.get(setting)?.test(value) ?? false) continue
     const actions: Operation['actions'] =
       setting === 'role' || setting === 'session_authorization'
@@ -132,12 +138,12 @@ export function settingsRequest(settings: ReadonlyMap<string, string>): Request 
     operations.push({ actions, resource: setting, reads: false })
     text.push(`SET ${setting} = '${value.replaceAll("'", "''")}'`)
   }
-  if (operations.length === 0) return null
+  if (text.length === 0) return null
   const meaning: Meaning = {
     operations,
     relations: [],
-    results: operations.map(() => null),
-    probes: [],
+    results: text.map(() => null),
+    probes,
     spans: [],
     parameters: [],
   }
