@@ -142,6 +142,19 @@ describe('an approval at a GitHub environment', () => {
     await expect.poll(() => api.repository.runs.get(run)?.conclusion).toBe('cancelled')
   })
 
+  it('takes the report of a run that comes right after a restart, while GitHub is slow to answer', async () => {
+    const { id, run } = await ask({ linger: 60_000 })
+    api.interfere(() => ({ status: 502 }))
+    desk = await desk.restart()
+    api.review(run, alice)
+    // What the job may try again, and not a refusal for good.
+    await expect(report(id, await jobToken(run))).rejects.toMatchObject({ code: 'upstream_failed' })
+    api.interfere(null)
+    expect(await report(id, await jobToken(run))).toMatchObject({
+      body: { kind: 'decided', state: 'approved' },
+    })
+  })
+
   it('goes on after a restart, for a request that can come again', async () => {
     const identity = await jobIdentity(desk, { platform: 'github', claims: jobClaims })
     const leaving = new AbortController()

@@ -132,7 +132,7 @@ interface Token {
   readonly permissions: Readonly<Record<string, string>>
 }
 /** What an App of a user who followed the guide may do. */
-const granted: Readonly<Record<Permission, 'read' | 'write'>> = {
+export const granted: Readonly<Record<Permission, 'read' | 'write'>> = {
   actions: 'write',
   checks: 'write',
   contents: 'read',

@@ -84,6 +84,8 @@ export class GithubEnvironmentGate implements ApprovalGate {
 
   /** Sees whether somebody said no: that needs no further proof. A yes is proved by the run's own job. */
   async look(posting: Posting): Promise<void> {
+    // Known at once, before GitHub has answered anything: after a restart the run's job may report any moment.
+    this.#remember(posting, readHandle(this.#known(posting)))
     const { environment, run } = await this.#find(posting)
     const { repository } = optionsOf(posting)
     const { signal } = posting
