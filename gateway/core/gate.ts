@@ -240,6 +240,10 @@ export class Gate {
     for (const column of meaning.probes) {
       if (masks.of(column) !== null) operations.push({ actions: ['probe'], resource: column, reads: true })
     }
+    for (const column of unproven(meaning)) {
+      if (masks.refusesUnproven(column))
+        operations.push({ actions: ['probe'], resource: column, reads: true })
+    }
     const maskOfAny = (origins: readonly Column[]): Mask | null =>
       strictest(origins.map((column) => masks.of(column)))
     const touchesMasked = meaning.relations.some((relation) => masks.touches(relation))
@@ -314,6 +318,16 @@ export class Gate {
     for (const value of request.parameters) part(value)
     return mac.digest('hex')
   }
+}
+
+/** What a result may show without a proof that it does: any column of a relation, or those of which no place is known. */
+function unproven({ results }: Meaning): ReadonlySet<Column> {
+  const found = new Set<Column>()
+  for (const result of results) {
+    for (const column of result?.columns.flat() ?? []) if (column.endsWith('.*')) found.add(column)
+    for (const column of result?.rest ?? []) found.add(column)
+  }
+  return found
 }
 
 /** For columns whose origin could not be told, where any mask is near. */

@@ -46,6 +46,11 @@ export function findMaskFaults(config: Config, findings: Findings): void {
           'a JSON path is `$` and steps such as `.name`, `[0]`, `[*]` or `..name`',
         )
     }
+    if (mask.unproven === 'refuse' && mask.columns === undefined)
+      findings.fault(
+        ['masks', name, 'unproven'],
+        '`unproven` is for `columns`: an answer over HTTP that cannot be masked is refused whatever it says',
+      )
     checkRepeats(mask.connections ?? [], ['masks', name, 'connections'], findings)
   }
 }

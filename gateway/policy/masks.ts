@@ -14,6 +14,7 @@ interface Pattern {
 /** One mask of hoop.yaml, compiled. */
 export interface CompiledMask {
   readonly mask: Mask
+  readonly unproven: MaskConfig['unproven']
   /** Null for all. */
   readonly connections: ReadonlySet<string> | null
   readonly patterns: readonly Pattern[]
@@ -31,7 +32,14 @@ export function builtInMasks(
 ): Record<string, MaskConfig> {
   const clusters = Object.keys(connections).filter((name) => connections[name]?.type === 'kubernetes')
   if (clusters.length === 0) return {}
-  return { [kubernetesSecrets]: { connections: clusters, columns: ['kubernetes.secrets.*'], with: 'redact' } }
+  return {
+    [kubernetesSecrets]: {
+      connections: clusters,
+      columns: ['kubernetes.secrets.*'],
+      with: 'redact',
+      unproven: 'mask',
+    },
+  }
 }
 
 /** Compiles the masks, the strictest first, so that the first match is the answer. */
@@ -41,6 +49,7 @@ export function compileMasks(masks: Readonly<Record<string, MaskConfig>>): reado
       const mask: Mask = { name, with: config.with }
       return {
         mask,
+        unproven: config.unproven,
         connections: config.connections === undefined ? null : new Set(config.connections),
         patterns: (config.columns ?? []).map((column) => ({
           mask,
@@ -69,20 +78,21 @@ export function masksInForce(
     .filter(({ connections }) => connections === null || connections.has(connection))
     .filter(({ mask }) => deciding.length === 0 || !deciding.every((level) => unmasks(level, mask.name)))
   const patterns = inForce.flatMap((mask) => mask.patterns)
+  const refusing = inForce.flatMap((mask) => (mask.unproven === 'refuse' ? mask.patterns : []))
   const fields = inForce.flatMap((mask) => mask.fields)
   if (patterns.length === 0) return { ...none, fields }
+  // What is not known to be one column may be any of its relation, or any at all.
+  const among = (some: readonly Pattern[], column: string): Mask | null =>
+    column.endsWith('.*') ? first(some, column.slice(0, -2), 'relation') : first(some, column, 'column')
   return {
-    of(column) {
-      // What is not known to be one column may be any of its relation, or any at all.
-      if (column.endsWith('.*')) return first(patterns, column.slice(0, -2), 'relation')
-      return first(patterns, column, 'column')
-    },
+    of: (column) => among(patterns, column),
+    refusesUnproven: (column) => among(refusing, column) !== null,
     touches: (relation) => first(patterns, relation, 'relation') !== null,
     fields,
   }
 }
 
-const none: ColumnMasks = { of: () => null, touches: () => false, fields: [] }
+const none: ColumnMasks = { of: () => null, refusesUnproven: () => false, touches: () => false, fields: [] }
 
 function first(patterns: readonly Pattern[], text: string, of: 'column' | 'relation'): Mask | null {
   const anything = text === '*' || text === '*.*'

@@ -66,6 +66,8 @@ export interface FieldMask {
 export interface ColumnMasks {
   /** The mask of a column, or null. `schema.relation.*` gives the strictest mask of any column of the relation. */
   of(column: string): Mask | null
+  /** True when a mask of the column, or one that a wildcard may mean, has a result refused whose origin cannot be proved. */
+  refusesUnproven(column: string): boolean
   /** True when some mask may concern a column of this relation, `schema.relation`. */
   touches(relation: string): boolean
   /** What is masked in JSON, the strictest first. */

@@ -27,6 +27,12 @@ const mask = z.strictObject({
     .enum(['partial', 'redact', 'hash', 'empty'])
     .default('redact')
     .describe('partial shows a little, redact a fixed text, hash a keyed digest, empty nothing'),
+  unproven: z
+    .enum(['mask', 'refuse'])
+    .default('mask')
+    .describe(
+      'PostgreSQL: what becomes of a result of which it cannot be told whether such a column shows in it; refuse asks for `probe`',
+    ),
 })
 
 const claims = z.record(text, text).describe('All must match')

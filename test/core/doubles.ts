@@ -61,6 +61,7 @@ export function policy(
     masks: () => ({
       of: (column) => masked[column] ?? null,
       fields: [],
+      refusesUnproven: () => false,
       touches: (relation) => Object.keys(masked).some((column) => column.startsWith(`${relation}.`)),
     }),
   }

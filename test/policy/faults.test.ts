@@ -200,6 +200,10 @@ describe('what contradicts itself', () => {
       base.replace('connections: [db], columns: ["public.*.email"]', 'fields: [→email]'),
       'a JSON path is `$` and steps such as',
     ],
+    [
+      base.replace('connections: [db], columns: ["public.*.email"]', 'fields: ["$.a"], unproven: →refuse'),
+      '`unproven` is for `columns`',
+    ],
     [base.replace('connections: [db]', 'connections: [db, →db]'), '`db` is here twice'],
     [
       base.replace('members: [alice]', 'members: [→alcie]'),

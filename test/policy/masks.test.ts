@@ -101,6 +101,21 @@ describe('column masks', () => {
     }
   })
 
+  test('a mask refuses what is not proved where it may be one of its columns, and nowhere else', () => {
+    const strict = policyOf(
+      { s: {} },
+      {
+        masks: {
+          shown: { columns: ['public.notes.body'], with: 'empty' },
+          strict: { columns: ['public.people.*'], with: 'partial', unproven: 'refuse' },
+        },
+      },
+    )
+    const own = strict.masks(strict.levels([{ stage: 's', narrowed: null }], 'db'), 'db')
+    const columns = ['*.*.*', 'public.people.*', 'public.people.ssn', 'public.notes.*', 'vault.people.*']
+    expect(columns.filter((column) => own.refusesUnproven(column))).toEqual(columns.slice(0, 3))
+  })
+
   test('nothing is masked where no mask is in force', () => {
     const none = policyOf({ s: {} })
     const inert = none.masks(none.levels([{ stage: 's', narrowed: null }], 'db'), 'db')
