@@ -47,3 +47,12 @@ function hostOf(value: string): string | undefined {
     /^(?=.*\b(?:dbname|user)\s*=)(?:.*\s)?host\s*=\s*'?([^\s',]+)/i.exec(value)?.[1]
   return url?.replace(/^\[|\]$/g, '')
 }
+
+/** The variables that say to libpq how to reach the gateway, where PGHOST leads there, and say something else than the identity needs. */
+export function misled(environment: Environment, card: Card, home: string): string[] {
+  const settings = environmentOf(home, { ...card, rewrites: {} }, { current: {} })
+  if (settings.PGHOST === undefined || environment.PGHOST !== settings.PGHOST) return []
+  return ['PGUSER', 'PGSSLMODE', 'PGSSLROOTCERT', 'PGSSLCERT', 'PGSSLKEY'].filter(
+    (name) => environment[name] && environment[name] !== settings[name],
+  )
+}

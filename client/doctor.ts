@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { ClientError } from './error.ts'
@@ -7,7 +8,8 @@ import { viewIdentity } from './exchange.ts'
 import { type Home, readHome } from './home.ts'
 import { choosePlatform } from './platform.ts'
 import { type Patience } from './retry.ts'
-import { leadingAround } from './around.ts'
+import { leadingAround, misled } from './around.ts'
+import { filesOf } from './settings.ts'
 import { configPath, findUserHome, includeLine } from './ssh-settings.ts'
 
 /** One thing looked at. */
@@ -83,7 +85,11 @@ async function checkHome(path: string | undefined): Promise<{ finding: Finding; 
   }
   try {
     const home = await readHome(path)
-    return { finding: good(check, `${path}, for its owner only`), home }
+    const key = filesOf(path).key
+    if (process.platform === 'win32' || ((await stat(key)).mode & 0o077) === 0)
+      return { finding: good(check, `${path}, for its owner only`), home }
+    const found = `${key} can be read by others: psql and ssh refuse such a key`
+    return { finding: { check, state: 'bad', found, fix: `run chmod 600 ${key}` }, home }
   } catch (error) {
     return { finding: bad(check, error), home: null }
   }
@@ -230,9 +236,14 @@ function* checkVariables(environment: Environment, home: Home | null): Generator
   const check = 'Variables'
   if (home === null) return yield skipped(check, 'no identity is in force')
   const names = leadingAround(environment, home.card, home.path)
-  if (names.length === 0) return yield good(check, 'all lead through the gateway')
+  const wrong = misled(environment, home.card, home.path)
+  if (names.length + wrong.length === 0) return yield good(check, 'all lead through the gateway')
   for (const name of names) {
     const fix = `run eval "$(hoop-access env)", or name it when opening: --env ${name}=CONNECTION`
     yield { check, state: 'bad', found: `${name} leads around the gateway`, fix }
+  }
+  for (const name of wrong) {
+    const fix = 'run eval "$(hoop-access env)"'
+    yield { check, state: 'bad', found: `${name} is not what the gateway is reached by`, fix }
   }
 }

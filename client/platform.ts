@@ -59,6 +59,15 @@ async function askGithub(audience: string, environment: Environment): Promise<st
     const why = 'this job may not ask GitHub for an ID token'
     throw new ClientError('no_id_token', why, `${permission}\nPull requests from forks never get one.`)
   }
+  // `fetch` would hand the bearer, and with it the job's identity, to anybody who is in between.
+  if (endpoint.protocol === 'https:' && environment.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
+    const why = 'NODE_TLS_REJECT_UNAUTHORIZED=0 would have anybody taken for GitHub'
+    throw new ClientError(
+      'no_id_token',
+      why,
+      'unset it; a CA of your own goes into a file that NODE_EXTRA_CA_CERTS names',
+    )
+  }
   endpoint.searchParams.set('audience', audience)
   const answer = await askOnce(endpoint, bearer)
   if (!answer.ok) {

@@ -74,6 +74,8 @@ export function openTransport(gateway: URL, trust: Trust, caps: Caps = usualCaps
     : new HttpsAgent({
         keepAlive: true,
         minVersion: 'TLSv1.2',
+        // Said, because NODE_TLS_REJECT_UNAUTHORIZED=0 in a job would otherwise have it take anybody for the gateway.
+        rejectUnauthorized: true,
         // Node's TLS option, so that a pinned intermediate can be the anchor as a root can.
         ...(trust.system ? {} : { ca: trust.pem, allowPartialTrustChain: true }),
       })

@@ -1,4 +1,5 @@
 import { type Logger, pino } from 'pino'
+import { GatewayError } from './core/errors.ts'
 import { type RunningGateway, startGateway } from './main.ts'
 
 const DRAIN_MS = 30_000
@@ -10,6 +11,12 @@ export async function runGateway(options: {
   readonly jobFiles?: string | undefined
   readonly acceptLedgerLoss?: string | undefined
 }): Promise<void> {
+  if (process.env.NODE_TLS_REJECT_UNAUTHORIZED === '0') {
+    throw new GatewayError(
+      'invalid_config',
+      'NODE_TLS_REJECT_UNAUTHORIZED=0 would have the gateway take anybody for its issuers, platforms and login: unset it; a CA of your own goes into a file that NODE_EXTRA_CA_CERTS names',
+    )
+  }
   const log = pino({ name: 'hoop-access', level: process.env.HOOP_LOG_LEVEL ?? 'info' }, pino.destination(2))
   const starting = startGateway({ ...options, env: process.env, log })
   // One after the other, the last one wins; the first one not before there is something to reload.

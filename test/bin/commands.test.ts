@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -99,6 +99,13 @@ describe('doctor', () => {
     expect(around.stdout()).toContain('✗ Variables      PGHOST leads around the gateway')
     expect(around.stdout()).toContain('✗ Variables      ORDERS leads around the gateway')
     expect(around.stdout()).not.toContain('pw@')
+    const { stdout } = start(['env', '--format', 'json'], { ...base, HOOP_HOME })
+    await expect.poll(stdout).toMatch(/}\n$/)
+    await chmod(join(HOOP_HOME, 'client.key'), 0o644)
+    const misled = start(['doctor'], { ...base, ...JSON.parse(stdout()), PGSSLMODE: 'disable' })
+    expect(await misled.code).toBe(1)
+    expect(misled.stdout()).toContain('✗ Variables      PGSSLMODE is not what the gateway is reached by')
+    expect(misled.stdout()).toMatch(/✗ Private folder .*client\.key can be read by others/)
     await api.close()
   })
 

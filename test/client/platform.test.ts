@@ -35,7 +35,8 @@ async function failure(work: Promise<unknown>): Promise<ClientError> {
 }
 
 describe('GitHub', () => {
-  const ask = (): Promise<string> => choosePlatform('github', environment).getIdToken(audience)
+  const ask = (more: Record<string, string> = {}): Promise<string> =>
+    choosePlatform('github', { ...environment, ...more }).getIdToken(audience)
 
   test('gives a token for the audience', async () => {
     endpoint().reply(200, { value: 'a.b.c' })
@@ -46,6 +47,14 @@ describe('GitHub', () => {
     const error = await failure(choosePlatform('github', {}).getIdToken(audience))
     expect(error.next).toContain('permissions:\n      id-token: write')
     expect(error.temporary).toBe(false)
+  })
+
+  test('where TLS is not verified GitHub is not asked', async () => {
+    const asked = endpoint().reply(200, { value: 'a.b.c' })
+    const error = await failure(ask({ NODE_TLS_REJECT_UNAUTHORIZED: '0' }))
+    expect(error.next).toContain('NODE_EXTRA_CA_CERTS')
+    expect(asked.isDone()).toBe(false)
+    nock.cleanAll()
   })
 
   test.for([500, 502, 503, 429])('status %d may pass', async (status) => {

@@ -1,6 +1,6 @@
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { connectGateway } from '../../client/connect.ts'
 import { ClientError } from '../../client/error.ts'
 import { retrying } from '../../client/retry.ts'
@@ -67,6 +67,21 @@ describe('what the gateway is trusted by', () => {
     expect(error.code).toBe('gateway_untrusted')
     expect(error.temporary).toBe(false)
     expect(api.requests).toEqual([])
+  })
+
+  test('NODE_TLS_REJECT_UNAUTHORIZED=0, which jobs often have, is no way around it', async () => {
+    const [api, other] = [await start(), await start()]
+    vi.stubEnv('NODE_TLS_REJECT_UNAUTHORIZED', '0')
+    try {
+      for (const ca of [other.caPem, undefined]) {
+        const { transport } = await connectGateway(api.url, ca, once)
+        const error = await failure(transport.send({ method: 'POST', path: '/oauth/token', body: 'secret' }))
+        expect(error.code).toBe('gateway_untrusted')
+      }
+      expect(api.requests).toEqual([])
+    } finally {
+      vi.unstubAllEnvs()
+    }
   })
 
   test('no CA given: a private CA is not trusted', async () => {

@@ -27,10 +27,13 @@ beforeAll(async () => {
 afterAll(() => stack.close())
 
 /** Starts one whose hoop.yaml differs from the running one's, and gives why it ended: it has to end, and not to wait for anybody. */
-async function failing(edit: (yaml: string) => string): Promise<string> {
+async function failing(
+  edit: (yaml: string) => string,
+  env: Readonly<Record<string, string>> = {},
+): Promise<string> {
   const config = join(stack.folder, 'other.yaml')
   await writeFile(config, edit(await readFile(stack.config, 'utf8')))
-  const started = startGatewayProcess(config).then(async (gateway) => {
+  const started = startGatewayProcess(config, env).then(async (gateway) => {
     await gateway.stop('SIGKILL')
     return 'it started'
   })
@@ -55,6 +58,11 @@ test('on the data folder of another it does not start: each would take the other
   await stack.gateway.restart('SIGKILL')
   await stack.open('test')
   expect((await stack.operator('audit', 'verify')).out).toContain('whole')
+})
+
+test('where TLS is not verified it does not start', async () => {
+  const said = await failing((yaml) => yaml, { NODE_TLS_REJECT_UNAUTHORIZED: '0' })
+  expect(said).toContain('NODE_TLS_REJECT_UNAUTHORIZED=0 would have the gateway take anybody for')
 })
 
 test('a database that is none is said, with what to do', async () => {
