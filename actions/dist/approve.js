@@ -19687,6 +19687,8 @@ function openTransport(gateway, trust, caps = usualCaps) {
   const agent = plain ? new import_node_http.Agent({ keepAlive: true }) : new import_node_https.Agent({
     keepAlive: true,
     minVersion: "TLSv1.2",
+    // Said, because NODE_TLS_REJECT_UNAUTHORIZED=0 in a job would otherwise have it take anybody for the gateway.
+    rejectUnauthorized: true,
     // Node's TLS option, so that a pinned intermediate can be the anchor as a root can.
     ...trust.system ? {} : { ca: trust.pem, allowPartialTrustChain: true }
   });
@@ -19964,6 +19966,14 @@ async function askGithub(audience, environment) {
     const why = "this job may not ask GitHub for an ID token";
     throw new ClientError("no_id_token", why, `${permission}
 Pull requests from forks never get one.`);
+  }
+  if (endpoint.protocol === "https:" && environment.NODE_TLS_REJECT_UNAUTHORIZED === "0") {
+    const why = "NODE_TLS_REJECT_UNAUTHORIZED=0 would have anybody taken for GitHub";
+    throw new ClientError(
+      "no_id_token",
+      why,
+      "unset it; a CA of your own goes into a file that NODE_EXTRA_CA_CERTS names"
+    );
   }
   endpoint.searchParams.set("audience", audience);
   const answer = await askOnce(endpoint, bearer);

@@ -266,6 +266,8 @@ function openTransport(gateway, trust, caps = usualCaps) {
   const agent = plain ? new import_node_http.Agent({ keepAlive: true }) : new import_node_https.Agent({
     keepAlive: true,
     minVersion: "TLSv1.2",
+    // Said, because NODE_TLS_REJECT_UNAUTHORIZED=0 in a job would otherwise have it take anybody for the gateway.
+    rejectUnauthorized: true,
     // Node's TLS option, so that a pinned intermediate can be the anchor as a root can.
     ...trust.system ? {} : { ca: trust.pem, allowPartialTrustChain: true }
   });
@@ -5024,6 +5026,14 @@ async function askGithub(audience, environment) {
     throw new ClientError("no_id_token", why, `${permission}
 Pull requests from forks never get one.`);
   }
+  if (endpoint.protocol === "https:" && environment.NODE_TLS_REJECT_UNAUTHORIZED === "0") {
+    const why = "NODE_TLS_REJECT_UNAUTHORIZED=0 would have anybody taken for GitHub";
+    throw new ClientError(
+      "no_id_token",
+      why,
+      "unset it; a CA of your own goes into a file that NODE_EXTRA_CA_CERTS names"
+    );
+  }
   endpoint.searchParams.set("audience", audience);
   const answer = await askOnce(endpoint, bearer);
   if (!answer.ok) {
@@ -5212,6 +5222,7 @@ async function confirm(id, options) {
 
 // client/doctor.ts
 var import_node_child_process4 = require("node:child_process");
+var import_promises9 = require("node:fs/promises");
 var import_node_path6 = require("node:path");
 var import_node_util4 = require("node:util");
 
@@ -5248,6 +5259,13 @@ function leadingAround(environment, card, home) {
 function hostOf(value) {
   const url = /^(?:jdbc:)?postgres(?:ql)?(?:\+\w+)?:\/\/(?:[^/?]*@)?(\[[^\]]+\]|[^:/?,]+)/i.exec(value)?.[1] ?? /^(?=.*\b(?:dbname|user)\s*=)(?:.*\s)?host\s*=\s*'?([^\s',]+)/i.exec(value)?.[1];
   return url?.replace(/^\[|\]$/g, "");
+}
+function misled(environment, card, home) {
+  const settings = environmentOf(home, { ...card, rewrites: {} }, { current: {} });
+  if (settings.PGHOST === void 0 || environment.PGHOST !== settings.PGHOST) return [];
+  return ["PGUSER", "PGSSLMODE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY"].filter(
+    (name2) => environment[name2] && environment[name2] !== settings[name2]
+  );
 }
 
 // client/doctor.ts
@@ -5296,7 +5314,11 @@ async function checkHome(path2) {
   }
   try {
     const home = await readHome(path2);
-    return { finding: good(check2, `${path2}, for its owner only`), home };
+    const key = filesOf(path2).key;
+    if (process.platform === "win32" || ((await (0, import_promises9.stat)(key)).mode & 63) === 0)
+      return { finding: good(check2, `${path2}, for its owner only`), home };
+    const found = `${key} can be read by others: psql and ssh refuse such a key`;
+    return { finding: { check: check2, state: "bad", found, fix: `run chmod 600 ${key}` }, home };
   } catch (error) {
     return { finding: bad(check2, error), home: null };
   }
@@ -5419,10 +5441,15 @@ function* checkVariables(environment, home) {
   const check2 = "Variables";
   if (home === null) return yield skipped(check2, "no identity is in force");
   const names = leadingAround(environment, home.card, home.path);
-  if (names.length === 0) return yield good(check2, "all lead through the gateway");
+  const wrong = misled(environment, home.card, home.path);
+  if (names.length + wrong.length === 0) return yield good(check2, "all lead through the gateway");
   for (const name2 of names) {
     const fix = `run eval "$(hoop-access env)", or name it when opening: --env ${name2}=CONNECTION`;
     yield { check: check2, state: "bad", found: `${name2} leads around the gateway`, fix };
+  }
+  for (const name2 of wrong) {
+    const fix = 'run eval "$(hoop-access env)"';
+    yield { check: check2, state: "bad", found: `${name2} is not what the gateway is reached by`, fix };
   }
 }
 
@@ -5674,7 +5701,7 @@ function isTokenFor(gateway, value) {
 }
 
 // client/lease.ts
-var import_promises9 = require("node:timers/promises");
+var import_promises10 = require("node:timers/promises");
 var over = /* @__PURE__ */ new Set(["identity_ended", "identity_expired", "unauthenticated", "not_found"]);
 var again = { first: 100, most: 2e3 };
 function holdLease({ gateway, trust }, options) {
@@ -5714,7 +5741,7 @@ function holdLease({ gateway, trust }, options) {
             `the gateway cannot be told that the command still runs, and will end its identity: ${reason}`
           );
         }
-        await (0, import_promises9.setTimeout)(wait2, void 0, { signal: stopped.signal, ref: false }).catch(() => void 0);
+        await (0, import_promises10.setTimeout)(wait2, void 0, { signal: stopped.signal, ref: false }).catch(() => void 0);
         wait2 = Math.min(wait2 * 2, again.most);
       }
     }
@@ -6049,7 +6076,7 @@ function readRewrites(text) {
 var reserved = /^(PATH|HOME|SHELL|NODE_OPTIONS|LD_.*|DYLD_.*|GITHUB_.*|RUNNER_.*|ACTIONS_.*|CI_.*|HOOP_.*|PGSSL.*|__proto__)$/i;
 
 // client/waits.ts
-var import_promises10 = require("node:timers/promises");
+var import_promises11 = require("node:timers/promises");
 function followApprovals(transport, options) {
   const stopped = new AbortController();
   const told = /* @__PURE__ */ new Map();
@@ -6077,7 +6104,7 @@ function followApprovals(transport, options) {
   const run2 = async () => {
     while (!stopped.signal.aborted) {
       try {
-        await (0, import_promises10.setTimeout)(options.every ?? 2e3, void 0, { signal: stopped.signal, ref: false });
+        await (0, import_promises11.setTimeout)(options.every ?? 2e3, void 0, { signal: stopped.signal, ref: false });
         await poll(stopped.signal);
       } catch (error) {
         if (stopped.signal.aborted) return;

@@ -19741,6 +19741,8 @@ function openTransport(gateway, trust, caps = usualCaps) {
   const agent = plain ? new import_node_http.Agent({ keepAlive: true }) : new import_node_https.Agent({
     keepAlive: true,
     minVersion: "TLSv1.2",
+    // Said, because NODE_TLS_REJECT_UNAUTHORIZED=0 in a job would otherwise have it take anybody for the gateway.
+    rejectUnauthorized: true,
     // Node's TLS option, so that a pinned intermediate can be the anchor as a root can.
     ...trust.system ? {} : { ca: trust.pem, allowPartialTrustChain: true }
   });
