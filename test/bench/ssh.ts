@@ -1,11 +1,12 @@
 // 500 MB through a command, through SFTP and through the old scp, the time of `ssh web-1 true`, and the memory of 200
-// idle connections: direct to Debian's sshd, through a bare relay made of ssh2, and through the gateway, turn by turn.
-// Trust the ratios. `node test/bench/ssh.ts [MB [ROUNDS [ONLY]]]`.
+// idle connections, turn by turn: direct to Debian's sshd as OpenSSH comes (`direct`), direct with the cipher that the
+// gateway has (`cipher`), through a bare relay made of ssh2 (`bare`), and through the gateway. Rates are the best of the
+// rounds, ratios the median of those within one round. `node test/bench/ssh.ts [MB [ROUNDS [ONLY]]]`.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync, readdirSync } from 'node:fs'
 import { mkdtemp, open, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { availableParallelism, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { run, separately, startGatewayStack, writeStages } from '../flows/gateway-stack.ts'
@@ -55,11 +56,12 @@ for (let n = 0; n < megabytes; n++) await file.write(line)
 await file.close()
 
 /** Settings of OpenSSH for a way past the gateway. */
-async function writeConfig(name: string, port: number): Promise<string> {
+async function writeConfig(name: string, port: number, ciphers: string): Promise<string> {
   const path = join(folder, name)
   await writeFile(
     path,
-    `Host web-1
+    `${ciphers}
+Host web-1
   HostName 127.0.0.1
   Port ${port}
   User ${sshd.user}
@@ -68,37 +70,48 @@ async function writeConfig(name: string, port: number): Promise<string> {
   UserKnownHostsFile /dev/null
   StrictHostKeyChecking no
   LogLevel ERROR
-  Ciphers aes128-gcm@openssh.com
 `,
   )
   return path
 }
+const same = 'Ciphers aes128-gcm@openssh.com'
 const ways = {
-  direct: { config: await writeConfig('direct_config', sshd.port), pid: 0 },
-  bare: { config: await writeConfig('bare_config', Number(barePort)), pid: bare.pid ?? 0 },
+  direct: { config: await writeConfig('direct_config', sshd.port, ''), pid: 0 },
+  cipher: { config: await writeConfig('cipher_config', sshd.port, same), pid: 0 },
+  bare: { config: await writeConfig('bare_config', Number(barePort), same), pid: bare.pid ?? 0 },
   gateway: { config: join(job.home, 'ssh_config'), pid: stack.gateway.process.pid },
 } as const
-const names = ['direct', 'bare', 'gateway'] as const
+const names = ['direct', 'cipher', 'bare', 'gateway'] as const
 type Way = (typeof names)[number]
 
 const measures: Record<string, { command: string; rate: boolean }> = {
-  'exec, download': { command: `ssh -n -F CONFIG web-1 'cat ${big}' >/dev/null`, rate: true },
-  'exec, upload': { command: `ssh -F CONFIG web-1 'cat >/dev/null' <${big}`, rate: true },
-  'sftp, download': {
+  'exec down': { command: `ssh -n -F CONFIG web-1 'cat ${big}' >/dev/null`, rate: true },
+  'exec up': { command: `ssh -F CONFIG web-1 'cat >/dev/null' <${big}`, rate: true },
+  'sftp down': {
     command: `echo 'get ${big} /dev/null' | sftp -q -b - -F CONFIG web-1 >/dev/null`,
     rate: true,
   },
-  'sftp, upload': {
+  'sftp up': {
     command: `echo 'put ${big} ${big}.up' | sftp -q -b - -F CONFIG web-1 >/dev/null`,
     rate: true,
   },
-  'scp -O, download': { command: `scp -O -q -F CONFIG web-1:${big} /dev/null`, rate: true },
+  'scp -O down': { command: `scp -O -q -F CONFIG web-1:${big} /dev/null`, rate: true },
+  'scp -O up': { command: `scp -O -q -F CONFIG ${big} web-1:${big}.up`, rate: true },
   'ssh web-1 true': { command: 'ssh -n -F CONFIG web-1 true', rate: false },
 }
+const columns = [18, 8, 8, 8, 9, 12, 12, 12, 13]
+const row = (...cells: readonly string[]): void =>
+  console.log(
+    cells
+      .map((cell, n) => (n === 0 ? cell.padEnd(columns[n] ?? 0) : cell.padStart(columns[n] ?? 0)))
+      .join(''),
+  )
+console.log(`${megabytes} MB, ${rounds} rounds, ${availableParallelism()} cores, load ${loadavg().join(' ')}`)
+row('', ...names, 'of direct', 'of cipher', 'CPU: bare', 'CPU: gateway')
 for (const [name, { command, rate }] of Object.entries(measures)) {
   if (!name.includes(only)) continue
-  const took: Record<Way, number[]> = { direct: [], bare: [], gateway: [] }
-  const cpu: Record<Way, number> = { direct: 0, bare: 0, gateway: 0 }
+  const took: Record<Way, number[]> = { direct: [], cipher: [], bare: [], gateway: [] }
+  const cpu: Record<Way, number[]> = { direct: [], cipher: [], bare: [], gateway: [] }
   for (let round = 0; round < (rate ? rounds : 15); round++) {
     for (const way of names) {
       const { config, pid } = ways[way]
@@ -106,22 +119,24 @@ for (const [name, { command, rate }] of Object.entries(measures)) {
       const { code, err } = await run('sh', ['-c', command.replace('CONFIG', config)], {})
       if (code !== 0) throw new Error(`exit ${code}: ${err}`)
       took[way].push(performance.now() - from)
-      cpu[way] += cpuOf(pid) - used
+      cpu[way].push(cpuOf(pid) - used)
     }
   }
   const shown = (way: Way): string => {
     const best = Math.min(...took[way])
-    return `${way} ${rate ? `${((megabytes * 1000) / best).toFixed(0)} MB/s` : `${best.toFixed(0)} ms`}`.padEnd(
-      17,
-    )
+    return (rate ? (megabytes * 1000) / best : best).toFixed(0)
   }
-  /** Of the direct way's speed, or of its time. */
-  const ratio = (way: Way): string =>
-    median(took[way].map((ms, n) => ((took.direct[n] ?? ms) / ms) ** (rate ? 1 : -1))).toFixed(2)
-  const each = (way: Way): string => (cpu[way] / took[way].length / (rate ? megabytes : 1)).toFixed(2)
-  console.log(
-    `${name.padEnd(16)} ${names.map(shown).join(' ')} of direct: bare ${ratio('bare')} gateway ${ratio('gateway')}` +
-      `  CPU ${rate ? 'ms per MB' : 'ms'}: bare ${each('bare')} gateway ${each('gateway')}`,
+  /** Of that way's speed, or of its time. */
+  const ratio = (of: Way): string =>
+    median(took.gateway.map((ms, n) => ((took[of][n] ?? ms) / ms) ** (rate ? 1 : -1))).toFixed(2)
+  const each = (way: Way): string => (median(cpu[way]) / (rate ? megabytes : 1)).toFixed(2)
+  row(
+    `${name}, ${rate ? 'MB/s' : 'ms'}`,
+    ...names.map(shown),
+    ratio('direct'),
+    ratio('cipher'),
+    `${each('bare')} ${rate ? 'ms/MB' : 'ms'}`,
+    `${each('gateway')} ${rate ? 'ms/MB' : 'ms'}`,
   )
 }
 if (only === '' || 'idle'.includes(only)) await measureIdle()
@@ -142,12 +157,11 @@ function family(pid: number): number[] {
   return [pid, ...children.flatMap(family)]
 }
 
-/** Milliseconds of CPU, of user and system together (proc(5): fields 14 and 15, in hundredths of a second). */
+/** Milliseconds of CPU, of all threads (schedstat: the first field, in nanoseconds). */
 function cpuOf(pid: number): number {
-  return family(pid).reduce((sum, one) => {
-    const fields = readFileSync(`/proc/${one}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
-    return sum + 10 * (Number(fields[11]) + Number(fields[12]))
-  }, 0)
+  return family(pid)
+    .flatMap((one) => readdirSync(`/proc/${one}/task`).map((task) => `/proc/${one}/task/${task}/schedstat`))
+    .reduce((sum, path) => sum + Number(readFileSync(path, 'utf8').split(' ')[0]) / 1e6, 0)
 }
 
 /** KiB that the gateway holds after its garbage was collected: what of it lives in JavaScript's heap and buffers, and all that is resident. */
