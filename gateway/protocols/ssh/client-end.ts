@@ -1,6 +1,7 @@
 import type { ServerChannel } from 'ssh2'
 import type { LaneClient } from '../../core/protocol.ts'
 import { free } from './free.ts'
+import { waitForKeys } from './key-exchange.ts'
 
 /** Bytes that may wait for the client to open its window. */
 const ROOM = 1_048_576
@@ -20,7 +21,7 @@ export class ClientEnd implements LaneClient {
   #closed = false
 
   constructor(channel: ServerChannel, terminal: boolean) {
-    this.channel = channel
+    this.channel = waitForKeys(channel)
     this.#newline = terminal ? '\r\n' : '\n'
     channel.on('error', () => this.#close())
     channel.once('close', () => this.#close())
@@ -78,7 +79,7 @@ export class ClientEnd implements LaneClient {
     to.write(bytes, () => this.#sent(bytes))
   }
 
-  /** They are in packets, sealed or waiting for a key exchange to end. */
+  /** They are in packets by now. */
   #sent(bytes: Uint8Array): void {
     this.#under--
     this.#bytes -= bytes.byteLength

@@ -5,6 +5,7 @@ import ssh2, { type AuthContext, type Connection, type PublicKeyAuthContext } fr
 import { Refused } from '../../core/errors.ts'
 import type { Proof } from '../../core/identity.ts'
 import { offered } from './algorithms.ts'
+import { endUnread, waitUntilRead } from './unread.ts'
 
 /** Gives the RFC 7638 thumbprint of a point on P-256, coordinates in base64url. */
 export type Thumbprint = (point: { readonly x: string; readonly y: string }) => string
@@ -56,6 +57,7 @@ export function readGreeting(
       keepaliveCountMax: 4,
     })
     server.on('connection', (connection, info) => {
+      const proved = endUnread(client, () => refuse(violation('it asks on and reads no answer')))
       // Kept for the connection's whole life: an error without a listener would end the gateway.
       connection.on('error', (error: Error) => reject(violation(error.message.slice(0, 200))))
       let attempts = 0
@@ -64,6 +66,8 @@ export function readGreeting(
         const proof = readProof(context, thumbprint)
         if (proof === null) return
         signal.removeEventListener('abort', late)
+        proved()
+        waitUntilRead(client)
         resolve({
           connection,
           client,

@@ -1,9 +1,11 @@
+import type { Channel } from 'ssh2'
 import { Refused } from '../../core/errors.ts'
+import { waitForKeys } from './key-exchange.ts'
 
 /** A channel, once the other side has opened it. Rejects with `Refused` `upstream_failed`. */
-export function opened<Channel>(
-  open: (done: (error: Error | undefined, channel: Channel) => void) => void,
-): Promise<Channel> {
+export function opened<Any extends Channel>(
+  open: (done: (error: Error | undefined, channel: Any) => void) => void,
+): Promise<Any> {
   return new Promise((resolve, reject) => {
     const refuse = (cause: unknown): void =>
       reject(
@@ -15,7 +17,7 @@ export function opened<Channel>(
         ),
       )
     try {
-      open((error, channel) => (error === undefined ? resolve(channel) : refuse(error)))
+      open((error, channel) => (error === undefined ? resolve(waitForKeys(channel)) : refuse(error)))
     } catch (error) {
       refuse(error)
     }
