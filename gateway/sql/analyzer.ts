@@ -14,6 +14,8 @@ export interface CatalogRelation {
   }[]
   /** Views: columns of other relations that it reads, `schema.relation.column` or `schema.relation.*`, views already resolved to what lies below. */
   readonly reads: readonly string[]
+  /** Users' functions that run unasked when values are put into its columns, or met with them: of casts that no text names. */
+  readonly casts?: { readonly written: readonly string[]; readonly read: readonly string[] }
   /** The columns of its primary key; absent where it has none. */
   readonly key?: readonly string[]
   /** Tables that share rows with it by inheritance or partitioning, `schema.relation`. */

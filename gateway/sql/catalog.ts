@@ -1,8 +1,8 @@
 import { GatewayError } from '../core/errors.ts'
 import type { Catalog, CatalogRelation } from './analyzer.ts'
+import { queries } from './catalog-queries.ts'
 import { readSources } from './function-sources.ts'
 import { qualify } from './identifiers.ts'
-import { textTypes } from './text-types.ts'
 
 type Rows = readonly (readonly (string | null)[])[]
 
@@ -12,87 +12,9 @@ export type CatalogQuery = (sql: string) => Promise<readonly Rows[]>
 /** More relations, or columns, than this are not read: the memory would be gone before the answer. */
 const maxRelations = 200_000
 const maxColumns = 4_000_000
-/** A function of a longer source may read anything. */
-const maxSource = 100_000
 
 /** Knows nothing: every relation is unknown, so every result column is of unknown origin. */
 export const emptyCatalog: Catalog = catalogOf({ version: 0, relations: [], schemas: [], functions: [] })
-
-// PostgreSQL 13 to 18. The search_path is empty, so that every operator and function here is PostgreSQL's own.
-const own = `nspname <> 'information_schema' and nspname !~ '^pg_'`
-
-const queries = {
-  schemas: `select nspname from pg_catalog.pg_namespace where nspname !~ '^pg_(toast|temp)'`,
-  count: `select count(*) from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where ${own} and relkind in ('r','p','v','m','f','S')`,
-  relations: `select c.oid, nspname, relname, relkind,
-      case when relkind in ('v','m') then pg_catalog.pg_get_viewdef(c.oid) end
-    from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where ${own} and relkind in ('r','p','v','m','f','S')`,
-  columns: `select attrelid, attnum, attname, pg_catalog.format_type(atttypid, null)
-    from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = attrelid
-      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where ${own} and relkind in ('r','p','v','m','f','S') and attnum > 0 and not attisdropped
-    order by attrelid, attnum`,
-  // A generated column depends on those of its expression; since 15 it is the expression that does.
-  generated: `select distinct a.attrelid, a.attnum, d.refobjsubid from pg_catalog.pg_attribute a
-    left join pg_catalog.pg_attrdef e on e.adrelid = a.attrelid and e.adnum = a.attnum
-    join pg_catalog.pg_depend d on (d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = a.attrelid and d.objsubid = a.attnum)
-      or (d.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass and d.objid = e.oid)
-    where attgenerated <> '' and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid = a.attrelid
-      and d.refobjsubid <> a.attnum`,
-  // A view's rule depends on the columns it reads; on column 0 when it reads a whole row.
-  views: `select distinct r.ev_class, d.refobjid, d.refobjsubid
-    from pg_catalog.pg_rewrite r
-      join pg_catalog.pg_depend d on d.objid = r.oid and d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass
-      join pg_catalog.pg_class c on c.oid = r.ev_class
-    where r.rulename = '_RETURN' and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-      and d.refobjid <> r.ev_class and c.relkind in ('v','m')`,
-  // Rows of a child show in its parents, so its columns are theirs, by name (a child's column keeps its parent's name).
-  keys: `select attrelid, attname from pg_catalog.pg_index i
-    join pg_catalog.pg_attribute a on attrelid = indrelid and attnum = any (indkey)
-    join pg_catalog.pg_class c on c.oid = indrelid join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-    where ${own} and indisprimary`,
-  inherits: `select inhrelid, inhparent from pg_catalog.pg_inherits i
-    join pg_catalog.pg_class c on c.oid = inhrelid where relkind in ('r','p','f')`,
-  functions: `select distinct nspname, proname from pg_catalog.pg_proc p
-    join pg_catalog.pg_namespace n on n.oid = p.pronamespace where ${own}`,
-  // Types whose values run a user's function when they are made, or may fail by what they are given where nobody expects it
-  // (named as one to which anything can be cast): domains with such a check, targets of such casts, and
-  // what is made of them (arrays, rows, ranges and domains over them: each depends on the type that it is made of).
-  types: `with recursive running(oid) as (
-      select k.contypid from pg_catalog.pg_constraint k
-        join pg_catalog.pg_depend d on d.classid = 'pg_catalog.pg_constraint'::pg_catalog.regclass
-          and d.objid = k.oid and d.refclassid = 'pg_catalog.pg_proc'::pg_catalog.regclass
-        where k.contypid <> 0
-      union select casttarget from pg_catalog.pg_cast c
-        join pg_catalog.pg_proc p on p.oid = castfunc
-        join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-        join pg_catalog.pg_language l on l.oid = p.prolang
-        where ${own} and lanname <> 'c'
-      union select t.oid from pg_catalog.pg_type t join pg_catalog.pg_namespace n on n.oid = typnamespace
-        where ${own} and typname in (${[...textTypes].map((name) => `'${name}'`).join()})
-      union select t.oid from running r join pg_catalog.pg_type t on t.typelem = r.oid
-        or exists (select 1 from pg_catalog.pg_depend d where d.classid = 'pg_catalog.pg_type'::pg_catalog.regclass
-          and d.objid = t.oid and d.refclassid = d.classid and d.refobjid = r.oid)
-        or exists (select 1 from pg_catalog.pg_attribute a where a.attrelid = t.typrelid and a.atttypid = r.oid)
-    ) select distinct nspname, typname, t.oid from running join pg_catalog.pg_type t using (oid)
-      join pg_catalog.pg_namespace n on n.oid = t.typnamespace`,
-  // Operators of extensions are made in C; one that SQL, a procedural language or a built-in function implements may do
-  // anything.
-  operators: `select distinct n.nspname, oprname, f.nspname, proname from pg_catalog.pg_operator o
-    join pg_catalog.pg_namespace n on n.oid = o.oprnamespace
-    join pg_catalog.pg_proc p on p.oid = o.oprcode join pg_catalog.pg_language l on l.oid = p.prolang
-    join pg_catalog.pg_namespace f on f.oid = p.pronamespace
-    where n.${own.replace(' and ', ' and n.')} and lanname <> 'c'`,
-  // What users' functions read stands in their sources, and for those kept as a tree in what they depend on.
-  sources: `select nspname, proname, lanname, case when pg_catalog.length(prosrc) between 1 and ${maxSource} then prosrc end, p.oid
-    from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
-      join pg_catalog.pg_language l on l.oid = p.prolang
-    where ${own} and lanname not in ('c', 'internal')`,
-  sourceReads: `select distinct d.objid, d.refobjid, d.refobjsubid from pg_catalog.pg_depend d
-    where d.classid = 'pg_catalog.pg_proc'::pg_catalog.regclass and d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass`,
-}
 
 /**
  * Reads what a database holds: relations with their columns, what each view reads, users' functions. `query` runs on a
@@ -122,6 +44,7 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
     inherits = [],
     named = [],
     types = [],
+    casts = [],
     operators = [],
     sources = [],
     sourceReads = [],
@@ -156,6 +79,14 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
   const keyOf = new Map<string, string[]>()
   for (const [relation, column] of keys)
     keyOf.set(relation ?? '', [...(keyOf.get(relation ?? '') ?? []), column ?? ''])
+  const castsOf = new Map<string, { written: string[]; read: string[] }>()
+  for (const [relation, schema, name, met, put] of casts) {
+    const own = castsOf.get(relation ?? '') ?? { written: [], read: [] }
+    castsOf.set(relation ?? '', own)
+    const cast = qualify(schema ?? '', name ?? '')
+    if (put === 't') own.written.push(cast)
+    if (met === 't') own.read.push(cast)
+  }
   const relations = found.map(([oid, schema, name, kind, definition]) => ({
     oid: Number(oid),
     relation: {
@@ -165,6 +96,7 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
       columns: columns.get(oid ?? '') ?? [],
       reads: reads(oid ?? ''),
       family: family(oid ?? ''),
+      ...(castsOf.has(oid ?? '') && { casts: castsOf.get(oid ?? '') ?? { written: [], read: [] } }),
       ...(keyOf.has(oid ?? '') && { key: keyOf.get(oid ?? '') ?? [] }),
       ...(definition === null || definition === undefined ? {} : { definition }),
     },

@@ -91,7 +91,10 @@ export function resolve(reader: Reader, relation: RangeVar): readonly Candidate[
 export function readRelation(reader: Reader, relation: RangeVar): Shape {
   reader.facts.seen.add(relation)
   const candidates = resolve(reader, relation)
-  for (const { schema, name } of candidates) noteRead(reader, schema, name)
+  for (const { schema, name, known } of candidates) {
+    noteRead(reader, schema, name)
+    for (const cast of known?.casts?.read ?? []) reader.facts.operation(['call'], cast)
+  }
   return shapeOf(reader, candidates)
 }
 
@@ -118,6 +121,8 @@ export function noteWrite(
     // An UPDATE of this view is a SET of whichever settings its rows name.
     if (candidate.name === 'pg_settings') noteSetting(reader, null, null)
   } else reader.facts.operation(actions, resource, { unbounded })
+  if (/^(insert|update|merge|copy-in)$/.test(action))
+    for (const cast of candidate.known?.casts?.written ?? []) reader.facts.operation(['call'], cast)
   if (candidate.known?.kind !== 'view') return
   // What lies below a view that nobody has seen is written to as well.
   if (isUnseen(candidate.known)) reader.facts.operation(['write-unseen-view', 'admin'], resource)

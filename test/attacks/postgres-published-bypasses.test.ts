@@ -22,6 +22,9 @@ beforeAll(async () => {
   await server.query(
     `CREATE TABLE wide (id int, ssn text, age numeric); INSERT INTO wide SELECT 1, repeat('000-11-2222 ', 300), 37;
      CREATE INDEX wide_ssn ON wide (id); ANALYZE;
+     CREATE TYPE mood AS ENUM ('ok'); CREATE TABLE felt (id int, m mood); CREATE VIEW feels AS SELECT m FROM felt;
+     CREATE FUNCTION to_mood(int) RETURNS mood LANGUAGE plpgsql SECURITY DEFINER AS 'BEGIN PERFORM purge(); RETURN ''ok''; END';
+     CREATE CAST (int AS mood) WITH FUNCTION to_mood(int) AS IMPLICIT;
      CREATE TABLE keyed (ssn text PRIMARY KEY); CREATE TABLE worded (id int, ssn text, w tsvector);
      CREATE DOMAIN labelled AS text; ALTER DOMAIN labelled ADD CONSTRAINT labelled_check CHECK (VALUE <> '') NOT VALID;
      CREATE FOREIGN DATA WRAPPER none; CREATE SERVER nowhere FOREIGN DATA WRAPPER none;
@@ -51,7 +54,10 @@ beforeAll(async () => {
             connection: 'db',
             allow: [
               { operations: ['read'], resources: ['public.*', 'pg_temp.*'] },
-              { operations: ['insert', 'update', 'merge'], resources: ['public.scratch', 'public.orders'] },
+              {
+                operations: ['insert', 'update', 'merge'],
+                resources: ['public.scratch', 'public.orders', 'public.felt'],
+              },
               { operations: ['ddl'], resources: ['pg_temp.*'] },
             ],
             deny: [{ operations: ['update', 'delete'], unbounded: true }],
@@ -315,6 +321,10 @@ describe('refused to a job that may read', () => {
       'CREATE TEMP TABLE t PARTITION OF people FOR VALUES FROM (purge()) TO (999)',
     ],
     ['a setting by a prefix', 'SET LOCAL "Role" = postgres'],
+    ['a cast that no text names', 'INSERT INTO felt VALUES (1, 2)'],
+    ['the same in an UPDATE', 'UPDATE felt SET m = id WHERE id = 1'],
+    ['the same in a condition', 'SELECT id FROM felt WHERE m = 1'],
+    ['the same through a view', 'SELECT * FROM feels WHERE m = 1'],
   ])
 })
 
