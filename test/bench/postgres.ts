@@ -1,12 +1,14 @@
 // pgbench and COPY: direct, through pgbouncer (session pooling) and through the gateway with everything on, in one run.
 // The ratios are what counts; the machine runs the load as well.
 import { spawn, spawnSync } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
 import { once } from 'node:events'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import pg from 'pg'
 import { secrets, writeConfig } from '../demo/shop.ts'
 import { startGithubOidc } from '../fakes/github-oidc.ts'
 import { executable, startGatewayProcess } from '../servers/gateway.ts'
@@ -16,6 +18,8 @@ import { hasPgbouncer, startPgbouncer } from './pgbouncer.ts'
 const { values: options } = parseArgs({
   options: {
     seconds: { type: 'string', default: '5' },
+    // Each target takes its turn so often; medians are what is reported.
+    rounds: { type: 'string', default: '5' },
     megabytes: { type: 'string', default: '100' },
     // Only these: simple, extended, prepared, copy, idle.
     only: { type: 'string', multiple: true },
@@ -28,7 +32,9 @@ const { values: options } = parseArgs({
 
 type Target = { name: string; env: Record<string, string>; pid: number | null }
 
-const IDLE = 15
+/** Idle sessions: what the first ones cost is there once for all. A job may have 200. */
+const [FEW, MANY] = [50, 190]
+const SETTLE_MS = 5000
 
 const closers: (() => Promise<unknown>)[] = []
 try {
@@ -50,31 +56,40 @@ async function bench(): Promise<void> {
   const wanted = (mode: string): boolean => options.only?.includes(mode) ?? true
   for (const protocol of ['simple', 'extended', 'prepared'].filter(wanted)) {
     for (const clients of [1, 8]) {
-      const rows: Row[] = []
-      for (const target of targets) rows.push(await measure(target, protocol, clients))
-      report(`pgbench -S, ${protocol}, ${clients} client${clients === 1 ? '' : 's'}`, 'tps', rows)
+      const rounds = await turns(targets, (target) => measure(target, protocol, clients))
+      report(`pgbench -S, ${protocol}, ${clients} client${clients === 1 ? '' : 's'}`, 'tps', rounds)
     }
   }
   if (wanted('copy')) {
-    const rows: Row[] = []
-    for (const target of targets) rows.push(await copy(target))
-    report(`COPY of ${options.megabytes} MB to the client`, 'MB/s', rows)
+    report(`COPY of ${options.megabytes} MB to the client`, 'MB/s', await turns(targets, copy))
   }
   if (!wanted('idle')) return
-  console.log(`\nmemory of an idle session, ${IDLE} of them`)
+  console.log(`\nresident memory of an idle session, from ${FEW} to ${MANY} of them`)
   for (const target of targets) {
     if (target.pid === null) continue
     console.log(`  ${target.name.padEnd(10)} ${(await idle(target)).toFixed(0).padStart(8)} KB`)
   }
 }
 
-/** `micros`: CPU time of the process in the middle, in microseconds a query or megabyte. */
-type Row = { target: string; rate: number; latency: number | null; micros: number | null }
+/** `micros`: CPU time of the process in the middle, in microseconds a query or megabyte; `p50` and `p99` in milliseconds. */
+type Row = { target: string; rate: number; p50: number | null; p99: number | null; micros: number | null }
+
+/** Each target's turn, round by round. */
+async function turns(targets: readonly Target[], take: (target: Target) => Promise<Row>): Promise<Row[][]> {
+  const rounds: Row[][] = []
+  for (let round = 0; round < Number(options.rounds); round++) {
+    const rows: Row[] = []
+    for (const target of targets) rows.push(await take(target))
+    rounds.push(rows)
+  }
+  return rounds
+}
 
 async function startTargets(): Promise<Target[]> {
   const folder = await mkdtemp(join(tmpdir(), 'hoop-bench-'))
   closers.push(() => rm(folder, { recursive: true, force: true }))
-  const postgres = await startPostgres({ tls: true })
+  // pgbouncer keeps those of clients that have left.
+  const postgres = await startPostgres({ tls: true, connections: 2 * MANY + 30 })
   closers.push(() => postgres.stop())
   const { user, password } = postgres.superuser
   await postgres.query('CREATE DATABASE shop')
@@ -157,14 +172,32 @@ async function run(program: string, args: readonly string[], env: Record<string,
 }
 
 async function measure(target: Target, protocol: string, clients: number): Promise<Row> {
-  const before = await cpuMicros(target.pid)
-  const args = ['-S', '-n', '-M', protocol, '-c', String(clients), '-j', '1', '-T', options.seconds]
-  const printed = await run('pgbench', args, target.env)
-  const after = await cpuMicros(target.pid)
-  const rate = number(printed, /tps = ([0-9.]+)/)
-  const transactions = number(printed, /transactions actually processed: ([0-9]+)/)
-  const micros = before === null || after === null ? null : (after - before) / transactions
-  return { target: target.name, rate, latency: number(printed, /latency average = ([0-9.]+)/), micros }
+  const logs = await mkdtemp(join(tmpdir(), 'hoop-bench-log-'))
+  try {
+    const before = await cpuMicros(target.pid)
+    const args = ['-S', '-n', '-M', protocol, '-c', String(clients), '-j', '1', '-T', options.seconds]
+    const printed = await run('pgbench', [...args, '-l', `--log-prefix=${join(logs, 'log')}`], target.env)
+    const after = await cpuMicros(target.pid)
+    const rate = number(printed, /tps = ([0-9.]+)/)
+    const transactions = number(printed, /transactions actually processed: ([0-9]+)/)
+    const micros = before === null || after === null ? null : (after - before) / transactions
+    const times = await latencies(logs)
+    return { target: target.name, rate, p50: at(times, 0.5), p99: at(times, 0.99), micros }
+  } finally {
+    await rm(logs, { recursive: true, force: true })
+  }
+}
+
+/** How long each transaction of pgbench's logs took, in milliseconds, the shortest first. A line: client, number, microseconds, … */
+async function latencies(folder: string): Promise<Float64Array> {
+  const texts = await Promise.all((await readdir(folder)).map((name) => readFile(join(folder, name), 'utf8')))
+  const lines = texts.flatMap((log) => log.trimEnd().split('\n'))
+  return Float64Array.from(lines, (line) => Number(line.split(' ', 3)[2]) / 1000).sort()
+}
+
+/** The value below which such a part of sorted ones lies. */
+function at(sorted: ArrayLike<number>, part: number): number {
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * part))] ?? Number.NaN
 }
 
 function number(text: string, pattern: RegExp): number {
@@ -191,31 +224,40 @@ async function copy(target: Target): Promise<Row> {
   const seconds = Number(process.hrtime.bigint() - started) / 1e9
   const after = await cpuMicros(target.pid)
   const micros = before === null || after === null ? null : (after - before) / megabytes
-  return { target: target.name, rate: megabytes / seconds, latency: null, micros }
+  return { target: target.name, rate: megabytes / seconds, p50: null, p99: null, micros }
 }
 
 /** Opens sessions that have run one statement and do nothing; gives the KB that each of them costs in the middle. */
 async function idle(target: Target): Promise<number> {
-  const open = (): ReturnType<typeof spawn> =>
-    spawn('psql', ['-qAt'], { env: { ...process.env, ...target.env }, stdio: ['pipe', 'pipe', 'inherit'] })
-  const begin = async (): Promise<ReturnType<typeof spawn>> => {
-    const child = open()
-    child.stdin?.write('SELECT 1;\n')
-    const closed = once(child, 'close').then(() => {
-      throw new Error(`no session through ${target.name}`)
-    })
-    closed.catch(() => undefined)
-    if (child.stdout !== null) await Promise.race([once(child.stdout, 'data'), closed])
-    return child
+  const { env } = target
+  const file = async (name: string): Promise<string | undefined> =>
+    env[name] === undefined ? undefined : readFile(env[name], 'utf8')
+  const [cert, key] = [await file('PGSSLCERT'), await file('PGSSLKEY')]
+  const clients: pg.Client[] = []
+  const grow = async (count: number): Promise<number> => {
+    while (clients.length < count) {
+      const client = new pg.Client({
+        host: '127.0.0.1',
+        port: Number(env['PGPORT']),
+        user: env['PGUSER'],
+        password: env['PGPASSWORD'],
+        database: env['PGDATABASE'],
+        // Both are this bench's own, on this machine.
+        ssl: { rejectUnauthorized: false, cert, key },
+      })
+      clients.push(client)
+      await client.connect()
+      await client.query('SELECT 1')
+    }
+    await sleep(SETTLE_MS)
+    return residentKb(target.pid)
   }
-  // What is there once for all is no session's.
-  const children = [await begin(), await begin(), await begin(), await begin()]
-  const before = await residentKb(target.pid)
-  for (let index = 0; index < IDLE; index++) children.push(await begin())
-  const after = await residentKb(target.pid)
-  for (const child of children) child.stdin?.end()
-  await Promise.all(children.map((child) => once(child, 'close')))
-  return (after - before) / IDLE
+  try {
+    const before = await grow(FEW)
+    return ((await grow(MANY)) - before) / (MANY - FEW)
+  } finally {
+    await Promise.all(clients.map((client) => client.end()))
+  }
 }
 
 /** Resident memory of a process and its children. */
@@ -245,18 +287,62 @@ async function cpuMicros(pid: number | null): Promise<number | null> {
   return ticks * 10_000
 }
 
-function report(title: string, unit: string, rows: readonly Row[]): void {
-  const direct = rows[0]?.rate ?? 0
-  const pooler = rows.find(({ target }) => target === 'pgbouncer')?.rate
+/** Medians of all rounds; shares are of the same round. */
+function report(title: string, unit: string, rounds: readonly (readonly Row[])[]): void {
   console.log(`\n${title}`)
-  for (const { target, rate, latency, micros } of rows) {
+  for (const [index, { target }] of (rounds[0] ?? []).entries()) {
+    const median = (of: (row: Row, round: readonly Row[]) => number | null | undefined): number | null => {
+      const values = rounds.flatMap((round) => {
+        const row = round[index]
+        return row === undefined ? [] : (of(row, round) ?? [])
+      })
+      return values.length === 0
+        ? null
+        : at(
+            values.sort((a, b) => a - b),
+            0.5,
+          )
+    }
+    const pooler = (round: readonly Row[]): Row | undefined => round.find((row) => row.target === 'pgbouncer')
+    const shown = (value: number | null, digits: number, what: string): string =>
+      value === null ? '' : `${value.toFixed(digits)} ${what}`
     const parts = [
       target.padEnd(10),
-      `${rate.toFixed(0).padStart(8)} ${unit}`,
-      `${(rate / direct).toFixed(2)} of direct`,
-      pooler === undefined ? '' : `${(rate / pooler).toFixed(2)} of pgbouncer`,
-      latency === null ? '' : `${latency.toFixed(3)} ms`,
-      micros === null ? '' : `${micros.toFixed(0)} µs CPU each`,
+      shown(
+        median(({ rate }) => rate),
+        0,
+        unit,
+      ).padStart(12),
+      shown(
+        median(({ rate }, round) => rate / (round[0]?.rate ?? rate)),
+        2,
+        'of direct',
+      ),
+      shown(
+        median(({ rate }, round) => rate / (pooler(round)?.rate ?? Number.NaN)),
+        2,
+        'of pgbouncer',
+      ),
+      shown(
+        median(({ p50 }) => p50),
+        3,
+        'ms p50',
+      ),
+      shown(
+        median(({ p99 }) => p99),
+        3,
+        'ms p99',
+      ),
+      shown(
+        median(({ p99 }, round) => (p99 === null ? null : p99 / (pooler(round)?.p99 ?? Number.NaN))),
+        2,
+        'of its p99',
+      ),
+      shown(
+        median(({ micros }) => micros),
+        0,
+        'µs CPU each',
+      ),
     ]
     console.log(`  ${parts.filter((part) => part !== '').join('   ')}`)
   }
