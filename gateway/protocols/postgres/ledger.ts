@@ -33,20 +33,21 @@ export interface Expected {
   readonly call: boolean
 }
 
-const nothing: Omit<Expected, 'kind'> = {
-  permit: null,
-  statements: [],
-  changes: [],
-  described: null,
-  formats: [],
-  refusal: null,
-  hidden: false,
-  call: false,
-}
+const none: readonly never[] = []
 
-/** An entry of the ledger, with what is not given left empty. */
+/** An entry of the ledger, with what is not given left empty. Written out: spread over one another, four of them cost a query 1 µs. */
 export function expect(kind: Expected['kind'], parts: Partial<Omit<Expected, 'kind'>> = {}): Expected {
-  return { kind, ...nothing, ...parts }
+  return {
+    kind,
+    permit: parts.permit ?? null,
+    statements: parts.statements ?? none,
+    changes: parts.changes ?? none,
+    described: parts.described ?? null,
+    formats: parts.formats ?? none,
+    refusal: parts.refusal ?? null,
+    hidden: parts.hidden ?? false,
+    call: parts.call ?? false,
+  }
 }
 
 /**
