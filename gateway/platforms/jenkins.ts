@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { Refused } from '../core/errors.ts'
 import type { Origin } from '../core/identity.ts'
 import type { Config, Secret } from '../policy/schema.ts'
-import { call } from './call.ts'
+import { TryLater, call } from './call.ts'
 
 const buildShape = z.object({
   number: z.int(),
@@ -12,7 +12,15 @@ const buildShape = z.object({
     z.object({
       _class: z.string().optional(),
       userId: z.string().nullish(),
-      causes: z.array(z.object({ userId: z.string().nullish() })).optional(),
+      causes: z
+        .array(
+          z.object({
+            userId: z.string().nullish(),
+            upstreamUrl: z.string().nullish(),
+            upstreamBuild: z.int().nullish(),
+          }),
+        )
+        .optional(),
     }),
   ),
 })
@@ -25,8 +33,10 @@ export interface JenkinsBuild {
   readonly building: boolean
   /** Users that answered an `input` with yes, in order. */
   readonly approvers: readonly string[]
-  /** Users that started it; empty when a timer or a commit did. */
+  /** Users that started it; empty when a timer, a commit or another build did. */
   readonly starters: readonly string[]
+  /** Pages of the builds that started it. */
+  readonly upstreams: readonly string[]
 }
 
 /** An `input` that waits. */
@@ -81,17 +91,23 @@ export function openJenkinses(
     }
     found.set(name, {
       async build(page, signal) {
-        const tree = 'number,url,building,actions[_class,userId,causes[userId]]'
+        const tree = 'number,url,building,actions[_class,userId,causes[userId,upstreamUrl,upstreamBuild]]'
         const build = await get(buildShape, `${page}api/json?tree=${encodeURIComponent(tree)}`, signal)
         if (new URL(build.url).pathname !== new URL(page).pathname)
           throw lyingJenkins('it is about another build')
+        const causes = build.actions.flatMap((action) => action.causes ?? [])
+        const root = page.slice(0, page.indexOf('/job/') + 1)
         return {
           building: build.building,
           approvers: build.actions.flatMap(({ _class, userId }) =>
             _class === APPROVER && typeof userId === 'string' ? [userId] : [],
           ),
-          starters: build.actions.flatMap(({ causes = [] }) =>
-            causes.flatMap(({ userId }) => (typeof userId === 'string' ? [userId] : [])),
+          starters: causes.flatMap(({ userId }) => (typeof userId === 'string' ? [userId] : [])),
+          // Below the controller's root: `job/NAME/` and a number.
+          upstreams: causes.flatMap(({ upstreamUrl: job, upstreamBuild: number }) =>
+            typeof job === 'string' && typeof number === 'number'
+              ? [new URL(`${job.replace(/\/*$/, '/')}${number}/`, root).href]
+              : [],
           ),
         }
       },
@@ -101,15 +117,39 @@ export function openJenkinses(
   return found
 }
 
-/** Who started a build, where its controller can be asked: its token does not say. */
+/** Builds that are looked through for who set one off. */
+const CHAIN_CAP = 20
+
+/**
+ * Who started a build, and the builds that started it, where its controller can be asked: its token does not say. Rejects
+ * with `Refused` when one of them cannot be seen, for somebody it does not show may have started it all.
+ */
 export async function jenkinsStarters(
   jenkinses: ReadonlyMap<string, Jenkins>,
   { issuer, platform, url }: Origin,
 ): Promise<readonly { readonly kind: 'jenkins'; readonly id: string }[]> {
   const jenkins = platform === 'jenkins' ? jenkinses.get(issuer) : undefined
   if (jenkins === undefined || url === null) return []
-  const { starters } = await jenkins.build(url)
-  return starters.map((id) => ({ kind: 'jenkins', id }))
+  const pages = new Set([url])
+  const starters = new Set<string>()
+  for (const page of pages) {
+    const build = await jenkins.build(page).catch((error: unknown) => {
+      throw page === url || error instanceof TryLater ? error : hidden(page, error)
+    })
+    for (const starter of build.starters) starters.add(starter)
+    for (const upstream of build.upstreams) pages.add(upstream)
+    if (pages.size > CHAIN_CAP) throw hidden(page, null)
+  }
+  return [...starters].map((id) => ({ kind: 'jenkins', id }))
+}
+
+function hidden(page: string, cause: unknown): Refused {
+  return new Refused(
+    'denied',
+    `the build was started by others, and who started ${new URL(page).pathname} cannot be seen`,
+    'let the gateway’s user read that job, or start the build by hand',
+    { cause },
+  )
 }
 
 /** What does not fit what was asked for. */

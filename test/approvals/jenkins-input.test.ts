@@ -102,6 +102,29 @@ describe('an input of the build', () => {
     expect(await stateOf(view.id)).toBe('pending')
   })
 
+  it('is not answered by who started the build that started it, however far up; nor where that cannot be seen', async () => {
+    const { view, look } = await ask()
+    const answeredBy = async (user: string, why: RegExp): Promise<void> => {
+      api.inputs.push({ id: view.id, message: inputMessage(view) })
+      await look()
+      api.proceed(user)
+      await look()
+      await expect.poll(() => gateOf(view.id).then((gate) => gate?.failure ?? '')).toMatch(why)
+    }
+    api.jobs.set('shop', { starter: null, upstream: { job: 'build', number: 3 } })
+    await answeredBy('alice', /\/job\/build\/3\/ cannot be seen/)
+    api.jobs.set('build', { starter: null, upstream: { job: 'nightly', number: 12 } })
+    // By whatever case the controller has it: it may tell users by it, or not.
+    api.jobs.set('nightly', { starter: 'DEV' })
+    await answeredBy('dev', /dev set off/)
+    api.jobs.set('nightly', { starter: null, upstream: { job: 'shop', number: 7 } })
+    expect(await stateOf(view.id)).toBe('pending')
+    api.inputs.push({ id: view.id, message: inputMessage(view) })
+    await look()
+    api.proceed('alice')
+    await expect.poll(() => stateOf(view.id)).toBe('used')
+  })
+
   it('counts for nothing while the controller is down; the gate says so', async () => {
     const { view, look } = await ask()
     api.inputs.push({ id: view.id, message: inputMessage(view) })

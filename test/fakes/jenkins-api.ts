@@ -13,6 +13,8 @@ export interface JenkinsApi {
   readonly token: string
   /** What the build's page says; tests change it as people would. */
   readonly build: { building: boolean; starter: string | null; readonly approvers: string[] }
+  /** By job: who started its builds, a person or a build of another job. */
+  readonly jobs: Map<string, { starter: string | null; upstream?: { job: string; number: number } }>
   readonly inputs: { id: string; message: string }[]
   readonly violations: string[]
   /** How often somebody saw an input wait. */
@@ -29,6 +31,7 @@ export async function startJenkinsApi(issuer?: string): Promise<JenkinsApi> {
   const [user, token] = ['hoop', '11aabbccddeeff00112233445566778899']
   const violations: string[] = []
   const build: JenkinsApi['build'] = { building: true, starter: 'dev', approvers: [] }
+  const jobs: JenkinsApi['jobs'] = new Map()
   const inputs: JenkinsApi['inputs'] = []
   let failing: number | null = null
   /** What the double of the `input` step asks: it shows one input, and ends with what people do. */
@@ -65,7 +68,10 @@ export async function startJenkinsApi(issuer?: string): Promise<JenkinsApi> {
     const expected = `Basic ${Buffer.from(`${user}:${token}`).toString('base64')}`
     if (request.headers.authorization !== expected) return send(401, {})
     if (request.method !== 'GET') return send(405, {})
-    const [, number = '', what = ''] = /^\/job\/shop\/(\d+)\/(.+)$/.exec(url.pathname) ?? []
+    const [, job = '', number = '', what = ''] = /^\/job\/([\w-]+)\/(\d+)\/(.+)$/.exec(url.pathname) ?? []
+    const by = jobs.get(job)
+    // As for a job that the user may not read.
+    if (job !== 'shop' && by === undefined) return send(404, {})
     switch (what) {
       case 'api/json': {
         if (url.searchParams.get('tree') === null) violations.push('the whole of a build was asked for')
@@ -73,12 +79,21 @@ export async function startJenkinsApi(issuer?: string): Promise<JenkinsApi> {
         return send(200, {
           _class: 'org.jenkinsci.plugins.workflow.job.WorkflowRun',
           number: Number(number),
-          url: `${api.url}/job/shop/${number}/`,
+          url: `${api.url}/job/${job}/${number}/`,
           building: build.building,
           actions: [
             {
               _class: 'hudson.model.CauseAction',
-              causes: [{ _class: 'hudson.model.Cause$UserIdCause', userId: build.starter }],
+              causes: [
+                by?.upstream === undefined
+                  ? { _class: 'hudson.model.Cause$UserIdCause', userId: by?.starter ?? build.starter }
+                  : {
+                      _class: 'hudson.model.Cause$UpstreamCause',
+                      upstreamBuild: by.upstream.number,
+                      upstreamProject: by.upstream.job,
+                      upstreamUrl: `job/${by.upstream.job}/`,
+                    },
+              ],
             },
             {},
             ...build.approvers.map((userId) => ({ _class: input, userId })),
@@ -111,6 +126,7 @@ export async function startJenkinsApi(issuer?: string): Promise<JenkinsApi> {
     user,
     token,
     build,
+    jobs,
     inputs,
     violations,
     seen: () => seen,
