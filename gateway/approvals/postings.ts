@@ -1,14 +1,13 @@
-import { z } from 'zod'
 import { Refused } from '../core/errors.ts'
 import type { ApprovalView } from '../core/contract.ts'
 import type { Origin } from '../core/identity.ts'
 import { TryLater } from '../platforms/call.ts'
-import { gateSchema } from '../policy/schema-people.ts'
 import type { Config } from '../policy/schema.ts'
 import type { Store } from '../store/open.ts'
 import type { Glass } from './approval.ts'
-import type { ApprovalGate, GateEntry, Posted, Posting } from './gates/gate.ts'
+import type { ApprovalGate, Posted, Posting } from './gates/gate.ts'
 import { type PostingRow, alarmRows } from './posting-rows.ts'
+import { type Task, isUndone, nudge, taskOf, warn } from './posting-task.ts'
 import { Queue } from './queue.ts'
 
 /** How long attempts may take, when the next one comes, and when there is none any more; milliseconds. */
@@ -50,36 +49,11 @@ const FIND_MS = 10_000
 const FAILURE_CAP = 500
 const FOREVER = 2 ** 31 - 1
 
-interface Task {
-  readonly delivery: string
-  readonly approval: string
-  readonly place: string
-  readonly entry: GateEntry
-  readonly name: string
-  readonly groups: readonly string[]
-  readonly gate: ApprovalGate
-  /** What the alarm is about; null for a question. */
-  readonly glass: Glass | null
-  handle: string | null
-  triedAt: number | null
-  over: boolean
-  /** True when something happened since the last attempt began. */
-  nudged: boolean
-  /** Ends the wait between two attempts. */
-  wake: () => void
-  /** What went wrong last: told once, however often it goes wrong again. */
-  failure: string | null
-}
-
 /** An attempt that failed: when the gate may be asked again, and whether it is down or only said no. */
 interface Failed {
   readonly afterMs: number
   readonly down: boolean
 }
-
-const namesSchema = z.array(z.string())
-const entrySchema = z.union([gateSchema, z.strictObject({ ledger: z.object({}) })])
-const glassSchema = z.object({ person: z.string(), gate: z.string(), reason: z.string(), at: z.number() })
 
 /**
  * Puts questions up at the gates that their groups list, takes them down again, and tells of broken glass; each place by
@@ -159,35 +133,14 @@ export class Postings {
   }
 
   #tasksOf(rows: readonly PostingRow[]): Task[] {
-    const tasks: Task[] = []
-    for (const row of rows) {
-      const { delivery, approval, place, gate: name, handle, failure, tried_at: triedAt } = row
-      const gate = this.#gates.get(name)
-      const entry = entrySchema.safeParse(JSON.parse(place))
-      if (gate === undefined || !entry.success) {
-        const why = `this gateway has no gate ${name}`
-        this.#keep(row, { failure: why, done: 1 }).catch((error: unknown) =>
-          this.#options.failed(approval, name, error),
-        )
-        continue
-      }
-      const groups = namesSchema.parse(JSON.parse(row.groups))
-      const glass = row.glass === null ? null : glassSchema.parse(JSON.parse(row.glass))
-      const task = {
-        delivery,
-        approval,
-        place,
-        entry: entry.data,
-        name,
-        groups,
-        gate,
-        glass,
-        handle,
-        triedAt,
-      }
-      tasks.push({ ...task, over: false, nudged: false, wake: () => undefined, failure })
-    }
-    return tasks
+    return rows.flatMap((row) => {
+      const task = taskOf(row, this.#gates)
+      if (task !== null) return [task]
+      this.#keep(row, { failure: `this gateway has no gate ${row.gate}`, done: 1 }).catch((error: unknown) =>
+        this.#options.failed(row.approval, row.gate, error),
+      )
+      return []
+    })
   }
 
   /** One place from the first attempt to the last. Never rejects. */
@@ -280,9 +233,10 @@ export class Postings {
 
   /** Nothing is left to be done there, whether it worked or not. */
   async #finish(task: Task): Promise<void> {
-    await this.#keep(task, { done: 1 }).catch((lost: unknown) =>
-      this.#options.failed(task.approval, task.name, lost),
-    )
+    await this.#keep(task, { done: 1 }).catch((lost: unknown) => {
+      // The next start tells it once more then.
+      if (!this.#closed) this.#options.failed(task.approval, task.name, lost)
+    })
   }
 
   /** Null when it worked. */
@@ -363,19 +317,4 @@ export class Postings {
   }
 }
 
-/** A platform that said no has done nothing; one that was not heard, or not understood, may have. */
-function isUndone(error: unknown): boolean {
-  if (error instanceof TryLater) return error.undone
-  return error instanceof Refused && error.code !== 'upstream_untrusted'
-}
-
 const UNSAID = 'it failed in a way that only the log of the gateway tells; it is tried again'
-
-function nudge(task: Task): void {
-  task.nudged = true
-  task.wake()
-}
-
-async function warn({ gate, glass, delivery }: Task, posting: Posting): Promise<void> {
-  if (glass !== null) await gate.alarm?.({ ...posting, glass, delivery })
-}

@@ -37,6 +37,12 @@ test('breaking the glass on the page lets it pass, and shows in the ledger, the 
   expect(await stack.recorded('"answered"')).toMatchObject([
     { state: 'approved', answers: [{ person: 'alice', breakGlass: true, reason: 'the shop is down' }] },
   ])
+  const { alarms } = await stack.view(approval.id)
+  expect(alarms).toEqual([{ gate: 'ledger', to: null, person: 'alice', state: 'told', failure: null }])
+  const { body: shown } = await (await stack.browse(bob)).visit(`/approvals/${approval.id}`)
+  expect(shown).toContain('Who is told that the glass was broken')
+  const { out } = await stack.operator('approvals', 'show', approval.id)
+  expect(out).toMatch(/^alarm +ledger about alice: told$/m)
   for (const page of ['/approvals', `/approvals/${approval.id}`]) {
     const { body } = await (await stack.browse(bob)).visit(page)
     expect(body, page).toContain('Glass broken')
