@@ -33,6 +33,14 @@ beforeAll(async () => {
           - { operations: [POST], resources: ["/git/shop.git/git-upload-pack", "/git/shop.git/git-receive-pack"] }
           - { operations: [PUT], resources: ["/npm/@ours/**"] }
           - { operations: [POST], resources: ["/pypi/legacy/"] }
+  tokens:
+    subjects: [{ issuer: github, claims: { repository_id: "1296269" } }]
+    binding: token
+    grants:
+      - connection: api
+        allow:
+          - { operations: [read, PUT], resources: ["/npm/@ours/**"] }
+          - { operations: [POST], resources: ["/pypi/legacy/"] }
 `,
     upstream: (request, response) =>
       request.url?.startsWith('/base/git/') === true
@@ -209,6 +217,79 @@ test.skipIf(lacks('git', 'twine'))(
     expect(uploaded).toEqual([readFileSync(wheel)])
     expect((await upload('other/')).code).not.toBe(0)
     expect(uploaded).toHaveLength(1)
+  },
+  120_000,
+)
+
+/** Of an identity of a stage, the token that alone is enough where the stage says so. */
+async function tokenOf(stage: string): Promise<{ home: string; token: string }> {
+  const { home } = await stack.open(stage)
+  return { home, token: readFileSync(join(home, 'token'), 'utf8').trim() }
+}
+
+test.skipIf(lacks('git', 'twine'))(
+  'twine uploads with the token as TWINE_PASSWORD, where the stage lets the token alone do',
+  async () => {
+    const wheel = join(folder, 'pypi/ours_seven-1.0-py3-none-any.whl')
+    writeFileSync(join(folder, 'none.pypirc'), '')
+    const url = `https://localhost:${stack.port}/http/api/pypi/legacy/`
+    const upload = async (stage: string) => {
+      const { home, token } = await tokenOf(stage)
+      const options = [
+        '--non-interactive',
+        '--disable-progress-bar',
+        '--config-file',
+        join(folder, 'none.pypirc'),
+      ]
+      const env = { TWINE_USERNAME: 'job', TWINE_PASSWORD: token }
+      stack.seen.length = 0
+      const done = await run(
+        'twine',
+        ['upload', ...options, '--repository-url', url, '--cert', join(home, 'ca.pem'), wheel],
+        env,
+      )
+      expect(`${done.out}${done.err}`).not.toContain(token)
+      return done
+    }
+    const before = uploaded.length
+    expect(await upload('tokens')).toMatchObject({ code: 0 })
+    expect(uploaded.slice(before)).toEqual([readFileSync(wheel)])
+    expect(stack.seen.map(({ headers }) => headers.authorization)).toEqual([
+      'Bearer upstream-secret-1234567890',
+    ])
+    const refused = await upload('test')
+    expect(refused.code).not.toBe(0)
+    expect(`${refused.out}${refused.err}`).toContain('401')
+    expect(stack.seen).toEqual([])
+  },
+  120_000,
+)
+
+test.skipIf(lacks('git'))(
+  'npm publishes with the token as _authToken, where the stage lets the token alone do',
+  async () => {
+    const publishAs = async (stage: string, name: string) => {
+      const { home, token } = await tokenOf(stage)
+      const base = `//localhost:${stack.port}/http/api/npm/`
+      const userconfig = join(folder, `${stage}.npmrc`)
+      writeFileSync(
+        userconfig,
+        `registry=https:${base}\ncafile=${join(home, 'ca.pem')}\n${base}:_authToken=${token}\ncache=${join(folder, 'cache')}\n`,
+      )
+      const at = join(folder, `${stage}-package`)
+      mkdirSync(at)
+      writeFileSync(join(at, 'package.json'), JSON.stringify({ name, version: '3.0.0' }))
+      stack.seen.length = 0
+      return run('npm', ['publish', at], { NPM_CONFIG_USERCONFIG: userconfig })
+    }
+    expect(await publishAs('tokens', '@ours/nine')).toMatchObject({ code: 0 })
+    expect(published.has('@ours/nine')).toBe(true)
+    expect(new Set(stack.seen.map(({ headers }) => headers.authorization))).toEqual(
+      new Set(['Bearer upstream-secret-1234567890']),
+    )
+    expect((await publishAs('test', '@ours/ten')).code).not.toBe(0)
+    expect(published.has('@ours/ten')).toBe(false)
+    expect(stack.seen).toEqual([])
   },
   120_000,
 )
