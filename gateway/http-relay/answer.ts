@@ -20,6 +20,8 @@ const decoders: Readonly<Record<string, () => Transform>> = {
 }
 
 const nothing = Buffer.alloc(0)
+/** What is gathered at most before it goes on, in bytes. */
+const PIECE = 65_536
 
 /** Takes an answer from upstream, gives it to its lane as it comes, and sends what the lane lets go. */
 export class Answer implements Dispatcher.DispatchHandler, LaneClient {
@@ -38,6 +40,9 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
   /** What came of the body before anything of the answer left: all of it, where nothing more comes in the same turn. */
   #first: Buffer | null = null
   #streams = false
+  /** What came in this turn. */
+  #pieces: Buffer[] = []
+  #gathered = 0
   #ended = false
   #controller: Dispatcher.DispatchController | null = null
   #decoder: Transform | null = null
@@ -119,6 +124,8 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
   }
 
   onResponseError(_: Dispatcher.DispatchController, error: Error): void {
+    // What came before it broke off is the client's.
+    this.#pass(null)
     this.#settle.reject(this.#cut ?? upstreamFailure(error))
   }
 
@@ -195,7 +202,10 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
       lane.reply(nothing)
       this.#sendHead()
       if (first === null) this.#response.flushHeaders()
-      else if (this.#controller !== null) this.#give(first, this.#controller)
+      else {
+        this.#pieces.push(first)
+        this.#pass(this.#controller)
+      }
     } catch (error) {
       this.cut(error)
     }
@@ -211,6 +221,7 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
         const body = this.#first ?? nothing
         if (this.#filter !== null) this.#first = Buffer.concat([this.#filter.push(body), this.#filter.end()])
       } else {
+        this.#pass(null)
         const last = this.#filter?.end()
         if (last !== undefined && last.byteLength > 0) this.lane?.reply(last)
       }
@@ -221,18 +232,37 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
     }
   }
 
-  #give(chunk: Buffer, from: { pause(): unknown; resume(): unknown }): void {
+  /** Takes a piece of the body. What comes in one turn goes on together: a piece costs about the same whatever its length. */
+  #give(chunk: Buffer, from: Source): void {
+    this.#pieces.push(chunk)
+    this.#gathered += chunk.byteLength
+    if (this.#gathered >= PIECE) this.#pass(from)
+    else if (this.#pieces.length === 1) setImmediate(() => this.#pass(from))
+  }
+
+  #pass(from: Source | null): void {
+    const [first, ...more] = this.#pieces
+    if (first === undefined || this.#cut !== null) return
+    const chunk = more.length === 0 ? first : Buffer.concat(this.#pieces)
+    this.#pieces = []
+    this.#gathered = 0
     const { lane } = this
     try {
       if (lane === null) throw new GatewayError('internal', 'an answer came before its lane')
       const filtered = this.#filter === null ? chunk : this.#filter.push(chunk)
-      if (filtered.byteLength === 0 || lane.reply(filtered)) return
+      if (filtered.byteLength === 0 || lane.reply(filtered) || from === null) return
       from.pause()
       void lane.drained('client').then(() => from.resume())
     } catch (error) {
       this.cut(error)
     }
   }
+}
+
+/** What can be made to wait. */
+interface Source {
+  pause(): unknown
+  resume(): unknown
 }
 
 /** All values of a header, as one list (RFC 9110 §5.3): two of a kind that has one value are none that is known. */

@@ -1,7 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { createHash } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer, request } from 'node:https'
+import { createServer } from 'node:https'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,7 +11,7 @@ import { freePort } from '../servers/port.ts'
 import { makeAuthority } from '../servers/certificates.ts'
 
 // 1 KB answers and one large one, over TLS on both sides: the gateway with everything on, beside nginx and a bare relay of the
-// gateway's own parts, before the same server (nginx). Needs nginx. `--only relay,gateway` runs some. They take turns, so that what
+// gateway's own parts, before the same server (nginx). Needs nginx and curl. `--only relay,gateway` runs some, `--downloads` leaves out the first. They take turns, so that what
 // else the machine does meets all of them, and the middle of each is told.
 
 const SECONDS = 3
@@ -86,50 +85,43 @@ const targets = {
   relay: { port: relayPort, path: '', pem: '' },
   gateway,
 }
-const only = process.argv.includes('--only')
-  ? process.argv.at(process.argv.indexOf('--only') + 1)?.split(',')
-  : null
-const measured = Object.entries(targets).filter(([name]) => only?.includes(name) ?? true)
-const seen = new Map(measured.map(([name]) => [name, [] as Turn[]]))
-for (const [, target] of measured) await load(target, WARM_SECONDS)
-for (let turn = 0; turn < TURNS; turn++)
-  for (const [name, target] of measured) {
-    const before = cpuMicroseconds(name)
-    const { requests, ...rest } = await load(target, SECONDS)
-    seen.get(name)?.push({ ...rest, cpu: (cpuMicroseconds(name) - before) / requests })
-  }
-for (const [name, turns] of seen) {
-  const of = (what: keyof Turn): number => median(turns.map((turn) => turn[what]))
-  // Of each turn by itself: from one to the next the machine may have other things to do.
-  const share = (what: 'rate' | 'cpu'): string =>
-    median(
-      turns.map((turn, index) => {
-        const base = seen.get('nginx')?.[index]?.[what] ?? Number.NaN
-        return what === 'rate' ? turn.rate / base : base / turn.cpu
-      }),
-    ).toFixed(2)
-  console.log(
-    `${name.padEnd(8)} ${of('rate').toFixed(0)} requests/s, p50 ${of('p50').toFixed(1)} ms, p99 ${of('p99').toFixed(1)} ms, ${of('cpu').toFixed(0)} µs of processor each; ${share('rate')} of nginx, by processor time ${share('cpu')}`,
-  )
-}
-if (only === undefined) {
-  const shares: number[] = []
-  for (let turn = 0; turn < TURNS; turn++) {
-    const direct = await download(targets.direct)
-    const through = await download(gateway)
-    shares.push(through / direct)
-    console.log(
-      `1 GiB: direct ${direct.toFixed(0)} MB/s, gateway ${through.toFixed(0)} MB/s (${(through / direct).toFixed(2)})`,
-    )
-  }
-  console.log(`1 GiB: ${median(shares).toFixed(2)} of direct`)
-}
+const at = process.argv.indexOf('--only')
+const only = at < 0 ? undefined : process.argv[at + 1]?.split(',')
+const names = (['direct', 'nginx', 'relay', 'gateway'] as const).filter(
+  (name) => only?.includes(name) ?? true,
+)
+if (!process.argv.includes('--downloads')) await requests()
+await downloads()
 
 relay.closeAllConnections()
 relay.close()
 await pool.destroy()
 await stack.close()
 process.exit()
+
+/** 1 KB answers from each in turn. */
+async function requests(): Promise<void> {
+  const seen = new Map(names.map((name) => [name, [] as Turn[]]))
+  for (const name of names) await load(targets[name], WARM_SECONDS)
+  for (let turn = 0; turn < TURNS; turn++)
+    for (const name of names) {
+      const before = cpuMicroseconds(name)
+      const { requests: count, ...rest } = await load(targets[name], SECONDS)
+      seen.get(name)?.push({ ...rest, cpu: (cpuMicroseconds(name) - before) / count })
+    }
+  for (const [name, turns] of seen) {
+    const of = (what: keyof Turn): number => median(turns.map((turn) => turn[what]))
+    // Of each turn by itself: from one to the next the machine may have other things to do.
+    const share = (what: 'rate' | 'cpu'): string => {
+      const bases = turns.map((_, turn) => seen.get('nginx')?.[turn]?.[what] ?? Number.NaN)
+      const shares = turns.map((turn, index) => turn[what] / (bases[index] ?? Number.NaN))
+      return median(what === 'rate' ? shares : shares.map((one) => 1 / one)).toFixed(2)
+    }
+    console.log(
+      `${name.padEnd(8)} ${of('rate').toFixed(0)} requests/s, p50 ${of('p50').toFixed(1)} ms, p99 ${of('p99').toFixed(1)} ms, ${of('cpu').toFixed(0)} µs of processor each; ${share('rate')} of nginx, by processor time ${share('cpu')}`,
+    )
+  }
+}
 
 /** What the process of a target has used: nginx's worker, or this one, where relay and gateway run. */
 function cpuMicroseconds(name: string): number {
@@ -169,29 +161,44 @@ async function load(target: { port: number; path: string; pem: string }, seconds
   return JSON.parse(stdout) as Load
 }
 
-/** MB/s of one download. */
-async function download({ port, path }: { port: number; path: string }): Promise<number> {
-  const from = performance.now()
-  const bytes = await new Promise<number>((resolve, reject) => {
-    const mine = path === '' ? { ca: authority.certPem } : { ca: readFileSync(join(job.home, 'ca.pem')) }
-    const cert = path === '' ? {} : { cert: readFileSync(pem), key: readFileSync(pem) }
-    request(
-      { host: 'localhost', port, path: `${path}/large`, agent: false, ...mine, ...cert },
-      (response) => {
-        let size = 0
-        const hash = createHash('sha256')
-        response.on('data', (chunk: Buffer) => {
-          size += chunk.byteLength
-          if (size < 1024) hash.update(chunk)
-        })
-        response.once('end', () => resolve(size))
-      },
+/** 1 GiB through each in turn, by curl, which is a process of its own as a job's client is. */
+async function downloads(): Promise<void> {
+  const took = new Map(names.map((name) => [name, [] as { rate: number; cpu: number }[]]))
+  for (let turn = 0; turn < TURNS; turn++)
+    for (const name of names) {
+      if (name === 'nginx') continue
+      const before = cpuMicroseconds(name)
+      const rate = await download(targets[name])
+      took.get(name)?.push({ rate, cpu: (cpuMicroseconds(name) - before) / (LARGE / 1e6) })
+    }
+  for (const [name, turns] of took) {
+    if (turns.length === 0) continue
+    const shares = turns.map(({ rate }, turn) => rate / (took.get('direct')?.[turn]?.rate ?? Number.NaN))
+    const shown = [Math.min(...shares), median(shares), Math.max(...shares)].map((share) => share.toFixed(2))
+    console.log(
+      `1 GiB ${name.padEnd(8)} ${median(turns.map(({ rate }) => rate)).toFixed(0)} MB/s, ${median(turns.map(({ cpu }) => cpu)).toFixed(0)} µs of processor a MB; ${shown.join(' / ')} of direct`,
     )
-      .once('error', reject)
-      .end()
-  })
+  }
+}
+
+/** MB/s of one download. */
+async function download({ port, path, pem: certificate }: (typeof targets)['direct']): Promise<number> {
+  const ca = certificate === '' ? join(folder, 'ca.pem') : join(job.home, 'ca.pem')
+  const { stdout } = await run('curl', [
+    '-sSf',
+    '--http1.1',
+    '--output',
+    '/dev/null',
+    '--cacert',
+    ca,
+    ...(certificate === '' ? [] : ['--cert', certificate]),
+    '--write-out',
+    '%{size_download} %{time_total}',
+    `https://localhost:${port}${path}/large`,
+  ])
+  const [bytes, seconds = 0] = stdout.split(' ').map(Number)
   if (bytes !== LARGE) throw new Error(`${bytes} bytes came`)
-  return bytes / 1e6 / ((performance.now() - from) / 1000)
+  return bytes / 1e6 / seconds
 }
 
 /** An nginx of one worker, with one server. */
