@@ -212,3 +212,30 @@ test('an EXECUTE that gave some of its rows gives the others masked as the first
   await ask(1, query("PREPARE q AS SELECT 'x' || ''"))
   expect(await ask(1, execute('p'), sync)).not.toMatch(leaks)
 })
+
+test('a text is not read by settings that a RESET before it takes back', async () => {
+  const admin = (text: string): Promise<unknown> => stack.postgres.query(text, { database: 'shop' })
+  await admin('ALTER DATABASE shop SET standard_conforming_strings = off')
+  const legacy = await openWire(job)
+  await legacy.run('SET standard_conforming_strings = on')
+  // One literal while it is on; with it off the literal ends, and a query follows.
+  const text = "SELECT '\\'' , (SELECT entry FROM vault.ledger LIMIT 1) --'"
+  const answers = [
+    await legacy.ask(Buffer.concat([query('RESET standard_conforming_strings'), query(text)]), 2),
+    await legacy.run('BEGIN', 'SET standard_conforming_strings = on'),
+    await legacy.ask(Buffer.concat([query('ROLLBACK'), query(text)]), 2),
+  ]
+  legacy.close()
+  await admin('ALTER DATABASE shop RESET standard_conforming_strings')
+  expect(answers.join()).not.toMatch(leaks)
+  expect([answers[0], answers[2]]).toEqual([
+    expect.stringContaining('42601'),
+    expect.stringContaining('42601'),
+  ])
+})
+
+test('a terminal without a language of its own is let in', async () => {
+  const ascii = await openWire(job, { client_encoding: 'SQL_ASCII' })
+  expect(await ascii.run("SELECT 'as it is: \u00e9'")).toContain('as it is')
+  ascii.close()
+})

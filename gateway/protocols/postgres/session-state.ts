@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { Refused } from '../../core/errors.ts'
-import type { Meaning } from '../../core/operation.ts'
+import type { Meaning, Operation } from '../../core/operation.ts'
 import type { Analysis, Analyzer, Catalog, Made, SqlContext, Statement } from '../../sql/analyzer.ts'
 import type { DatabaseCatalog, Known } from './catalogs.ts'
 import { splitIdentifiers } from '../../sql/identifiers.ts'
@@ -41,6 +41,8 @@ export class SessionState {
   #reported: string | null = null
   /** True once something was sent that may have changed how texts are read (SET, CALL, DO, functions with effects). */
   #settingsTouched = false
+  /** True once RESET or ROLLBACK may bring back that texts are read in another way than here: it began so, or was set so. */
+  #lexedOtherwise: boolean
   /** Changes with everything that was sent that may have changed a setting, even a harmless one: DateStyle says which day a date is. */
   #touched = ''
   #under: string | null = null
@@ -75,6 +77,9 @@ export class SessionState {
   ) {
     this.#parts = parts
     this.#known = known
+    const { parameters: began } = parts.ledger
+    this.#lexedOtherwise =
+      began.get('client_encoding') !== 'UTF8' || began.get('standard_conforming_strings') === 'off'
     this.#path = path.length > 0 ? path : known.searchPath
     this.#takeReportedPath()
   }
@@ -223,6 +228,7 @@ export class SessionState {
 
   /** Called for every statement that is sent. */
   sent(meaning: Meaning, statements: readonly Statement[]): void {
+    this.#lexedOtherwise ||= meaning.operations.some(setsLexing)
     if (meaning.operations.some((operation) => !operation.reads && !isData(operation.actions))) {
       this.#settingsTouched = true
       this.#unsettled = true
@@ -238,6 +244,7 @@ export class SessionState {
       if (makes !== undefined) this.#addMade(makes)
       if (changesCatalog || names !== null || forgets !== null) this.#unsettled = true
     }
+    if (this.#lexedOtherwise && this.#touched !== '') this.#settingsTouched = this.#unsettled = true
   }
 
   #addMade(makes: readonly Made[]): void {
@@ -304,4 +311,9 @@ export class SessionState {
 /** True for operations that change rows or relations and nothing of the session. */
 function isData(actions: readonly string[]): boolean {
   return actions.includes('write') || actions.includes('ddl')
+}
+
+/** True for a change, by rule, of how texts are read: a setting that the text does not name may be one of these. */
+function setsLexing({ actions, resource }: Operation): boolean {
+  return actions.includes('set') && /^(client_encoding|standard_conforming_strings)?$/.test(resource)
 }

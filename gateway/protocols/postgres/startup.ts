@@ -130,6 +130,8 @@ export function settingsRequest(settings: ReadonlyMap<string, string>): Request 
       text.push(`SET ${setting} = '${value.replaceAll("'", "''")}'`)
       continue
     }
+    // What psql asks for on a terminal without a language: bytes go as they are, and texts beyond ASCII are refused where that matters.
+    if (setting === 'client_encoding' && /^sql_?ascii$/i.test(value)) continue
     if (harmlessSettings.get(setting)?.test(value) ?? false) continue
     const actions: Operation['actions'] =
       setting === 'role' || setting === 'session_authorization'

@@ -164,6 +164,46 @@ describe.skipIf(lacks('psql', 'pg_dump', 'pg_restore', 'pgbench') || missing)(
       expect(row).toEqual({ count: '120' })
     })
 
+    test('what psql makes of answers, and of files', { timeout: 60_000 }, async () => {
+      const file = join(folder, 'people.csv')
+      const script = join(folder, 'session.sql')
+      await writeFile(
+        script,
+        String.raw`
+SELECT name, age FROM app.people \gdesc
+SELECT name, age, 'x' AS c FROM app.people ORDER BY 1 \crosstabview name age c
+SELECT count(*) AS many FROM app.people \gset
+\echo :many
+SELECT format('SELECT %L', name) FROM app.people ORDER BY name \gexec
+SELECT 1 AS one, 2 AS two \gx
+\set FETCH_COUNT 2
+SELECT n FROM generate_series(1, 5) n;
+\unset FETCH_COUNT
+\copy (SELECT name, age FROM app.people ORDER BY name) TO '${file}' CSV HEADER
+CREATE TEMP TABLE loaded (name text, age int);
+\copy loaded FROM '${file}' CSV HEADER
+TABLE loaded ORDER BY name;
+BEGIN;
+\set ON_ERROR_ROLLBACK on
+SELECT 1/0;
+SELECT 'goes on';
+COMMIT;
+SELECT 1/0;
+\errverbose
+\set AUTOCOMMIT off
+SELECT 'begun';
+ROLLBACK;
+\encoding
+SELECT 'é' AS e;
+`,
+      )
+      // One after the other: both write the file.
+      const direct = await run('psql', ['-X', '-f', script], way('direct'))
+      const through = await run('psql', ['-X', '-f', script], way('owner'))
+      expect(through).toEqual(direct)
+      expect(direct.out).toContain('goes on')
+    })
+
     test('what psql tells of the schema needs `read` alone', { timeout: 300_000 }, async () => {
       const commands = String.raw`\d \d+ \dt \dt+ \dv \dv+ \dm \di \di+ \ds \df \df+ \du \du+ \l \l+ \dn \dn+ \dp \dT \dT+ \dx \db \dc \dC \dd \dD
         \ddp \dE \dF \dFd \dFp \dFt \dg \dL \do \dO \dP \dRp \dX \dy \da \dA \dAc \dAf \dAo \dAp \z \sf#app.twice \sv#app.adults
