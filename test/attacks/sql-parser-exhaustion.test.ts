@@ -105,9 +105,9 @@ test('one session cannot fill the queue of the others', async () => {
 })
 
 test('a text that takes too long is cut off, and the next is read', async () => {
-  const own = createAnalyzer({ parser: { workers: 1, time: 50 } })
+  const own = createAnalyzer({ parser: { workers: 1, time: 200 } })
   await own.analyze('SELECT 0', session())
-  const slow = `SELECT 1 FROM orders WHERE id IN (${Array.from({ length: 250_000 }, (_, n) => n % 10).join()})`
+  const slow = `SELECT 1 FROM orders WHERE id IN (${Array.from({ length: 520_000 }, (_, n) => n % 10).join()})`
   await expect(own.analyze(slow, session())).rejects.toMatchObject({ code: 'timed_out' })
   expect(operationsOf(await own.analyze('SELECT 1 FROM orders', session()))).toEqual([
     'select/read public.orders',
