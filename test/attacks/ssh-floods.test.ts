@@ -11,6 +11,7 @@ const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269
 
 /** What is used of ssh2's own half of a connection, to send what no client should. */
 interface Raw {
+  session(id: number, window: number, packet: number): void
   channelWindowAdjust(id: number, amount: number): void
   ping(): void
   rekey(): void
@@ -85,6 +86,22 @@ describe.skipIf(lacks('ssh', 'sshd'))('a client that would have the gateway hold
     stuck.destroy()
     await rm(`${done}-to-the-end`)
   }, 60_000)
+
+  test.each([0, 1, 1023])(
+    'that takes packets of %i bytes is cut off, and the record says so',
+    async (size) => {
+      const client = await dial({ privateKey: key }, 'ready')
+      const session = raw(client).session.bind(raw(client))
+      raw(client).session = (id, window) => session(id, window, size)
+      const closed = once(client, 'close')
+      client.exec('head -c 3000000 /dev/zero', (_error, channel) => channel?.resume())
+      await closed
+      await alive()
+      expect((await stack.records('end')).map(({ why }) => why)).toContain(
+        'protocol_violation: the client takes no packets of a usual length',
+      )
+    },
+  )
 
   /** Asks, up to half a million times, as long as what it asks is taken from it. */
   const askOn = async (client: Client): Promise<void> => {

@@ -1,5 +1,6 @@
 import type { Connection, Session as SshSession } from 'ssh2'
 import { Refused } from '../../core/errors.ts'
+import { takesTooLittle } from './careful-writes.ts'
 import type { ClientEnd } from './client-end.ts'
 import { Forwards } from './forwards.ts'
 import type { Road } from './road.ts'
@@ -33,9 +34,15 @@ export class Channels {
     new Forwards(this.#road, (end) => this.#track(end)).listen(connection)
   }
 
-  /** Throws when some channel has more waiting than its window allows. */
+  /** Throws when some channel has more waiting than its window allows, or leaves no room for answers. */
   checkWindows(): void {
     for (const { channel } of this.#open) {
+      if (takesTooLittle(channel))
+        throw new Refused(
+          'protocol_violation',
+          'the client takes no packets of a usual length',
+          'use OpenSSH',
+        )
       if (channel.readableLength > WINDOW_ABUSE)
         throw new Refused('protocol_violation', 'the client sends more than its window allows', 'use OpenSSH')
     }

@@ -1,7 +1,7 @@
 import type { ServerChannel } from 'ssh2'
 import type { LaneClient } from '../../core/protocol.ts'
 import { free } from './free.ts'
-import { waitForKeys } from './key-exchange.ts'
+import { writeCarefully } from './careful-writes.ts'
 
 /** Bytes that may wait for the client to open its window. */
 const ROOM = 1_048_576
@@ -21,7 +21,7 @@ export class ClientEnd implements LaneClient {
   #closed = false
 
   constructor(channel: ServerChannel, terminal: boolean) {
-    this.channel = waitForKeys(channel)
+    this.channel = writeCarefully(channel)
     this.#newline = terminal ? '\r\n' : '\n'
     channel.on('error', () => this.#close())
     channel.once('close', () => this.#close())

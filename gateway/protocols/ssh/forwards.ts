@@ -3,7 +3,7 @@ import type { Channel, Client, ClientChannel, Connection, ServerChannel } from '
 import { Refused } from '../../core/errors.ts'
 import type { Permit } from '../../core/gate.ts'
 import { ClientEnd } from './client-end.ts'
-import { waitForKeys } from './key-exchange.ts'
+import { writeCarefully } from './careful-writes.ts'
 import { opened } from './open-channel.ts'
 import { carry, straight } from './pump.ts'
 import { forwardRequest, listenRequest } from './requests.ts'
@@ -165,7 +165,7 @@ export class Forwards {
   ): Promise<void> {
     return this.#within(reject, async () => {
       const channel = await open()
-      const upstream = waitForKeys(accept())
+      const upstream = writeCarefully(accept())
       if (isReading(upstream)) await this.#carry(`forward from ${resource}`, permit, channel, upstream)
     })
   }

@@ -1,6 +1,6 @@
 import type { Channel } from 'ssh2'
 import { Refused } from '../../core/errors.ts'
-import { waitForKeys } from './key-exchange.ts'
+import { takesTooLittle, writeCarefully } from './careful-writes.ts'
 
 /** A channel, once the other side has opened it. Rejects with `Refused` `upstream_failed`. */
 export function opened<Any extends Channel>(
@@ -17,7 +17,11 @@ export function opened<Any extends Channel>(
         ),
       )
     try {
-      open((error, channel) => (error === undefined ? resolve(waitForKeys(channel)) : refuse(error)))
+      open((error, channel) => {
+        if (error !== undefined) return refuse(error)
+        if (takesTooLittle(channel)) return refuse(new Error('it takes no packets of a usual length'))
+        return resolve(writeCarefully(channel))
+      })
     } catch (error) {
       refuse(error)
     }
