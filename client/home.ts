@@ -36,7 +36,12 @@ export async function makeHome(
   const given = environment.RUNNER_TEMP
   const base = given !== undefined && given !== '' ? given : tmpdir()
   await sweep(base)
-  const path = await mkdtemp(join(base, 'hoop-'))
+  const path = await mkdtemp(join(base, 'hoop-')).catch((cause: unknown) => {
+    const why = `no private folder can be made in ${base} (${systemCode(cause) ?? 'unknown error'})`
+    throw new ClientError('bad_home', why, 'set RUNNER_TEMP or TMPDIR to a folder that can be written to', {
+      cause,
+    })
+  })
   await makeOwnerOnly(path)
   return path
 }
@@ -45,7 +50,7 @@ const STALE_MS = 3_600_000
 
 /** Removes what jobs that were killed left behind on this machine: folders of this user whose identity is long over. */
 async function sweep(base: string): Promise<void> {
-  const names = await readdir(base).catch(() => [])
+  const names = await readdir(base).catch(() => []) // making a folder there says what is wrong
   for (const name of names.filter((one) => /^hoop-[A-Za-z0-9]{6}$/.test(one)).slice(0, 100)) {
     const path = join(base, name)
     const home = await readHome(path).catch(() => null) // another's, or none of ours

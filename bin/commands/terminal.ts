@@ -1,4 +1,4 @@
-import { ClientError, printable } from '../../client/error.ts'
+import { ClientError, printable, systemCode } from '../../client/error.ts'
 
 /** One line for people, on standard error: standard output is for what programs read. */
 export function tell(line: string): void {
@@ -20,10 +20,19 @@ export function complain(error: unknown, json: boolean): void {
 
 function failureOf(error: unknown): [message: string, about: { error: string; next?: string }] {
   if (error instanceof ClientError) return [error.why, { error: error.code, next: error.next }]
+  const next = remedies[systemCode(error) ?? '']
   return [
     error instanceof Error ? error.message : 'something failed that is not an error',
-    { error: 'failed' },
+    { error: 'failed', ...(next !== undefined && { next }) },
   ]
+}
+
+/** What to do about an error of the system that nobody foresaw where it happened. */
+const remedies: Readonly<Record<string, string>> = {
+  EACCES: 'let this user read and write there, or name another place',
+  EMFILE: 'raise the limit of open files (ulimit -n)',
+  ENOSPC: 'make room on that disk',
+  EROFS: 'name a place on a file system that can be written to',
 }
 
 /** For programs: JSON, with a new line. */

@@ -34,6 +34,14 @@ async function open(api: GatewayApi, home: string, rewrites: Record<string, stri
 }
 
 describe('the private folder', () => {
+  test('where none can be made, it is said where, and what to set', async () => {
+    await expect(makeHome({ RUNNER_TEMP: join(folder, 'nowhere') })).rejects.toMatchObject({
+      code: 'bad_home',
+      why: `no private folder can be made in ${join(folder, 'nowhere')} (ENOENT)`,
+      next: expect.stringContaining('RUNNER_TEMP'),
+    })
+  })
+
   test('holds what client programs need, and only its owner can read it', async () => {
     const api = await startGatewayApi()
     const home = await makeHome({ RUNNER_TEMP: folder })
