@@ -721,7 +721,12 @@ async function makeHome(environment = process.env) {
   const given = environment.RUNNER_TEMP;
   const base = given !== void 0 && given !== "" ? given : (0, import_node_os.tmpdir)();
   await sweep(base);
-  const path2 = await (0, import_promises6.mkdtemp)((0, import_node_path.join)(base, "hoop-"));
+  const path2 = await (0, import_promises6.mkdtemp)((0, import_node_path.join)(base, "hoop-")).catch((cause) => {
+    const why = `no private folder can be made in ${base} (${systemCode(cause) ?? "unknown error"})`;
+    throw new ClientError("bad_home", why, "set RUNNER_TEMP or TMPDIR to a folder that can be written to", {
+      cause
+    });
+  });
   await makeOwnerOnly(path2);
   return path2;
 }
@@ -5121,11 +5126,18 @@ function complain(error, json) {
 }
 function failureOf(error) {
   if (error instanceof ClientError) return [error.why, { error: error.code, next: error.next }];
+  const next = remedies[systemCode(error) ?? ""];
   return [
     error instanceof Error ? error.message : "something failed that is not an error",
-    { error: "failed" }
+    { error: "failed", ...next !== void 0 && { next } }
   ];
 }
+var remedies = {
+  EACCES: "let this user read and write there, or name another place",
+  EMFILE: "raise the limit of open files (ulimit -n)",
+  ENOSPC: "make room on that disk",
+  EROFS: "name a place on a file system that can be written to"
+};
 function printJson(value) {
   process.stdout.write(`${JSON.stringify(value, null, 2)}
 `);

@@ -20200,7 +20200,12 @@ async function makeHome(environment = process.env) {
   const given = environment.RUNNER_TEMP;
   const base = given !== void 0 && given !== "" ? given : (0, import_node_os.tmpdir)();
   await sweep(base);
-  const path2 = await (0, import_promises5.mkdtemp)((0, import_node_path.join)(base, "hoop-"));
+  const path2 = await (0, import_promises5.mkdtemp)((0, import_node_path.join)(base, "hoop-")).catch((cause) => {
+    const why = `no private folder can be made in ${base} (${systemCode(cause) ?? "unknown error"})`;
+    throw new ClientError("bad_home", why, "set RUNNER_TEMP or TMPDIR to a folder that can be written to", {
+      cause
+    });
+  });
   await makeOwnerOnly(path2);
   return path2;
 }
