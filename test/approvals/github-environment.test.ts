@@ -137,9 +137,11 @@ describe('an approval at a GitHub environment', () => {
   })
 
   it('takes the run down when the question is over otherwise', async () => {
-    const { id, run } = await ask()
-    await desk.approvals.answer(id, { person: 'alice', gate: 'console', answer: 'deny', reason: '' })
-    await expect.poll(() => api.repository.runs.get(run)?.conclusion).toBe('cancelled')
+    for (const answer of ['deny', 'approve'] as const) {
+      const { id, run } = await ask({ digest: answer })
+      await desk.approvals.answer(id, { person: 'alice', gate: 'console', answer, reason: '' })
+      await expect.poll(() => api.repository.runs.get(run)?.conclusion).toBe('cancelled')
+    }
   })
 
   it('takes the report of a run that comes right after a restart, while GitHub is slow to answer', async () => {

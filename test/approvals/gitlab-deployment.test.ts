@@ -131,13 +131,19 @@ describe('a deployment approval', () => {
   })
 
   it('is taken down in GitLab when the question is over otherwise', async () => {
-    const { id, pipeline } = await ask()
-    await desk.approvals.answer(id, { person: 'bob', gate: 'console', answer: 'deny', reason: '' })
-    await expect
-      .poll(() =>
-        [...api.deployments.values()].find(({ deployable }) => deployable?.pipeline.id === pipeline),
-      )
-      .toMatchObject({ status: 'failed', approvals: [{ user: { id: 500 }, status: 'rejected' }] })
+    for (const [answer, how] of [
+      ['deny', 'Denied by bob'],
+      ['approve', 'Approved by bob'],
+    ] as const) {
+      const { id, pipeline } = await ask({ digest: answer })
+      await desk.approvals.answer(id, { person: 'bob', gate: 'console', answer, reason: '' })
+      const comment = expect.stringContaining(how)
+      await expect
+        .poll(() =>
+          [...api.deployments.values()].find(({ deployable }) => deployable?.pipeline.id === pipeline),
+        )
+        .toMatchObject({ status: 'failed', approvals: [{ user: { id: 500 }, status: 'rejected', comment }] })
+    }
     expect(api.violations).toEqual([])
   })
 })

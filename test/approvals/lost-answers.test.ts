@@ -149,6 +149,20 @@ describe.each(Object.keys(gates) as Gate[])('%s: the answer is lost', (gate) => 
 
 const down = { status: 502 }
 
+it('of several runs that carry the id the oldest is asked by, and the others are taken down', async () => {
+  lose('github-environment')
+  github.interfere(({ path }) => (path.endsWith('/runs') ? down : null))
+  const { id } = await ask('github-environment')
+  await expect.poll(() => there('github-environment')).toBe(1)
+  const [own] = [...github.repository.runs.values()].filter(({ event }) => event === 'workflow_dispatch')
+  const again = github.run({ ...own, id: Number(own?.id) + 1 })
+  github.interfere(null)
+  await expect
+    .poll(() => gateOf(id, 'github-environment'), { timeout: 10_000 })
+    .toMatchObject({ state: 'asked', url: own?.html_url })
+  expect([own?.conclusion, github.repository.runs.get(again.id)?.conclusion]).toEqual([null, 'cancelled'])
+})
+
 it('a run of somebody else that carries the id is not taken for the one that was dispatched', async () => {
   lose('github-environment')
   github.interfere(({ path }) => (path.endsWith('/runs') ? down : null))

@@ -28,6 +28,8 @@ test('a gateway that Slack cannot reach hears what is pressed, also after its co
   const [asked] = slack.messages
   if (asked === undefined) throw new Error('no message')
   await slack.push(slack.press(asked, 'hoop_approve', 'U0ALICE01'))
+  // What was acknowledged is in the store.
+  expect((await stack.view(approval.id)).state).not.toBe('pending')
   expect(await outcome).toBe('done: 1')
   expect((await stack.view(approval.id)).answers).toMatchObject([{ person: 'alice', gate: 'slack' }])
   expect(slack.refused).toEqual([])

@@ -21,6 +21,8 @@ test('a press on Approve lets it go on, and the message says who it was', async 
   expect(JSON.stringify(asked.blocks)).toContain('DELETE FROM notes WHERE id = 2')
   const pressed = slack.press(asked, 'hoop_approve', alice)
   expect((await deliver(pressed)).status).toBe(200)
+  // What Slack is told that it was taken is in the store.
+  expect((await stack.view(approval.id)).state).not.toBe('pending')
   expect(await outcome).toBe('done: 1')
   await eventually(async () => expect(asked.text).toContain('Approved by alice'))
   expect(JSON.stringify(asked.blocks)).not.toContain('hoop_approve')

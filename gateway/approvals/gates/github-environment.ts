@@ -78,8 +78,11 @@ export class GithubEnvironmentGate implements ApprovalGate {
 
   async find(posting: Posting & { readonly triedAt: number }): Promise<Posted | null> {
     const { triedAt: since } = posting
-    const [run] = await this.#ownRuns(posting, since)
-    return run === undefined ? null : this.#remember(posting, { run: run.id, since }, run.html_url)
+    const [run, ...others] = await this.#ownRuns(posting, since)
+    if (run === undefined) return null
+    // Nobody should review one that counts for nothing.
+    for (const other of others) if (other.status !== 'completed') await this.#cancel(posting, other.id)
+    return this.#remember(posting, { run: run.id, since }, run.html_url)
   }
 
   /** Sees whether somebody said no: that needs no further proof. A yes is proved by the run's own job. */
@@ -107,21 +110,25 @@ export class GithubEnvironmentGate implements ApprovalGate {
   }
 
   async conclude(posting: Posting): Promise<void> {
-    const { run: id } = readHandle(this.#known(posting))
-    this.#postings.delete(posting.approval.id)
-    this.#refused.delete(posting.approval.id)
-    if (id === null) return
-    this.#runs.delete(id)
+    const { approval, signal } = posting
+    const { run: id, since } = readHandle(this.#known(posting))
+    this.#postings.delete(approval.id)
+    this.#refused.delete(approval.id)
+    if (id !== null) this.#runs.delete(id)
+    const { repository } = optionsOf(posting)
+    const run =
+      id === null
+        ? (await this.#ownRuns(posting, since))[0]
+        : await readRun(this.#github, { repository, id, signal })
+    // What was let through here ends by itself; else nobody is left looking at a question that is over.
+    const here = approval.answers.some(({ gate, answer }) => gate === NAME && answer === 'approve')
+    if (run === undefined || run.status === 'completed' || here) return
+    await this.#cancel(posting, run.id)
+  }
+
+  async #cancel(posting: Posting, id: number): Promise<void> {
     const { repository } = optionsOf(posting)
     const { signal } = posting
-    const run = await readRun(this.#github, { repository, id, signal })
-    if (
-      run.status === 'completed' ||
-      posting.approval.state === 'approved' ||
-      posting.approval.state === 'used'
-    )
-      return
-    // Nobody is left looking at a question that is over. 409: it ended by itself meanwhile.
     const { status } = await this.#github.send({
       repository,
       permissions: { actions: 'write' },
@@ -129,6 +136,7 @@ export class GithubEnvironmentGate implements ApprovalGate {
       path: `/actions/runs/${id}/cancel`,
       signal,
     })
+    // 409: it ended by itself meanwhile.
     if (status !== 202 && status !== 409)
       throw new TryLater(`GitHub answers ${status} when run ${id} is cancelled`)
   }

@@ -160,11 +160,10 @@ export class GitlabDeploymentGate implements ApprovalGate {
     if (refused !== null) throw refused
   }
 
-  /** GitLab cannot cancel a job that waits for people: rejecting its deployment is what takes it down. */
+  /** GitLab cannot cancel a job that waits for people: rejecting its deployment is what takes it down; the comment says how it ended. */
   async conclude(posting: Posting): Promise<void> {
     const { approval } = posting
     this.#waiting.delete(approval.id)
-    if (approval.state === 'approved' || approval.state === 'used') return
     const { pipeline, deployment } = await this.#find(posting)
     if (deployment === null && !ended.has(pipeline.status))
       throw new TryLater(`pipeline ${pipeline.id} has no deployment yet`)

@@ -42,6 +42,17 @@ const carriedSchema = z.object({
 })
 type Carried = z.infer<typeof carriedSchema>
 
+/** Slack takes an answer to what somebody pressed within 3 s; after that it tells them that it failed. */
+const ANSWER_MS = 2000
+
+/** Waits until what somebody pressed was dealt with, as long as Slack waits: what is acknowledged before could be lost, and nobody would know. `work` never rejects. */
+export async function dealtWith(work: Promise<void>): Promise<void> {
+  const { promise: late, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, ANSWER_MS)
+  await Promise.race([work, late])
+  clearTimeout(timer)
+}
+
 /** What people press in Slack, once it is proved that Slack sent it. */
 export class SlackActions {
   readonly #api: SlackApi

@@ -3,6 +3,7 @@ import { Refused } from '../../core/errors.ts'
 import { sameText } from '../../identity/client-key.ts'
 import type { Delivery, Hook, HookAnswer } from './hook.ts'
 import { Seen } from './hook.ts'
+import { dealtWith } from './slack-actions.ts'
 
 /** Slack's own window: what is older was kept by somebody. */
 const WINDOW_S = 300
@@ -40,8 +41,8 @@ export class SlackHook implements Hook {
         'set only the Interactivity URL to here',
       )
     }
-    // Slack wants its answer within 3 s: what comes of it is told by messages.
-    void this.#take(payload)
+    // What comes of it is told by messages.
+    await dealtWith(this.#take(payload))
     return { status: 200 }
   }
 

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { dealtWith } from './slack-actions.ts'
 import type { SlackApi } from './slack-api.ts'
 import { isLoopbackHost } from '../../identity/addresses.ts'
 import { Refused } from '../../core/errors.ts'
@@ -68,8 +69,6 @@ export class SlackSocket {
       const read = envelope.safeParse(readJson(data))
       if (!read.success) return
       const { type, envelope_id: id, payload } = read.data
-      // Acknowledged at once (Slack wants it within 3 s); what comes of it is told by messages.
-      if (id !== undefined) socket.send(JSON.stringify({ envelope_id: id }))
       if (type === 'hello') {
         this.#failures = 0
         old?.close()
@@ -78,7 +77,12 @@ export class SlackSocket {
         this.#timer.unref()
       }
       if (type === 'disconnect') socket.close()
-      if (type === 'interactive') void this.#take(payload)
+      // What comes of it is told by messages. What is not acknowledged Slack sends again.
+      const taken = type === 'interactive' ? dealtWith(this.#take(payload)) : Promise.resolve()
+      void taken.then(() => {
+        if (id !== undefined && socket.readyState === WebSocket.OPEN)
+          socket.send(JSON.stringify({ envelope_id: id }))
+      })
     })
     socket.addEventListener('close', () => {
       if (this.#socket === socket) this.#again()
