@@ -12,6 +12,8 @@ export class Facts {
   readonly probes = new Set<Column>()
   /** All columns that stand in the text, whatever for, and those that a `*` in it means. */
   used: Origin = origin()
+  /** What users' functions in the text may return: a plan shows what it knows of that beforehand. */
+  returned: Origin = origin()
   readonly links = new Map<Literal, Set<Column>>()
   readonly secrets = new Set<Literal>()
   /** Literals within a program that is itself a literal: where each ends, for no token of the text does. */

@@ -68,6 +68,7 @@ const runsText =
 export function noteReturned(reader: Reader, schema: string | null, name: string, into: Origin): void {
   for (const column of returned(reader, schema, name)) {
     into.columns.add(column)
+    reader.facts.returned.columns.add(column)
     reader.facts.relations.add(relationOf(column))
   }
 }

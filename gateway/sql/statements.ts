@@ -1,15 +1,15 @@
 import type { Node, SelectStmt, VariableSetStmt } from '@pgsql/types'
 import type { Meaning } from '../core/operation.ts'
-import { Refused } from '../core/errors.ts'
 import { readCopy } from './copy.ts'
 import { definitionTags, readDefinition } from './definitions.ts'
 import { type Effect, effect, plainColumns, rows, shapeOfResult } from './effect.ts'
-import { readCondition } from './expressions.ts'
+import { readExplain } from './explain.ts'
 import { qualify } from './identifiers.ts'
-import { merge, origin, rename, type Shape } from './origin.ts'
+import { origin, rename, type Shape } from './origin.ts'
 import { eachChild, open, textOf, textsOf, unreadable } from './parse-tree.ts'
 import { creationNames } from './object-names.ts'
 import { noteMade } from './moves.ts'
+import { adopt, readExecute, readNaming, recall } from './named.ts'
 import { noteInto } from './queries.ts'
 import type { Reader } from './reader.ts'
 import { noteRead, noteWrite, resolve } from './relations.ts'
@@ -46,20 +46,19 @@ export function readStatement(reader: Reader, node: Node, fork: Fork): Effect {
   if ('ExplainStmt' in node) {
     const { query, options } = node.ExplainStmt
     if (query === undefined) throw unreadable('EXPLAIN of nothing')
-    const inner = readMeasured(reader, query, options, again)
-    return rows(plainColumns(1), { changesCatalog: inner.changesCatalog })
+    return readExplain(reader, query, options, again)
   }
   if ('PrepareStmt' in node) {
     const { name, query, argtypes } = node.PrepareStmt
     if (query === undefined) throw unreadable('PREPARE of nothing')
-    return named(reader, 'prepared', name, fork(query, argtypes).meaning)
+    return readNaming(reader, 'prepared', name, fork(query, argtypes).meaning)
   }
   if ('ExecuteStmt' in node) return readExecute(reader, node.ExecuteStmt.name ?? '', node.ExecuteStmt.params)
   if ('DeclareCursorStmt' in node) {
     const { portalname, query } = node.DeclareCursorStmt
     if (query === undefined) throw unreadable('a cursor over nothing')
     const inner = fork(query)
-    return named(reader, 'cursor', portalname, inner.meaning)
+    return readNaming(reader, 'cursor', portalname, inner.meaning)
   }
   if ('FetchStmt' in node) {
     const meaning = recall(reader, 'cursor', node.FetchStmt.portalname ?? '')
@@ -210,77 +209,6 @@ function valueOf(node: Node): string | null {
   }
   // SET TIME ZONE INTERVAL '1' HOUR
   return 'TypeCast' in node && node.TypeCast.arg !== undefined ? valueOf(node.TypeCast.arg) : null
-}
-
-function named(
-  reader: Reader,
-  kind: 'prepared' | 'cursor',
-  name: string | undefined,
-  meaning: Meaning,
-): Effect {
-  adopt(reader, meaning)
-  reader.named.set(`${kind} ${name ?? ''}`, meaning)
-  return effect({ names: { kind, name: name ?? '', meaning } })
-}
-
-/** Takes over what a named statement does: whoever names, runs or fetches from it is judged as if running it. */
-function adopt(reader: Reader, meaning: Meaning): void {
-  for (const { actions, resource, reads, unbounded } of meaning.operations) {
-    reader.facts.operation(actions, resource, { reads, ...(unbounded === undefined ? {} : { unbounded }) })
-  }
-  for (const relation of meaning.relations) reader.facts.relations.add(relation)
-  for (const column of meaning.probes) reader.facts.probes.add(column)
-}
-
-function recall(reader: Reader, kind: 'prepared' | 'cursor', name: string): Meaning {
-  const before = kind === 'cursor' || !reader.found.repathed ? reader.around.named(kind, name) : null
-  const meaning = reader.named.get(`${kind} ${name}`) ?? before
-  if (meaning !== null) return meaning
-  const what = kind === 'prepared' ? 'prepared statement' : 'cursor'
-  throw new Refused(
-    kind === 'prepared' ? 'unknown_statement' : 'unknown_cursor',
-    `the session has no ${what} named ${JSON.stringify(name.slice(0, 64))} that the gateway saw being made under this search_path`,
-    kind === 'prepared' ? 'PREPARE it in this session first' : 'DECLARE it in this session first',
-  )
-}
-
-/**
- * What EXPLAIN explains. Run, it tells how much memory, disk and network the values took: of one with a text beside it that is made
- * longer and longer, the length.
- */
-function readMeasured(
-  reader: Reader,
-  query: Node,
-  options: readonly Node[] | undefined,
-  read: (query: Node) => Effect,
-): Effect {
-  const { facts } = reader
-  const before = facts.used
-  facts.used = origin()
-  const inner = read(query)
-  const runs = (options ?? []).some(
-    (option) => 'DefElem' in option && /^(analyze|serialize)$/.test(option.DefElem.defname ?? ''),
-  )
-  if (runs) {
-    const elsewhere =
-      'ExecuteStmt' in query ? recall(reader, 'prepared', query.ExecuteStmt.name ?? '') : inner.names?.meaning
-    for (const relation of elsewhere?.relations ?? []) facts.used.columns.add(`${relation}.*`)
-    facts.probe(facts.used)
-  }
-  merge(facts.used, before)
-  return inner
-}
-
-function readExecute(reader: Reader, name: string, values: readonly Node[] | undefined): Effect {
-  const meaning = recall(reader, 'prepared', name)
-  adopt(reader, meaning)
-  ;(values ?? []).forEach((value, index) => {
-    const own = readCondition(reader, value, { sources: [], parent: null, ctes: null })
-    reader.facts.link(own, meaning.parameters[index] ?? [])
-    if (meaning.secretParameters?.includes(index) === true)
-      for (const literal of own.literals) reader.facts.secrets.add(literal)
-  })
-  return rows(shapeOfResult(meaning.results[0]))
 }
 
 function readLock(reader: Reader, relations: readonly Node[] | undefined, mode: number | undefined): Effect {

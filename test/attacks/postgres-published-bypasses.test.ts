@@ -31,6 +31,8 @@ beforeAll(async () => {
      CREATE FUNCTION one_mail(int) RETURNS text LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT email FROM customers WHERE id = $1); END';
      CREATE FUNCTION any_text(text) RETURNS SETOF text LANGUAGE plpgsql AS 'BEGIN RETURN QUERY EXECUTE $1; END';
      CREATE PROCEDURE run_text(text) LANGUAGE plpgsql AS 'BEGIN EXECUTE $1; END';
+     CREATE FUNCTION frozen(int) RETURNS text IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT email FROM customers WHERE id = $1); END';
+     CREATE VIEW frozen_told AS SELECT frozen(1) AS m;
      CREATE FUNCTION told(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE NOTICE ''%'', one_mail($1); RETURN 1; END';
      CREATE FUNCTION thrown(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''%'', one_mail($1); END';
      CREATE FUNCTION two_of(int) RETURNS TABLE (a int, b text) BEGIN ATOMIC SELECT id, email FROM customers WHERE id = $1; END;
@@ -607,6 +609,17 @@ describe('allowed everything, a masked value is moved by no program: refused', (
 
 describe('allowed everything, a masked value is shown by no way', () => {
   hidden('all', [
+    ['what a plan knows beforehand', 'EXPLAIN (VERBOSE) SELECT frozen(1)'],
+    [
+      'what a plan knows beforehand of a condition',
+      'EXPLAIN SELECT 1 FROM orders WHERE frozen(1) = id::text',
+    ],
+    ['what a plan knows beforehand of a view', 'EXPLAIN (VERBOSE, FORMAT JSON) SELECT m FROM frozen_told'],
+    [
+      'what a plan knows beforehand of a prepared statement',
+      'PREPARE f AS SELECT frozen(1)',
+      'EXPLAIN (VERBOSE) EXECUTE f',
+    ],
     [
       'statistics of columns: most_common_vals, histogram_bounds',
       "SELECT * FROM pg_stats WHERE schemaname = 'public'",
