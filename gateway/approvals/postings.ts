@@ -172,9 +172,7 @@ export class Postings {
       const failed = await this.#try(task, (posting) => warn(task, posting))
       if (failed === null) return this.#finish(task)
       if (this.#closed) return
-      if (Date.now() >= (task.glass?.at ?? 0) + this.#times.alarm) {
-        return this.#giveUp(task)
-      }
+      if (Date.now() >= (task.glass?.at ?? 0) + this.#times.alarm) return this.#giveUp(task)
       await this.#sleep(Math.max(failed.afterMs, this.#backoff(tries)))
     }
   }
@@ -244,7 +242,9 @@ export class Postings {
     const { failed } = this.#options
     try {
       task.nudged = false
-      await this.#queue.run(() => this.#attempt(task, work))
+      const attempt = (): Promise<void> => this.#attempt(task, work)
+      // The gateway's own record has no platform to wait for, and somebody waits for it.
+      await ('ledger' in task.entry ? attempt() : this.#queue.run(attempt))
       if (task.failure !== null) await this.#keep(task, { failure: null })
       task.failure = null
       return null

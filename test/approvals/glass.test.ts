@@ -287,3 +287,32 @@ describe('an alarm', () => {
     await third.approvals.close()
   })
 })
+
+it('waits for no gate that is slow: it is on record before what it lets pass goes on', async () => {
+  const slow: ApprovalGate = {
+    name: 'slack',
+    announce: () => new Promise(() => undefined),
+    conclude: () => Promise.resolve(),
+  }
+  const noted: string[] = []
+  const made = await makeDesk({
+    config: {
+      people: { alice: {}, bob: {} },
+      approvers: {
+        dba: { members: ['alice'], gates: [{ slack: { channel: '#dba' } }], break_glass: 'oncall' },
+        oncall: { members: ['bob'], gates: [{ console: {} }] },
+      },
+    },
+    gates: [slow],
+    onEvent: (event) => {
+      if (event.kind === 'glass-broken') noted.push(event.id)
+    },
+  })
+  // As many as there are places in the queue, and one.
+  for (let n = 0; n < 32; n++) await made.approvals.ask(question({ digest: String(n) }), never())
+  const { id, outcome } = await made.approvals.ask(question(), never())
+  await made.approvals.answer(id, { ...approve('bob', 'prod is down'), breakGlass: true })
+  expect(noted).toEqual([id])
+  await outcome
+  await made.approvals.close()
+})
