@@ -66,7 +66,11 @@ export function readDocument(
   }
   // Only the first: those after it are mostly its consequences.
   const [error] = document.errors
-  if (error !== undefined) return { faults: [at(error.pos[0], `YAML: ${showBraces(error.message)}`)] }
+  if (error !== undefined) {
+    // The parser goes down one call a level.
+    const deep = error.message.includes('call stack')
+    return { faults: [at(error.pos[0], deep ? 'nested too deep' : `YAML: ${showBraces(error.message)}`)] }
+  }
   const reader = new Reader(document, env, at)
   const value = reader.read(document.contents, [], 0)
   if (reader.faults.length > 0) return { faults: reader.faults }

@@ -16,12 +16,11 @@ export function claimFolder(path: string): () => void {
   } catch (error) {
     lock.close()
     // SQLITE_BUSY (https://sqlite.org/rescode.html#busy).
-    if (!(error instanceof Error && 'errcode' in error && error.errcode === 5)) throw error
-    throw new GatewayError(
-      'invalid_config',
-      `another gateway runs on this data folder (${path} is locked): stop that one, or give this one a \`gateway.data\` of its own`,
-      { cause: error },
-    )
+    const taken = error instanceof Error && 'errcode' in error && error.errcode === 5
+    const why = taken
+      ? `another gateway runs on this data folder (${path} is locked): stop that one, or give this one a \`gateway.data\` of its own`
+      : `${path} cannot be locked (${error instanceof Error ? error.message : 'unknown error'}): put \`gateway.data\` on a file system that has locks`
+    throw new GatewayError('invalid_config', why, { cause: error })
   }
   return () => lock.close()
 }
