@@ -47,7 +47,15 @@ export function noteSetting(
   }
   if (setting === 'role' || setting === 'session_authorization') {
     reader.facts.operation(['set-role', 'set', 'admin'], setting)
-    return null
+    if (value === null) return usePath(reader, ['*'])
+    // `$user` is the schema of this role from here on.
+    const { path } = reader
+    return path.includes('$user')
+      ? usePath(
+          reader,
+          path.map((schema) => (schema === '$user' ? value : schema)),
+        )
+      : null
   }
   if (setting === 'search_path') {
     const parts = value === null ? null : splitIdentifiers(value, ',')

@@ -182,7 +182,10 @@ function readSet(reader: Reader, set: VariableSetStmt): Effect {
       if (name === 'search_path') return effect({ searchPath: usePath(reader, []) })
       // The default is what the session started with, which the gateway chose where it matters.
       if (name === 'client_encoding' || name === 'standard_conforming_strings') return effect()
-      return effect({ searchPath: noteSetting(reader, name, null) })
+      // A role goes back to that of the session's start.
+      return effect({
+        searchPath: noteSetting(reader, name, /^(role|session_authorization)$/.test(name) ? 'none' : null),
+      })
     }
     case 'VAR_SET_VALUE': {
       const values = (set.args ?? []).map(valueOf)

@@ -273,6 +273,17 @@ test.each([
   })
 })
 
+test('`$user` is the schema of the role that was taken', async () => {
+  expect(
+    operationsOf(
+      await analyzer.analyze(
+        'SET ROLE tenant; DELETE FROM orders',
+        session({ searchPath: ['$user', 'public'], user: 'ci' }),
+      ),
+    ),
+  ).toContain('delete/write tenant.orders !')
+})
+
 test('an overload elsewhere does not count when the path does not reach it', async () => {
   expect(operationsOf(await analyzer.analyze('SELECT upper($1)', session()))).toEqual([])
   expect(

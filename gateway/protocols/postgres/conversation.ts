@@ -108,7 +108,9 @@ export class PostgresConversation implements Conversation {
     if (this.#dialled === null) throw new GatewayError('internal', 'relay before dial')
     const { analyzer, catalogs, cancelKeys } = this.#parts
     const { target, upstream, known } = this.#dialled
-    const path = splitIdentifiers(this.#settings.get('search_path') ?? '', ',') ?? ['*']
+    const path = takesRole(this.#settings)
+      ? ['*']
+      : (splitIdentifiers(this.#settings.get('search_path') ?? '', ',') ?? ['*'])
     const state = new SessionState(
       {
         analyzer,
@@ -166,6 +168,11 @@ export class PostgresConversation implements Conversation {
     this.client.write(Buffer.concat([...reports, key, ready]))
     this.client.uncork()
   }
+}
+
+/** True for a session that starts as another role: `$user` in its path is a schema that is not known here. */
+function takesRole(settings: ReadonlyMap<string, string>): boolean {
+  return [...settings.keys()].some((name) => /^(role|session_authorization)$/i.test(name))
 }
 
 /** What a session starts with that may decide what its texts do. */
