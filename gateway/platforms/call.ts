@@ -93,14 +93,19 @@ export function fetchFrom(name: string): (url: string, init: RequestInit) => Pro
   }
 }
 
-/** Null when the answer may be read, else the milliseconds after which to ask again (RFC 9110 §10.2.3; GitHub's primary limit is a 403). */
+/** The milliseconds that a Retry-After header asks for (seconds or a date, RFC 9110 §10.2.3), a quarter of an hour at most; null when it says nothing. */
+export function toldToWait(header: string): number | null {
+  const wait = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now()
+  return Number.isFinite(wait) ? Math.min(Math.max(wait, 0), LONGEST_WAIT_MS) : null
+}
+
+/** Null when the answer may be read, else the milliseconds after which to ask again (GitHub's primary limit is a 403). */
 function waitOf({ status, headers }: Response): number | null {
   const limited = status === 429 || (status === 403 && headers.get('x-ratelimit-remaining') === '0')
   const secondary = status === 403 && headers.has('retry-after')
   if (!limited && !secondary && status < 500) return null
-  const after = headers.get('retry-after') ?? ''
-  const wait = /^\d+$/.test(after) ? Number(after) * 1000 : Date.parse(after) - Date.now()
-  if (Number.isFinite(wait)) return Math.min(Math.max(wait, 0), LONGEST_WAIT_MS)
+  const told = toldToWait(headers.get('retry-after') ?? '')
+  if (told !== null) return told
   const reset = Number(headers.get('x-ratelimit-reset') ?? headers.get('ratelimit-reset') ?? Number.NaN)
   if (!limited || !Number.isFinite(reset)) return 0
   return Math.min(Math.max(reset * 1000 - Date.now(), 0), LONGEST_WAIT_MS)

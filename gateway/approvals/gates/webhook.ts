@@ -1,13 +1,12 @@
 import type { ApprovalView } from '../../core/contract.ts'
 import { Refused } from '../../core/errors.ts'
 import { OutgoingError, sendOutside } from '../../identity/outgoing.ts'
-import { TryLater } from '../../platforms/call.ts'
+import { TryLater, toldToWait } from '../../platforms/call.ts'
 import type { Config, Secret } from '../../policy/schema.ts'
 import type { Alarm, ApprovalGate, Posted, Posting } from './gate.ts'
 import { keyOf, sign } from './webhook-signature.ts'
 
 const ANSWER_CAP = 64 * 1024
-const LONGEST_WAIT_MS = 900_000
 /** Up to this much later than it has to be: many that failed together do not come again together. */
 const JITTER_MS = 1000
 
@@ -83,11 +82,7 @@ export class WebhookGate implements ApprovalGate {
     if (status >= 200 && status < 300) return
     const jitter = Math.random() * JITTER_MS
     if (status === 429 || status >= 500) {
-      const seconds = /^\d{1,6}$/.test(retryAfter ?? '') ? Number(retryAfter) : 0
-      throw new TryLater(
-        `webhook ${name} answers ${status}`,
-        Math.min(seconds * 1000, LONGEST_WAIT_MS) + jitter,
-      )
+      throw new TryLater(`webhook ${name} answers ${status}`, (toldToWait(retryAfter ?? '') ?? 0) + jitter)
     }
     throw new Refused(
       'upstream_failed',
