@@ -151,13 +151,22 @@ function digestOf(token: string, claims: JWTPayload): string {
 function explain(error: unknown, config: Config): Refused {
   if (error instanceof Refused) return error
   if (error instanceof errors.JWTExpired) {
-    const at =
-      typeof error.payload.exp === 'number' ? ` at ${new Date(error.payload.exp * 1000).toISOString()}` : ''
-    return invalid(error.claim === 'iat' ? 'it was issued too long ago' : `it expired${at}`, error)
+    const at = instant(error.payload.exp)
+    const expired = at === null ? 'it expired' : `it expired at ${at}`
+    return invalid(error.claim === 'iat' ? 'it was issued too long ago' : expired, error)
   }
   if (error instanceof errors.JWTClaimValidationFailed) {
     if (error.claim === 'aud') {
       return invalid(`its audience is ${quote(error.payload.aud)}, not ${quote(config.gateway.url)}`, error)
+    }
+    const begins = error.claim === 'nbf' || error.claim === 'iat' ? instant(error.payload[error.claim]) : null
+    if (begins !== null && error.reason === 'check_failed') {
+      return new Refused(
+        'invalid_token',
+        `the ID token is refused: by its ${error.claim} it begins at ${begins}, and here it is ${new Date().toISOString()}`,
+        'set the clocks of the issuer and of the gateway by NTP',
+        { cause: error },
+      )
     }
     return invalid(
       `its ${error.claim} is ${error.reason === 'missing' ? 'missing' : 'not acceptable'}`,
@@ -169,6 +178,12 @@ function explain(error: unknown, config: Config): Refused {
   if (error instanceof errors.JWSSignatureVerificationFailed)
     return invalid('its signature is not valid', error)
   return invalid('it is not acceptable', error)
+}
+
+/** A NumericDate (RFC 7519 §2) as people read it; null for anything that is none. */
+function instant(seconds: unknown): string | null {
+  const date = new Date(typeof seconds === 'number' ? seconds * 1000 : NaN)
+  return Number.isNaN(date.getTime()) ? null : date.toISOString()
 }
 
 function invalid(why: string, cause?: unknown): Refused {

@@ -130,7 +130,7 @@ describe('an ID token is refused', () => {
   test('before its time, after it, and when it is too old', async () => {
     const now = Math.floor(Date.now() / 1000)
     const cases: [Record<string, unknown>, RegExp][] = [
-      [{ nbf: now + 120 }, /nbf/],
+      [{ nbf: now + 120 }, /by its nbf it begins at .+, and here it is /],
       [{ exp: now - 61 }, /expired/],
       [{ iat: now + 120 }, /iat|too long ago/],
       [{ iat: now - 1200, exp: now + 600 }, /too long ago/],
