@@ -236,11 +236,11 @@ describe.skipIf(withoutProc)('relay workers', () => {
   test('one that was stopped while its gateway died writes nothing to what the next has closed', async () => {
     const client = await connected()
     // Its like has been read before, so that nothing has to be waited for.
-    await client.query('INSERT INTO legacy_orders VALUES (4710)')
+    await client.query('UPDATE orders SET total = 4710 WHERE id = 0')
     const before = await workers()
     for (const pid of before) process.kill(pid, 'SIGSTOP')
     // On their way when it goes on: a change, and the end of the channel.
-    const lost = failure(client.query('INSERT INTO legacy_orders VALUES (4711)'))
+    const lost = failure(client.query('UPDATE orders SET total = 4711 WHERE id = 0'))
     await stack.gateway.restart('SIGKILL')
     const sealed = await recordings()
     for (const pid of before) process.kill(pid, 'SIGCONT')
