@@ -3,6 +3,14 @@ import { Refused } from '../../core/errors.ts'
 import type { Origin } from '../../core/identity.ts'
 import { type Github, lying } from '../../platforms/github.ts'
 import type { GithubApps } from '../../platforms/github-apps.ts'
+import {
+  type Check,
+  type Commit,
+  completeCheck,
+  createCheck,
+  findCheck,
+} from '../../platforms/github-checks.ts'
+import { type Review, authorOf, openPulls, readPullReviews } from '../../platforms/github-pulls.ts'
 import { readRun } from '../../platforms/github-runs.ts'
 import type { Alarm, AnswerDesk, ApprovalGate, Posted, Posting } from './gate.ts'
 import { alarmIn, visible } from './words.ts'
@@ -11,42 +19,7 @@ const NAME = 'github-pull-request'
 const LOOK_MS = 20_000
 /** How far GitHub's clock and ours may be apart: it gives whole seconds, and an id that nobody knew before tells the same. */
 const SKEW_MS = 60_000
-const PAGES = 10
 
-const user = z.object({ id: z.int(), login: z.string(), type: z.string() })
-const pullShape = z.object({
-  number: z.int(),
-  state: z.string(),
-  user: user.nullable(),
-  head: z.object({ sha: z.string() }),
-  base: z.object({ repo: z.object({ id: z.int(), full_name: z.string() }) }),
-})
-const reviewShape = z.object({
-  id: z.int(),
-  node_id: z.string(),
-  user: user.nullable(),
-  body: z.string(),
-  state: z.string(),
-  commit_id: z.string().nullable(),
-  submitted_at: z.string().optional(),
-})
-const checkShape = z.object({ id: z.int(), html_url: z.string().nullable(), head_sha: z.string() })
-type Check = z.output<typeof checkShape>
-const checksShape = z.object({
-  check_runs: z.array(
-    checkShape.extend({ external_id: z.string().nullable(), app: z.object({ id: z.int() }).nullable() }),
-  ),
-})
-const editedShape = z.object({
-  data: z.object({
-    node: z.object({
-      id: z.string(),
-      body: z.string(),
-      lastEditedAt: z.string().nullable(),
-      author: z.object({ databaseId: z.int().optional() }).nullable(),
-    }),
-  }),
-})
 const handleShape = z.object({
   repository: z.string(),
   repositoryId: z.int(),
@@ -54,7 +27,6 @@ const handleShape = z.object({
   check: z.int(),
 })
 type Handle = z.output<typeof handleShape>
-type Review = z.output<typeof reviewShape>
 
 const conclusions = {
   pending: 'neutral',
@@ -64,10 +36,6 @@ const conclusions = {
   expired: 'timed_out',
   withdrawn: 'cancelled',
 } as const
-
-const editedQuery = `query ($id: ID!) {
-  node(id: $id) { ... on PullRequestReview { id body lastEditedAt author { ... on User { databaseId } } } }
-}`
 
 /**
  * Asks by a check run on the commit that the job runs, and takes a review of the pull request whose head that commit is.
@@ -89,7 +57,7 @@ export class GithubPullRequestGate implements ApprovalGate {
   async announce(posting: Posting): Promise<Posted> {
     const { approval, signal } = posting
     const { github, repository, sha } = await this.#commitOf(posting)
-    const pulls = await pullsOf(github, { repository, sha, signal })
+    const pulls = await openPulls(github, { repository, sha, signal })
     if (pulls.length === 0) {
       throw new Refused(
         'upstream_failed',
@@ -97,14 +65,10 @@ export class GithubPullRequestGate implements ApprovalGate {
         'answer by another gate, or run the job for a pull request',
       )
     }
-    const check = await github.ask(checkShape, {
-      repository,
-      permissions: { checks: 'write' },
-      method: 'POST',
-      path: '/check-runs',
-      body: {
+    const check = await createCheck(
+      { github, repository, sha },
+      {
         name: 'Hoop Access approval',
-        head_sha: sha,
         status: 'in_progress',
         details_url: approval.url,
         external_id: approval.id,
@@ -114,14 +78,13 @@ export class GithubPullRequestGate implements ApprovalGate {
         ),
       },
       signal,
-    })
-    if (check.head_sha !== sha) throw lying('the check run is on another commit')
+    )
     return this.#posted(posting, check)
   }
 
   async find(posting: Posting): Promise<Posted | null> {
     const { approval, signal } = posting
-    const check = await checkOf(await this.#commitOf(posting), approval.id, signal)
+    const check = await findCheck(await this.#commitOf(posting), approval.id, signal)
     return check === null ? null : this.#posted(posting, check)
   }
 
@@ -145,7 +108,7 @@ export class GithubPullRequestGate implements ApprovalGate {
     const { approval, signal, groups, origin } = posting
     this.#waiting.set(approval.id, `${repositoryId} ${sha}`)
     const { github } = jobOf(origin, this.#apps)
-    const pulls = await pullsOf(github, { repository, sha, signal })
+    const pulls = await openPulls(github, { repository, sha, signal })
     if (pulls.length === 0) {
       throw new Refused(
         'denied',
@@ -158,14 +121,14 @@ export class GithubPullRequestGate implements ApprovalGate {
       if (pull.base.repo.id !== repositoryId) throw lying('the pull request is of another repository')
       const since = Date.parse(approval.requested_at) - SKEW_MS
       const asked = { id: approval.id, sha, since, author: pull.user?.id }
-      const reviews = await reviewsOf(github, { repository, pull: pull.number, signal })
+      const reviews = await readPullReviews(github, { repository, pull: pull.number, signal })
       // What somebody said last is what they say, and nothing once it is dismissed; who wants changes is heard first.
       const last = new Map(
         reviews.filter((review) => speaksOf(review, asked)).map((review) => [review.user?.id, review]),
       )
       const said = [...last.values()].filter(({ state }) => state !== 'DISMISSED')
       for (const review of said.toSorted((a, b) => b.state.localeCompare(a.state))) {
-        const account = { kind: 'github', id: await confirm(github, repository, review, signal) } as const
+        const account = { kind: 'github', id: await authorOf(github, repository, review, signal) } as const
         const answer = review.state === 'APPROVED' ? 'approve' : 'deny'
         const reason = review.body.replaceAll(approval.id, '').trim()
         try {
@@ -184,13 +147,9 @@ export class GithubPullRequestGate implements ApprovalGate {
     const { repository, check } = readHandle(posting)
     const { github } = jobOf(origin, this.#apps)
     const people = approval.answers.map(({ person, answer }) => `${person}: ${answer}`).join(', ')
-    await github.ask(z.object({ id: z.literal(check) }), {
-      repository,
-      permissions: { checks: 'write' },
-      method: 'PATCH',
-      path: `/check-runs/${check}`,
-      body: {
-        status: 'completed',
+    await completeCheck(
+      { github, repository, check },
+      {
         conclusion: conclusions[approval.state],
         output: summaryOf(
           posting,
@@ -198,7 +157,7 @@ export class GithubPullRequestGate implements ApprovalGate {
         ),
       },
       signal,
-    })
+    )
   }
 
   /** On the commit that the job runs, whatever group was asked; jobs of other platforms have none. */
@@ -207,16 +166,11 @@ export class GithubPullRequestGate implements ApprovalGate {
     if (origin?.platform !== 'github' || !this.#apps.has(origin.issuer)) return
     const commit = await this.#commitOf(alarm)
     // Told again, it is there already.
-    if ((await checkOf(commit, delivery, signal)) !== null) return
-    const { github, repository, sha } = commit
-    await github.ask(checkShape, {
-      repository,
-      permissions: { checks: 'write' },
-      method: 'POST',
-      path: '/check-runs',
-      body: {
+    if ((await findCheck(commit, delivery, signal)) !== null) return
+    await createCheck(
+      commit,
+      {
         name: 'Hoop Access: the glass was broken',
-        head_sha: sha,
         status: 'completed',
         conclusion: 'failure',
         details_url: approval.url,
@@ -227,7 +181,7 @@ export class GithubPullRequestGate implements ApprovalGate {
         ),
       },
       signal,
-    })
+    )
   }
 
   /** Somebody reviewed a commit. */
@@ -235,35 +189,6 @@ export class GithubPullRequestGate implements ApprovalGate {
     for (const [approval, commit] of this.#waiting)
       if (commit === `${repositoryId} ${sha}`) this.#desk.look(approval, NAME)
   }
-}
-
-interface Commit {
-  readonly github: Github
-  readonly repository: string
-  readonly sha: string
-}
-
-/** The App's own check run of a commit that carries this id, which any App may write; null when there is none. */
-async function checkOf(
-  { github, repository, sha }: Commit,
-  id: string,
-  signal: AbortSignal,
-): Promise<Check | null> {
-  for (let page = 1; page <= PAGES; page++) {
-    const { check_runs: checks } = await github.ask(checksShape, {
-      repository,
-      permissions: { checks: 'write' },
-      path: `/commits/${sha}/check-runs?app_id=${github.id}&filter=all&per_page=100&page=${page}`,
-      signal,
-    })
-    const own = checks.find(
-      ({ external_id: external, app, head_sha: on }) =>
-        external === id && app?.id === github.id && on === sha,
-    )
-    if (own !== undefined) return own
-    if (checks.length < 100) break
-  }
-  return null
 }
 
 /** A review by somebody other than the author, of this commit, from after the question, that names it. */
@@ -281,78 +206,6 @@ function speaksOf(
   if (!['APPROVED', 'CHANGES_REQUESTED', 'DISMISSED'].includes(state)) return false
   if (commit !== asked.sha || at === undefined || Date.parse(at) < asked.since) return false
   return body.split(/[^\w]+/).includes(asked.id)
-}
-
-/** The id of the account that wrote a review which nobody has edited; REST does not tell of edits. */
-async function confirm(
-  github: Github,
-  repository: string,
-  review: Review,
-  signal: AbortSignal,
-): Promise<number> {
-  const { data } = await github.ask(editedShape, {
-    repository,
-    permissions: { pull_requests: 'read' },
-    method: 'POST',
-    path: '/graphql',
-    body: { query: editedQuery, variables: { id: review.node_id } },
-    signal,
-  })
-  const { id, lastEditedAt, author, body } = data.node
-  if (id !== review.node_id || body !== review.body || author?.databaseId !== review.user?.id)
-    throw lying('it is about another review')
-  if (lastEditedAt !== null) {
-    throw new Refused(
-      'denied',
-      `review ${review.id} was edited after it was given, which others may do too`,
-      'review again, with the id in the text',
-    )
-  }
-  return author?.databaseId ?? Number.NaN
-}
-
-async function pullsOf(
-  github: Github,
-  {
-    repository,
-    sha,
-    signal,
-  }: { readonly repository: string; readonly sha: string; readonly signal: AbortSignal },
-): Promise<readonly z.output<typeof pullShape>[]> {
-  const found = await github.ask(z.array(pullShape), {
-    repository,
-    permissions: { pull_requests: 'read' },
-    path: `/commits/${sha}/pulls?per_page=100`,
-    signal,
-  })
-  return found.filter(({ state, head }) => state === 'open' && head.sha === sha)
-}
-
-async function reviewsOf(
-  github: Github,
-  {
-    repository,
-    pull,
-    signal,
-  }: { readonly repository: string; readonly pull: number; readonly signal: AbortSignal },
-): Promise<readonly Review[]> {
-  const reviews: Review[] = []
-  for (let page = 1; page <= PAGES; page++) {
-    const found = await github.ask(z.array(reviewShape), {
-      repository,
-      permissions: { pull_requests: 'read' },
-      path: `/pulls/${pull}/reviews?per_page=100&page=${page}`,
-      signal,
-    })
-    reviews.push(...found)
-    if (found.length < 100) return reviews
-  }
-  // Somebody may have written so many to push what another said out of sight.
-  throw new Refused(
-    'denied',
-    `pull request ${pull} has more than the ${PAGES * 100} reviews that are read`,
-    'answer by another gate',
-  )
 }
 
 function jobOf(
