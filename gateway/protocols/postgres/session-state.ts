@@ -3,16 +3,14 @@ import { Refused } from '../../core/errors.ts'
 import type { Meaning, Operation } from '../../core/operation.ts'
 import type { Analysis, Analyzer, Catalog, Made, SqlContext, Statement } from '../../sql/analyzer.ts'
 import type { DatabaseCatalog, Known } from './catalogs.ts'
-import { splitIdentifiers } from '../../sql/identifiers.ts'
 import { withMade } from '../../sql/made.ts'
-import { addPath, pathOf } from '../../sql/settings.ts'
 import { nameKey } from './codec.ts'
 import type { Ledger } from './ledger.ts'
 import { refuseForeignText } from './foreign-text.ts'
 import { type Names, type Prepared, forgetColumns } from './names.ts'
+import { SearchPath } from './search-path.ts'
 import { type Moment, type Reading, agree, readingOf } from './readings.ts'
 
-const PATH_CAP = 100
 /** Readings that wait for another: prepared statements that run prepared statements, or names that change meanwhile. */
 const ROUNDS = 8
 const MADE_CAP = 500
@@ -36,16 +34,15 @@ export class SessionState {
     readonly start: string
   }
   #known: Known
-  /** Every search_path of this session: a ROLLBACK may bring back an older one. */
-  #path: readonly string[]
-  #reported: string | null = null
+  readonly #path: SearchPath
   /** True once something was sent that may have changed how texts are read (SET, CALL, DO, functions with effects). */
   #settingsTouched = false
   /** True once RESET or ROLLBACK may bring back that texts are read in another way than here: it began so, or was set so. */
   #lexedOtherwise: boolean
   /** Changes with everything that was sent that may have changed a setting, even a harmless one: DateStyle says which day a date is. */
   #touched = ''
-  #under: string | null = null
+  #under: { readonly schemas: readonly string[]; readonly touched: string; readonly text: string } | null =
+    null
   /** True once there is something by whose name a setting may be changed at any time. */
   #fickle = false
   /** True when something was sent whose success changes what later texts mean. */
@@ -80,8 +77,7 @@ export class SessionState {
     const { parameters: began } = parts.ledger
     this.#lexedOtherwise =
       began.get('client_encoding') !== 'UTF8' || began.get('standard_conforming_strings') === 'off'
-    this.#path = path.length > 0 ? path : known.searchPath
-    this.#takeReportedPath()
+    this.#path = new SearchPath(path.length > 0 ? path : known.searchPath, parts.ledger.parameters)
   }
 
   /** The catalog, with what this session made; another object whenever it may have changed. */
@@ -96,7 +92,7 @@ export class SessionState {
 
   /** All that decides what a text means now, beside how it is lexed. */
   get moment(): Moment {
-    return { path: this.#path, catalog: this.catalog, names: this.#parts.names.changes }
+    return { path: this.#path.schemas, catalog: this.catalog, names: this.#parts.names.changes }
   }
 
   /**
@@ -105,8 +101,12 @@ export class SessionState {
    */
   get under(): string {
     if (this.#fickle) return randomUUID()
-    this.#under ??= JSON.stringify([this.#parts.start, this.#path, this.#touched])
-    return this.#under
+    const { schemas } = this.#path
+    if (this.#under?.schemas !== schemas || this.#under.touched !== this.#touched) {
+      const text = JSON.stringify([this.#parts.start, schemas, this.#touched])
+      this.#under = { schemas, touched: this.#touched, text }
+    }
+    return this.#under.text
   }
 
   /** Waits until all that was sent is answered, and the catalog is up to date. `flush` makes the server answer. */
@@ -119,7 +119,7 @@ export class SessionState {
     // Answered, and neither waiting for a COMMIT nor for the catalog to be read: it was not made.
     if (this.#unsettled && !ledger.catalogChanged && !ledger.catalogStale) this.#made = []
     this.#unsettled = false
-    this.#takeReportedPath()
+    this.#path.takeReported()
     if (ledger.catalogStale || (catalog.outdated && !this.#renewed)) {
       ledger.catalogStale = false
       return catalog.refresh().then((known) => {
@@ -217,7 +217,7 @@ export class SessionState {
 
   /** True when what was read then is read alike now. */
   #holds({ at, statement }: Reading): boolean {
-    if (at.path !== this.#path || at.catalog !== this.catalog) return false
+    if (at.path !== this.#path.schemas || at.catalog !== this.catalog) return false
     return statement.late !== true || at.names === this.#parts.names.changes
   }
 
@@ -235,12 +235,12 @@ export class SessionState {
       this.#touch()
       // A function can set the path as well; before version 18 the server does not say so.
       const calls = meaning.operations.some(({ actions }) => actions[0] === 'call' || actions[0] === 'do')
-      if (calls && !this.#parts.ledger.parameters.has('search_path')) this.#addPath(['*'])
+      if (calls && !this.#path.isReported) this.#path.add(['*'])
     }
     for (const { searchPath, changesCatalog, names, forgets, makes, sets } of statements) {
       if (sets !== undefined) this.#touch()
       if (sets === 'later') this.#fickle = true
-      if (searchPath !== null) this.#addPath(searchPath)
+      if (searchPath !== null) this.#path.add(searchPath)
       if (makes !== undefined) this.#addMade(makes)
       if (changesCatalog || names !== null || forgets !== null) this.#unsettled = true
     }
@@ -256,21 +256,6 @@ export class SessionState {
 
   #touch(): void {
     this.#touched = randomUUID()
-    this.#under = null
-  }
-
-  #addPath(path: readonly string[]): void {
-    this.#under = null
-    this.#path = addPath(this.#path, path)
-    if (this.#path.length > PATH_CAP) this.#path = ['*']
-  }
-
-  /** The path as the server reports it (18 and later), whatever set it. */
-  #takeReportedPath(): void {
-    const reported = this.#parts.ledger.parameters.get('search_path')
-    if (reported === undefined || reported === this.#reported) return
-    this.#reported = reported
-    this.#addPath(pathOf(splitIdentifiers(reported, ',') ?? [null]))
   }
 
   #contextFor(open: boolean): SqlContext {
@@ -278,16 +263,17 @@ export class SessionState {
     const standardConformingStrings =
       ledger.parameters.get('standard_conforming_strings') !== 'off' && !(open && this.#settingsTouched)
     const { catalog } = this
+    const searchPath = this.#path.schemas
     const last = this.#context
     if (
       last?.catalog === catalog &&
-      last.searchPath === this.#path &&
+      last.searchPath === searchPath &&
       last.standardConformingStrings === standardConformingStrings
     ) {
       return last
     }
     const named = (kind: 'prepared' | 'cursor', name: string): Meaning | null => this.#named(kind, name)
-    this.#context = { catalog, searchPath: this.#path, user, caller: this, standardConformingStrings, named }
+    this.#context = { catalog, searchPath, user, caller: this, standardConformingStrings, named }
     return this.#context
   }
 
