@@ -101,7 +101,7 @@ ${rules((group) => `operations: [DELETE], resources: ["/${group}"]`)}`,
   }
 }
 
-describe.skipIf(lacks('psql', 'ssh', 'sshd'))('what waits for people', () => {
+describe.skipIf(lacks('curl', 'psql', 'ssh', 'sshd'))('what waits for people', () => {
   beforeAll(async () => {
     ;[postgres, sshd, cluster] = await Promise.all([
       startPostgres({ tls: true }),

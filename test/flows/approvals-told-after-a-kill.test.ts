@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { type GatesStack, startGatesStack } from './gates-stack.ts'
 import { type Ran, run } from './gateway-stack.ts'
-import { has } from '../servers/programs.ts'
+import { lacks } from '../servers/programs.ts'
 
 // What people have to hear of is kept until they have heard it: a gateway that is killed in between tells it after its start.
 
@@ -17,7 +17,7 @@ const upstream = createServer((request, response) => {
   response.end('{}')
 })
 
-describe.skipIf(!has('curl'))('the gateway is killed before anybody could be told (needs curl)', () => {
+describe.skipIf(lacks('curl'))('the gateway is killed before anybody could be told', () => {
   beforeAll(async () => {
     await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve))
     const everywhere =
