@@ -65,7 +65,8 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
     this.#permit = parts.permit
     this.#place = parts.place
     this.done = this.#settle.promise
-    this.done.catch(() => undefined) // it may fail before anybody waits for it
+    // It may fail before anybody waits for it.
+    this.done.catch(() => undefined)
   }
 
   cut(reason: unknown): void {

@@ -88,16 +88,17 @@ export function createRelay(
     identify: Identify,
     upgrading: ServerResponse | null = null,
   ): Promise<void> {
-    // Once the client has left, its socket says no more.
-    const { remoteAddress: address = null } = request.socket
     const cut = new Cut()
     const end = (reason: Refused): void => cut.now(reason)
     response.once('close', () => {
       if (!response.writableFinished) end(new Refused('identity_ended', 'the client left', 'send it again'))
     })
+    let address: string | null = null
     let identity: Identity | null = null
     let ready: Ready | null = null
     try {
+      // Once the client has left, its socket says no more.
+      ;({ remoteAddress: address = null } = request.socket)
       const proved = identify()
       identity = proved instanceof Promise ? await proved : proved
       const target = targets.read(request.url ?? '')

@@ -109,6 +109,19 @@ describe.concurrent('slow clients', { timeout: 180_000 }, () => {
     expect(got()).toMatch(/^HTTP\/1\.1 408 /)
   })
 
+  test('what waits behind a request whose client has left is not carried', async () => {
+    const { socket, closed } = await plain()
+    const ask = (path: string): string => `GET /http/api/${path} HTTP/1.1\r\nhost: localhost\r\n\r\n`
+    socket.write(`${ask('first/deaf')}${ask('behind')}${ask('behind')}`)
+    const lines = (): string[] => stack.seen.map(({ line }) => line)
+    await eventually(async () => expect(lines()).toContain('GET /base/first/deaf'))
+    socket.destroy()
+    await closed
+    await sleep(2000)
+    expect(lines()).not.toContain('GET /base/behind')
+    expect((await job.request('GET', '/http/api/after')).body).toBe('reached')
+  })
+
   test('HTTP/2: headers without an end are not waited for', async () => {
     const connection = await dial({ port: stack.port, home: job.home })
     connection.send(
