@@ -45,8 +45,8 @@ test.each([
     "COMMENT ON COLUMN customers.email IS '•••'",
   ],
   [
-    "CREATE FOREIGN TABLE public.f (a int) SERVER s OPTIONS (password 'hunter2')",
-    "CREATE FOREIGN TABLE public.f (a int) SERVER s OPTIONS (password '•••')",
+    "ALTER FOREIGN TABLE public.f OPTIONS (SET password 'hunter2')",
+    "ALTER FOREIGN TABLE public.f OPTIONS (SET password '•••')",
   ],
   [
     'CREATE FUNCTION public.g() RETURNS int LANGUAGE sql AS $$ SELECT 1 /* the password is hunter2 */ $$',
