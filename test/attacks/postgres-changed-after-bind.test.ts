@@ -124,6 +124,27 @@ test('a PREPARE that is executed under another path is decided anew', async () =
   }
 })
 
+test('a PREPARE over a view that somebody else replaced is read by what the view is now', async () => {
+  const admin = (text: string): Promise<unknown> => stack.postgres.query(text, { database: 'shop' })
+  await admin(
+    'CREATE VIEW open.shown AS SELECT name AS x FROM open.customers; GRANT ALL ON open.shown TO ci_readonly',
+  )
+  const later = await openWire(job)
+  // Of a relation that it does not know the gateway learns with its first answer.
+  await admin('CREATE TABLE open.first (); GRANT ALL ON open.first TO ci_readonly')
+  await later.run('SELECT tableoid FROM open.first', 'SELECT x FROM open.shown')
+  await later.run("PREPARE q AS SELECT x || '' FROM open.shown")
+  expect(await later.run('EXECUTE q')).toContain('nobody')
+  await admin(
+    'CREATE OR REPLACE VIEW open.shown AS SELECT email AS x FROM public.customers; CREATE TABLE open.second (a int); GRANT ALL ON open.second TO ci_readonly',
+  )
+  await later.run('SELECT a FROM open.second')
+  const answer = await later.run('EXECUTE q')
+  later.close()
+  expect(answer).toContain('[masked]')
+  expect(answer).not.toMatch(leaks)
+})
+
 const redefined = "PREPARE q AS SELECT email || '' FROM customers"
 
 test('EXECUTE that was parsed before its name stood for something else', async () => {
