@@ -44,6 +44,7 @@ export function noteMoves(reader: Reader, tag: string, fields: Fields): void {
       return probeAll(reader)
     case 'CreateForeignTableStmt':
     case 'ImportForeignSchemaStmt':
+    case 'AlterForeignServerStmt':
       // They may stand for any table of this database, under names that no mask has.
       return probeAll(reader)
     case 'CreatePublicationStmt':
@@ -99,6 +100,8 @@ function noteRename(reader: Reader, fields: Fields): void {
     noteMade(reader, 'view', name, '*')
     return probeAll(reader)
   }
+  // A column of a foreign table that says no other stands for the one of its own name.
+  if (isRelation(relation) && isForeign(reader, relation)) probeAll(reader)
   if (kind === 'OBJECT_COLUMN' && isRelation(relation))
     return probeRelation(reader, relation, [String(fields['subname'])])
   if (relationKinds.has(kind) && kind !== 'OBJECT_INDEX' && isRelation(relation)) {
@@ -130,6 +133,9 @@ function noteAlters(reader: Reader, relation: RangeVar, commands: unknown): void
     const subtype = String(inner['subtype'])
     if (subtype === 'AT_SetNotNull' || (subtype === 'AT_AlterColumnType' && !takesAnyText(inner['def'])))
       probeRelation(reader, relation, [String(inner['name'])])
+    // Where a foreign table's rows come from, and from which column there.
+    if (subtype.endsWith('GenericOptions') || (subtype === 'AT_AddColumn' && isForeign(reader, relation)))
+      probeAll(reader)
     if (/^AT_(Add|Drop)Inherit$/.test(subtype)) probeRelation(reader, relation)
     if (/^AT_(Attach|Detach)Partition/.test(subtype))
       for (const partition of relationsIn(inner['def'])) probeRelation(reader, partition)
@@ -186,6 +192,10 @@ function publishesSchemas(objects: unknown): boolean {
     const object = isFields(item) ? item['PublicationObjSpec'] : undefined
     return !isFields(object) || object['pubtable'] === undefined
   })
+}
+
+function isForeign(reader: Reader, relation: RangeVar): boolean {
+  return resolve(reader, relation).some(({ known }) => known?.kind === 'foreign')
 }
 
 function probeAll(reader: Reader): void {

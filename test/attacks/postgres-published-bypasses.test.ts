@@ -434,6 +434,15 @@ describe('refused to a migration that may define, and not call', () => {
       'a foreign table, which is the same table under another name',
       "CREATE FOREIGN TABLE public.job_ft (email text) SERVER nowhere OPTIONS (table_name 'customers')",
     ],
+    [
+      'a foreign table that gets to be another',
+      "ALTER FOREIGN TABLE public.job_ft OPTIONS (SET table_name 'customers')",
+    ],
+    [
+      'a column of a foreign table that gets to be another',
+      "ALTER FOREIGN TABLE public.job_ft ALTER note OPTIONS (SET column_name 'email')",
+    ],
+    ['a server that gets to be this one', "ALTER SERVER nowhere OPTIONS (SET dbname 'shop')"],
   ])
 
   test('a masked column gets a type to which every value can be cast', async () => {

@@ -45,8 +45,8 @@ test.each([
     "COMMENT ON COLUMN customers.email IS '•••'",
   ],
   [
-    "ALTER FOREIGN TABLE public.f OPTIONS (SET password 'hunter2')",
-    "ALTER FOREIGN TABLE public.f OPTIONS (SET password '•••')",
+    "COMMENT ON TABLE orders IS 'postgres://ci:hunter2hunter2@db/shop'",
+    "COMMENT ON TABLE orders IS 'postgres://ci:[redacted:url-password]@db/shop'",
   ],
   [
     'CREATE FUNCTION public.g() RETURNS int LANGUAGE sql AS $$ SELECT 1 /* the password is hunter2 */ $$',
