@@ -51,7 +51,7 @@ ${inputs}`
     const early = await play()
     expect(early.text).toContain('nothing of this pipeline waits for it')
     const asOption = await play('', { HOOP_APPROVAL: `--ca=${'sha256:'.padEnd(50, 'A')}=` })
-    expect(asOption.text).toContain('that is not an approval')
+    expect(asOption.text).toContain('is not the id of one approval')
     const named = await play(`      executable: ${process.execPath} ${executable}\n`)
     expect(named.text).toContain('nothing of this pipeline waits for it')
     const held = await oidc.issue('push', { job_id: '1000' }, { aud: stack.url })
