@@ -10,9 +10,10 @@ import { startHttpStack } from '../flows/http-stack.ts'
 import { freePort } from '../servers/port.ts'
 import { makeAuthority } from '../servers/certificates.ts'
 
-// 1 KB answers and one large one, over TLS on both sides: the gateway with everything on, beside nginx and a bare relay of the
-// gateway's own parts, before the same server (nginx). Needs nginx and curl. `--only relay,gateway` runs some, `--downloads` leaves out the first. They take turns, so that what
-// else the machine does meets all of them, and the middle of each is told.
+// 1 KB answers and one large one, over TLS on both sides: the gateway with everything on, beside nginx and a bare relay of
+// the gateway's own parts, before the same server (nginx). They take turns, so that what else the machine does meets all
+// of them, and the middle of each is told. Needs nginx and curl. `--only relay,gateway` runs some, `--downloads` leaves
+// out the requests.
 
 const SECONDS = 3
 const TURNS = 5
