@@ -14,6 +14,8 @@ export type Permissions = Readonly<
 export interface GithubAnswer {
   readonly status: number
   readonly json: unknown
+  /** The Link header, which tells where the next page is. */
+  readonly link: string
 }
 
 /** One call in a repository. */
@@ -34,6 +36,12 @@ export interface Github {
   ask<Shape extends z.ZodType>(shape: Shape, repositoryCall: RepositoryCall): Promise<z.output<Shape>>
   /** The answer whatever its status (below 500). */
   send(repositoryCall: RepositoryCall): Promise<GithubAnswer>
+  /** A GET of the App itself, `path` below `/app`: what it answers, and its Link header; rejects with `Refused` or `TryLater`. */
+  look<Shape extends z.ZodType>(
+    shape: Shape,
+    path: string,
+    signal?: AbortSignal,
+  ): Promise<{ readonly found: z.output<Shape>; readonly link: string }>
   /** The App's number. */
   readonly id: number
   /** The App's own account, `NAME[bot]`. */
@@ -102,15 +110,22 @@ export class GithubApp implements Github {
     return this.#call({ method, path: below, token: text, body, signal })
   }
 
+  async look<Shape extends z.ZodType>(
+    shape: Shape,
+    path: string,
+    signal?: AbortSignal,
+  ): Promise<{ found: z.output<Shape>; link: string }> {
+    const token = await this.#jwt()
+    const { status, json, link } = await this.#call({ method: 'GET', path: `/app${path}`, token, signal })
+    if (status !== 200) throw refusalOf(status, 'the App', json)
+    return { found: read(shape, json), link }
+  }
+
   login(): Promise<string> {
-    this.#login ??= this.#jwt()
-      .then((token) => this.#call({ method: 'GET', path: '/app', token }))
-      .then(({ status, json }) => {
-        if (status !== 200) throw refusalOf(status, 'the App', json)
-        const app = read(appShape, json)
-        if (app.id !== this.id) throw lying('it describes another App')
-        return `${app.slug}[bot]`
-      })
+    this.#login ??= this.look(appShape, '').then(({ found: app }) => {
+      if (app.id !== this.id) throw lying('it describes another App')
+      return `${app.slug}[bot]`
+    })
     // Who asked has the error; whoever asks next tries again.
     this.#login.catch(() => {
       this.#login = null
@@ -186,19 +201,19 @@ export class GithubApp implements Github {
     const { method, path, token, body, signal } = asked
     const octokit = getOctokit(token, { baseUrl: this.#api, request: { fetch: fetchFrom('GitHub') } })
     try {
-      const { status, data } = await octokit.request({
+      const { status, data, headers } = await octokit.request({
         method,
         url: path,
         headers: { accept: 'application/vnd.github+json', 'x-github-api-version': '2022-11-28' },
         ...(body !== undefined && { data: body }),
         ...(signal !== undefined && { request: { signal } }),
       })
-      return { status, json: data === '' || data === undefined ? null : data }
+      return { status, json: data === '' || data === undefined ? null : data, link: headers.link ?? '' }
     } catch (error) {
       const { status, cause, response } = requestError.parse(error)
       // What was thrown below says more than that there was no answer.
       if (cause instanceof Refused) throw cause
-      return { status, json: response?.data ?? null }
+      return { status, json: response?.data ?? null, link: '' }
     }
   }
 }

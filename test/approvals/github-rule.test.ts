@@ -1,5 +1,5 @@
 import { createHmac } from 'node:crypto'
-import { afterEach, beforeEach, expect, it } from 'vitest'
+import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { type GithubApi, startGithubApi } from '../fakes/github-api.ts'
 import { type PlatformDesk, makePlatformDesk } from './platform-desk.ts'
 
@@ -7,6 +7,7 @@ let api: GithubApi
 let desk: PlatformDesk
 
 beforeEach(async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
   api = await startGithubApi()
   const claims = {
     repository_id: '1296269',
@@ -27,9 +28,18 @@ beforeEach(async () => {
   })
 })
 afterEach(async () => {
+  desk.gates.close()
+  vi.useRealTimers()
   await desk.approvals.close()
   await api.close()
   expect(api.violations).toEqual([])
+})
+
+const payloadOf = (run: number, environment: string, repository: object): object => ({
+  action: 'requested',
+  environment,
+  deployment_callback_url: `https://evil.test/repos/acme/shop/actions/runs/${run}/deployment_protection_rule`,
+  repository,
 })
 
 async function request(
@@ -37,12 +47,7 @@ async function request(
   environment = 'production',
   repository = { id: 1_296_269, full_name: 'acme/shop' },
 ) {
-  const body = JSON.stringify({
-    action: 'requested',
-    environment,
-    deployment_callback_url: `https://evil.test/repos/acme/shop/actions/runs/${run}/deployment_protection_rule`,
-    repository,
-  })
+  const body = JSON.stringify(payloadOf(run, environment, repository))
   const signature = `sha256=${createHmac('sha256', 's3cret').update(body).digest('hex')}`
   return desk.hook(
     'github',
@@ -98,4 +103,70 @@ it('answers nothing for a run of another repository, or when GitHub is down; the
   expect(api.repository.ruled).toEqual([])
   await request(id)
   expect(api.repository.ruled).toMatchObject([{ state: 'approved' }])
+})
+
+/** An attempt of GitHub to deliver a webhook, as the App's list has it. */
+function attempt(
+  guid: string,
+  run: number,
+  status: number,
+  fields: { event?: string; ago?: number } = {},
+): void {
+  const { event = 'deployment_protection_rule', ago = 1000 } = fields
+  api.deliveries.push({
+    id: 9000 + api.deliveries.length,
+    guid,
+    delivered_at: new Date(Date.now() - ago).toISOString(),
+    redelivery: false,
+    status: status === 202 ? 'OK' : 'failed to connect',
+    status_code: status,
+    event,
+    payload: payloadOf(run, 'production', { id: 1_296_269, full_name: 'acme/shop' }),
+  })
+}
+
+/** What is seen a minute later; a look that is not over by then is not begun again. */
+function later(seen: () => number): () => number {
+  return () => {
+    vi.advanceTimersByTime(60_000)
+    return seen()
+  }
+}
+
+const listed = (): number => api.calls.filter(({ path }) => path.startsWith('/app/hook/deliveries?')).length
+
+it('takes what did not arrive from the list of GitHub, once, and nothing that arrived', async () => {
+  const [late, lost, arrived, old, other] = [api.run(), api.run(), api.run(), api.run(), api.run()]
+  attempt('old', old.id, 502, { ago: 90_000_000 })
+  attempt('lost', lost.id, 502)
+  attempt('arrived', arrived.id, 502)
+  attempt('arrived', arrived.id, 202)
+  attempt('other', other.id, 502, { event: 'workflow_run' })
+  attempt('late', late.id, 0)
+  vi.advanceTimersByTime(60_000)
+  await expect.poll(() => api.repository.ruled).toMatchObject([{ run: lost.id }, { run: late.id }])
+  const before = listed()
+  await expect.poll(later(listed)).toBeGreaterThan(before + 3)
+  expect(api.repository.ruled).toHaveLength(2)
+})
+
+it('tries again what could not be answered, and gives up after ten times', async () => {
+  const { id } = api.run()
+  attempt('down', id, 502)
+  const tried = (delivery: number): number =>
+    api.calls.filter(({ path }) => path === `/app/hook/deliveries/${delivery}`).length
+  const down: Parameters<GithubApi['interfere']>[0] = ({ path }) =>
+    path.includes('/actions/') ? { status: 503 } : null
+  api.interfere(down)
+  await expect.poll(later(() => tried(9000))).toBeGreaterThan(1)
+  api.interfere(null)
+  await expect.poll(later(() => api.repository.ruled.length)).toBe(1)
+  expect(api.repository.ruled).toMatchObject([{ run: id, state: 'approved' }])
+
+  attempt('hopeless', api.run().id, 502)
+  api.interfere(down)
+  await expect.poll(later(() => tried(9001))).toBe(10)
+  const before = listed()
+  await expect.poll(later(listed)).toBeGreaterThan(before + 3)
+  expect(tried(9001)).toBe(10)
 })

@@ -47,6 +47,11 @@ type Pull = Pick<Schemas['pull-request-simple'], 'number' | 'state' | 'user'> & 
 }
 type Check = { id: number; html_url: string; head_sha: string; [key: string]: unknown }
 
+type Delivery = Pick<
+  Schemas['hook-delivery-item'],
+  'id' | 'guid' | 'delivered_at' | 'redelivery' | 'status' | 'status_code' | 'event'
+> & { payload: object }
+
 /** One call that the fake got. */
 export interface GithubCall {
   readonly method: string
@@ -83,6 +88,8 @@ export interface GithubApi {
   /** What GitHub would have refused. */
   readonly violations: string[]
   readonly repository: FakeRepository
+  /** Attempts to deliver the App's webhooks, the oldest first. */
+  readonly deliveries: Delivery[]
   /** Answers calls whose path matches with this, until it returns null. */
   interfere(how: ((call: { method: string; path: string }) => Interference | null) | null): void
   /** What is done, and whose answers are lost on the way: of `METHOD PATH`. */
@@ -149,6 +156,7 @@ export async function startGithubApi(): Promise<GithubApi> {
   const tokens = new Map<string, Token>()
   const calls: GithubCall[] = []
   const violations: string[] = []
+  const deliveries: Delivery[] = []
   let nextId = 16_000_000_000
   let interference: Parameters<GithubApi['interfere']>[0] = null
   const repository: FakeRepository = {
@@ -239,6 +247,30 @@ export async function startGithubApi(): Promise<GithubApi> {
         if (exp - Date.now() / 1000 > 600 || iat > Date.now() / 1000) throw new Error('lifetime')
       } catch {
         return send(401, { message: 'A JSON web token could not be decoded' })
+      }
+      if (path === '/app/hook/deliveries') {
+        const newest = [...deliveries].toReversed()
+        const from = Number(url.searchParams.get('cursor')?.replace('v1_', '') ?? 0)
+        if (url.searchParams.get('per_page') !== '100')
+          violations.push('deliveries are asked for in small pages')
+        const next = `<${url.origin}/app/hook/deliveries?per_page=100&cursor=v1_${from + 2}>; rel="next"`
+        // Pages of two, however many were asked for: GitHub may give fewer.
+        return send(
+          200,
+          newest.slice(from, from + 2).map((item) => ({ ...item, payload: undefined })),
+          from + 2 < newest.length ? { link: next } : {},
+        )
+      }
+      const delivery = /^\/app\/hook\/deliveries\/(\d+)$/.exec(path)
+      if (delivery !== null) {
+        const found = deliveries.find(({ id }) => id === Number(delivery[1]))
+        if (found === undefined) return send(404, { message: 'Not Found' })
+        const { payload, ...item } = found
+        return send(200, {
+          ...item,
+          request: { headers: {}, payload },
+          response: { headers: {}, payload: null },
+        })
       }
       if (at === 'GET /app') return send(200, { id: appId, slug: 'hoop-acme', name: 'Hoop' })
       if (at === 'GET /repo/installation')
@@ -454,6 +486,7 @@ export async function startGithubApi(): Promise<GithubApi> {
     calls,
     violations,
     repository,
+    deliveries,
     lose: null,
     old: false,
     interfere(how) {

@@ -54,14 +54,15 @@ export class GithubHook implements Hook {
     const signature = headers['x-hub-signature-256'] ?? ''
     if (!this.#seen.first(signature)) return ignored
     try {
-      return await this.#handle(headers['x-github-event'] ?? '', readJson(body), issuer)
+      return await this.handle(headers['x-github-event'] ?? '', readJson(body), issuer)
     } catch (error) {
       this.#seen.forget(signature)
       throw error
     }
   }
 
-  async #handle(event: string, payload: unknown, issuer: string): Promise<HookAnswer> {
+  /** Deals with what a signature or GitHub's own API has proved. */
+  async handle(event: string, payload: unknown, issuer: string): Promise<HookAnswer> {
     switch (event) {
       case 'deployment_review':
       case 'workflow_run': {

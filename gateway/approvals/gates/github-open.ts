@@ -4,6 +4,7 @@ import type { ApprovalGate } from './gate.ts'
 import { GithubEnvironmentGate } from './github-environment.ts'
 import { GithubHook } from './github-hook.ts'
 import { GithubPullRequestGate } from './github-pull-request.ts'
+import { GithubMissed } from './github-missed.ts'
 import { answerRules } from './github-rule.ts'
 import type { Hook } from './hook.ts'
 import type { GateTools } from './open.ts'
@@ -11,16 +12,17 @@ import type { TakeReport } from './report-hook.ts'
 
 /** What a GitHub App brings: two gates, webhooks, and the reports of jobs that were let through. None without an App. */
 export function openGithub(
-  { config, readSecret, desk }: Pick<GateTools, 'config' | 'readSecret' | 'desk'>,
+  { config, readSecret, desk, log }: Pick<GateTools, 'config' | 'readSecret' | 'desk' | 'log'>,
   apps: GithubApps,
 ): {
   readonly gates: readonly ApprovalGate[]
   readonly hooks: readonly Hook[]
   readonly report?: TakeReport
+  close(): void
 } {
   // Consistency sees to it that there is one at most: an environment's repository names no issuer.
   const [first] = apps
-  if (first === undefined) return { gates: [], hooks: [] }
+  if (first === undefined) return { gates: [], hooks: [], close: () => undefined }
   const [issuer, github] = first
   const environment = new GithubEnvironmentGate({ github, issuer, desk })
   const pullRequest = new GithubPullRequestGate({ apps, desk })
@@ -34,7 +36,22 @@ export function openGithub(
     review: (repositoryId, sha) => pullRequest.nudge(repositoryId, sha),
     protectionRule: answerRules({ apps, config }),
   })
+  const event = 'deployment_protection_rule'
+  const missed = [...secrets.keys()].flatMap((name) => {
+    const app = apps.get(name)
+    if (app === undefined) return []
+    const take = (payload: unknown): Promise<unknown> => hook.handle(event, payload, name)
+    const failed = (err: unknown, at: 'webhook' | 'list'): void =>
+      log.warn(
+        { err, issuer: name },
+        at === 'webhook'
+          ? 'a protection rule of GitHub could not be answered; it is tried again'
+          : 'what GitHub could not deliver cannot be looked for; that is tried again',
+      )
+    return new GithubMissed({ github: app, event, take, failed })
+  })
   return {
+    close: () => missed.forEach((each) => each.close()),
     gates: [environment, pullRequest],
     hooks: secrets.size === 0 ? [] : [hook],
     report: async (token, approval, spend) => {

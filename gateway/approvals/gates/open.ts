@@ -35,7 +35,7 @@ export interface GateTools {
 export interface OpenGates {
   readonly gates: readonly ApprovalGate[]
   readonly hooks: readonly Hook[]
-  /** Lets go of connections that gates keep. */
+  /** Lets go of connections that gates keep, and of what they look for by themselves. */
   readonly close: () => void
   /** The accounts that set off a job, beyond those its claims name; rejects with `Refused` when that cannot be told now. */
   readonly startersOf: (origin: Origin) => Promise<readonly Account[]>
@@ -71,7 +71,10 @@ export function openGates(tools: GateTools): OpenGates {
       new WebhookGate(tools),
     ],
     hooks,
-    close: () => slack.close(),
+    close: () => {
+      github.close()
+      slack.close()
+    },
     startersOf: async (origin) => [
       ...(await githubStarters(githubs, origin)),
       ...(await gitlab.startersOf(origin)),
