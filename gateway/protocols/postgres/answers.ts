@@ -1,13 +1,6 @@
 import { GatewayError, Refused } from '../../core/errors.ts'
-import {
-  Back,
-  fieldsMessage,
-  int32,
-  message,
-  readFields,
-  readParameterStatus,
-  readRowDescription,
-} from './codec.ts'
+import { Back, fieldsMessage, int32, message } from './codec.ts'
+import { readFields, readParameterStatus, readRowDescription } from './messages.ts'
 import { maskCopy } from './copy-rows.ts'
 import { FrameReader } from './frames.ts'
 import type { Expected } from './ledger.ts'

@@ -1,7 +1,7 @@
 import type { Permit } from '../../core/gate.ts'
 import type { Meaning } from '../../core/operation.ts'
 import type { Analysis } from '../../sql/analyzer.ts'
-import { type ColumnDescription, nameKey } from './codec.ts'
+import { type ColumnDescription, nameKey } from './messages.ts'
 import { type Moment, type Reading, type Source, readingOf } from './readings.ts'
 
 /** What a RowDescription was seen or asked for, of a statement or portal. */

@@ -1,7 +1,7 @@
 import { Refused } from '../../core/errors.ts'
 import type { Permit } from '../../core/gate.ts'
 import type { Statement } from '../../sql/analyzer.ts'
-import { textOf } from './codec.ts'
+import { textOf } from './messages.ts'
 import type { RequestParts } from './outlet.ts'
 
 /** Refusals that are not of one request. */

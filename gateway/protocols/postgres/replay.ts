@@ -1,4 +1,5 @@
-import { Back, Reader, readFields, readRowDescription } from './codec.ts'
+import { Back, Reader } from './codec.ts'
+import { readFields, readRowDescription } from './messages.ts'
 import { FrameReader } from './frames.ts'
 
 /** Longer values, and names, are cut in a line. */

@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { Refused } from '../../core/errors.ts'
 import type { Meaning, Operation } from '../../core/operation.ts'
-import type { Analysis, Analyzer, Catalog, Made, SqlContext, Statement } from '../../sql/analyzer.ts'
+import type { Analysis, Analyzer, Catalog, SqlContext, Statement } from '../../sql/analyzer.ts'
 import type { DatabaseCatalog, Known } from './catalogs.ts'
-import { withMade } from '../../sql/made.ts'
-import { nameKey } from './codec.ts'
+import { nameKey } from './messages.ts'
 import type { Ledger } from './ledger.ts'
+import { MadeHere } from './made-here.ts'
 import { refuseForeignText } from './foreign-text.ts'
 import { type Names, type Prepared, forgetColumns } from './names.ts'
 import { SearchPath } from './search-path.ts'
@@ -13,11 +13,6 @@ import { type Moment, type Reading, agree, readingOf } from './readings.ts'
 
 /** Readings that wait for another: prepared statements that run prepared statements, or names that change meanwhile. */
 const ROUNDS = 8
-const MADE_CAP = 500
-const everything: readonly Made[] = [
-  { kind: 'function', schema: '*', name: '*' },
-  { kind: 'view', schema: '*', name: '*' },
-]
 /** How old the catalog may be that tells what the columns of a COPY are: its answer does not say. */
 const COPY_CATALOG_MS = 1000
 
@@ -54,9 +49,7 @@ export class SessionState {
   #metStale: Prepared[] = []
   /** How many readings wait for another. */
   #rounds = 0
-  /** What this session made since the catalog was read: it sees that before any catalog does. */
-  #made: readonly Made[] = []
-  #seen: { readonly known: Catalog; readonly made: readonly Made[]; readonly catalog: Catalog } | null = null
+  readonly #made = new MadeHere()
   /** Made anew only when something in it changed. */
   #context: SqlContext | null = null
 
@@ -82,12 +75,7 @@ export class SessionState {
 
   /** The catalog, with what this session made; another object whenever it may have changed. */
   get catalog(): Catalog {
-    const { catalog: known } = this.#known
-    const made = this.#made
-    if (made.length === 0) return known
-    if (this.#seen?.known !== known || this.#seen.made !== made)
-      this.#seen = { known, made, catalog: withMade(known, made) }
-    return this.#seen.catalog
+    return this.#made.in(this.#known.catalog)
   }
 
   /** All that decides what a text means now, beside how it is lexed. */
@@ -117,7 +105,7 @@ export class SessionState {
       return ledger.until(() => ledger.size === 0).then(() => this.settle(flush))
     }
     // Answered, and neither waiting for a COMMIT nor for the catalog to be read: it was not made.
-    if (this.#unsettled && !ledger.catalogChanged && !ledger.catalogStale) this.#made = []
+    if (this.#unsettled && !ledger.catalogChanged && !ledger.catalogStale) this.#made.forget()
     this.#unsettled = false
     this.#path.takeReported()
     if (ledger.catalogStale || (catalog.outdated && !this.#renewed)) {
@@ -125,7 +113,7 @@ export class SessionState {
       return catalog.refresh().then((known) => {
         this.#known = known
         this.#renewed = true
-        if (!ledger.catalogChanged) this.#made = []
+        if (!ledger.catalogChanged) this.#made.forget()
       })
     }
     this.#renewed = false
@@ -241,17 +229,13 @@ export class SessionState {
       if (sets !== undefined) this.#touch()
       if (sets === 'later') this.#fickle = true
       if (searchPath !== null) this.#path.add(searchPath)
-      if (makes !== undefined) this.#addMade(makes)
+      if (makes !== undefined) {
+        this.#made.add(makes)
+        this.#touch()
+      }
       if (changesCatalog || names !== null || forgets !== null) this.#unsettled = true
     }
     if (this.#lexedOtherwise && this.#touched !== '') this.#settingsTouched = this.#unsettled = true
-  }
-
-  #addMade(makes: readonly Made[]): void {
-    const all = [...this.#made, ...makes]
-    this.#touch()
-    // A migration of thousands of functions in one transaction: any name may be one of them.
-    this.#made = all.length > MADE_CAP ? everything : all
   }
 
   #touch(): void {

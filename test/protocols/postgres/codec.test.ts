@@ -1,7 +1,6 @@
 import { expect, test } from 'vitest'
+import { Front, message } from '../../../gateway/protocols/postgres/codec.ts'
 import {
-  Front,
-  message,
   nameKey,
   readBind,
   readExecute,
@@ -9,7 +8,7 @@ import {
   readRowDescription,
   readTarget,
   textOf,
-} from '../../../gateway/protocols/postgres/codec.ts'
+} from '../../../gateway/protocols/postgres/messages.ts'
 import { readStartUp, settingsRequest } from '../../../gateway/protocols/postgres/startup.ts'
 
 function int16(value: number): Buffer {

@@ -9,7 +9,7 @@ import {
   readQuery,
   readRowDescription,
   readTarget,
-} from '../../../gateway/protocols/postgres/codec.ts'
+} from '../../../gateway/protocols/postgres/messages.ts'
 import { FrameReader } from '../../../gateway/protocols/postgres/frames.ts'
 import { readFunctionCall } from '../../../gateway/protocols/postgres/function-call.ts'
 import { readStartUp } from '../../../gateway/protocols/postgres/startup.ts'

@@ -1,4 +1,5 @@
-import { Front, message, readFields } from '../../../gateway/protocols/postgres/codec.ts'
+import { Front, message } from '../../../gateway/protocols/postgres/codec.ts'
+import { readFields } from '../../../gateway/protocols/postgres/messages.ts'
 
 /** Messages as a client makes them. */
 export const query = (text: string): Buffer => message(Front.query, text)
