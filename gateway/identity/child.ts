@@ -20,7 +20,7 @@ export async function delegate(
   request: ExchangeRequest,
   concerned: Concerned,
 ): Promise<LiveIdentity> {
-  const self = await tools.identifyToken(form.subjectToken)
+  const self = await tools.recognition.byToken(form.subjectToken)
   concerned.identity = self.id
   await proveSelf(tools, self, form, request)
   self.assertAlive(tools.now())
@@ -56,7 +56,10 @@ async function proveSelf(
     return
   }
   const { clientCertificateDer } = request
-  if (clientCertificateDer !== null && (await tools.identifyCertificate(clientCertificateDer)).id === self.id)
+  if (
+    clientCertificateDer !== null &&
+    (await tools.recognition.byCertificate(clientCertificateDer)).id === self.id
+  )
     return
   throw new Refused(
     'invalid_proof',

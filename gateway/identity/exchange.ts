@@ -9,6 +9,7 @@ import type { Proofs } from './dpop.ts'
 import { type ExchangeForm, type ExchangeRequest, badRequest, readExchange } from './exchange-request.ts'
 import type { Issuers } from './issuers.ts'
 import type { Keys } from './keys.ts'
+import type { Recognition } from './recognition.ts'
 import type { Review } from './reviewed.ts'
 import { becomeRoot } from './root.ts'
 import { writeScope } from './scope.ts'
@@ -30,10 +31,7 @@ export interface ExchangeTools {
   readonly report: (event: LedgerEvent) => void
   /** Called once for each identity that is new. */
   readonly made: (identity: LiveIdentity) => void
-  /** The identity of a client certificate or of an access token, the key not proved by the latter; rejects with `Refused`. */
-  readonly identifyCertificate: (der: Uint8Array) => Promise<LiveIdentity>
-  readonly identifyToken: (token: string) => Promise<LiveIdentity>
-  readonly bindingOf: (identity: LiveIdentity) => 'required' | 'token'
+  readonly recognition: Pick<Recognition, 'byCertificate' | 'byToken' | 'bindingOf'>
 }
 
 /** The identity that a request turned out to be about, for the record of its refusal. */
@@ -85,7 +83,7 @@ async function answerWith(tools: ExchangeTools, identity: LiveIdentity): Promise
   return {
     access_token: await tools.tokens.sign(identity),
     issued_token_type: 'urn:ietf:params:oauth:token-type:access_token',
-    token_type: tools.bindingOf(identity) === 'token' ? 'Bearer' : 'DPoP',
+    token_type: tools.recognition.bindingOf(identity) === 'token' ? 'Bearer' : 'DPoP',
     expires_in: Math.max(0, Math.floor((identity.expiresAt - tools.now()) / 1000)),
     scope: writeScope(identity.stage, identity.connections),
     client_certificate: await tools.keys.clientCertificate({
