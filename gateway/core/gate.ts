@@ -1,9 +1,10 @@
 import { createHmac } from 'node:crypto'
-import type { ColumnMasks, Decision, FieldMask, Level, Mask, Policy } from '../policy/policy.ts'
+import type { ColumnMasks, FieldMask, Level, Mask, Policy } from '../policy/policy.ts'
 import type { ConnectionConfig } from '../policy/schema.ts'
 import { Refused, asRefused } from './errors.ts'
 import { chainOf, enforcing, type Identity } from './identity.ts'
-import type { Column, Meaning, Operation, Request, Span } from './operation.ts'
+import type { Meaning, Request, Span } from './operation.ts'
+import { type Verdict, judge, unknownColumn } from './verdict.ts'
 
 /** Proof that an identity may use a connection: what a protocol dials with. Only the gate makes one. */
 class GrantProof {
@@ -126,24 +127,6 @@ export type Grant = GrantProof
 export type Permit = PermitProof
 export const checkPermit = (permit: Permit, session: object): void => PermitProof.check(permit, session)
 
-/** What policy says of a meaning, for one grant under one policy version. */
-export interface Verdict {
-  readonly decision: Decision
-  readonly masks: ColumnMasks
-  /** For each statement the masks of its result's columns, and of any beyond them. */
-  readonly results: readonly ({
-    readonly columns: readonly (Mask | null)[]
-    readonly rest: Mask | null
-    /** Null where there may be more columns than those. */
-    readonly count: number | null
-  } | null)[]
-  readonly touchesMasked: boolean
-  /** True when no operation can change anything. */
-  readonly reads: boolean
-  /** True when the parameters may not be shown: some meets a masked column. */
-  readonly hidden: readonly boolean[]
-}
-
 /** Decides by policy, and is the only maker of grants and permits. */
 export class Gate {
   readonly #policy: () => Policy
@@ -235,40 +218,7 @@ export class Gate {
 
   /** The verdict on a meaning: pure, so that callers may keep it as long as grant and meaning live. */
   judge(grant: Grant, meaning: Meaning): Verdict {
-    const masks = grant.masks
-    const operations: Operation[] = [...meaning.operations]
-    for (const column of meaning.probes) {
-      if (masks.of(column) !== null) operations.push({ actions: ['probe'], resource: column, reads: true })
-    }
-    for (const column of unproven(meaning)) {
-      if (masks.refusesUnproven(column))
-        operations.push({ actions: ['probe'], resource: column, reads: true })
-    }
-    const maskOfAny = (origins: readonly Column[]): Mask | null =>
-      strictest(origins.map((column) => masks.of(column)))
-    const touchesMasked = meaning.relations.some((relation) => masks.touches(relation))
-    const secret = meaning.secretParameters ?? []
-    const beyond = touchesMasked ? unknownColumn : null
-    return {
-      decision: grant.policy.decide(grant.levels, operations),
-      masks,
-      results: meaning.results.map(
-        (result) =>
-          result && {
-            columns: result.columns.map(maskOfAny),
-            rest: result.rest === undefined ? beyond : (maskOfAny(result.rest) ?? beyond),
-            count: result.rest === undefined ? result.columns.length : null,
-          },
-      ),
-      touchesMasked,
-      reads: meaning.operations.every((operation) => operation.reads),
-      hidden: Array.from(
-        { length: Math.max(meaning.parameters.length, ...secret.map((index) => index + 1)) },
-        (_, index) =>
-          secret.includes(index) ||
-          (meaning.parameters[index] ?? []).some((column) => masks.of(column) !== null),
-      ),
-    }
+    return judge(grant, meaning)
   }
 
   /** Mints the proof that a verdict was reached and recorded: `record` is the record's `seq`. */
@@ -318,27 +268,4 @@ export class Gate {
     for (const value of request.parameters) part(value)
     return mac.digest('hex')
   }
-}
-
-/** What a result may show without a proof that it does: any column of a relation, or those of which no place is known. */
-function unproven({ results }: Meaning): ReadonlySet<Column> {
-  const found = new Set<Column>()
-  for (const result of results) {
-    for (const column of result?.columns.flat() ?? []) if (column.endsWith('.*')) found.add(column)
-    for (const column of result?.rest ?? []) found.add(column)
-  }
-  return found
-}
-
-/** For columns whose origin could not be told, where any mask is near. */
-const unknownColumn: Mask = { name: 'unknown', with: 'redact' }
-
-const strength = { partial: 1, hash: 2, redact: 3, empty: 4 } as const
-
-function strictest(masks: readonly (Mask | null)[]): Mask | null {
-  let found: Mask | null = null
-  for (const mask of masks) {
-    if (mask !== null && (found === null || strength[mask.with] > strength[found.with])) found = mask
-  }
-  return found
 }

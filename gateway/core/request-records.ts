@@ -1,6 +1,7 @@
 import type { Observed, Refusal } from '../policy/policy.ts'
 import type { Recorder } from '../recording/event.ts'
-import type { Gate, Verdict } from './gate.ts'
+import type { Gate } from './gate.ts'
+import type { Verdict } from './verdict.ts'
 import type { Meaning, Request } from './operation.ts'
 import type { Detectors } from './session.ts'
 
