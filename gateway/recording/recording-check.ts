@@ -1,3 +1,5 @@
+import { basename, dirname } from 'node:path'
+import { dayOf } from './files.ts'
 import type { Findings } from './findings.ts'
 import { type KeyFinder, type ReadEvent, readChain } from './read-chain.ts'
 import type { StatementChecker } from './statements.ts'
@@ -5,6 +7,8 @@ import type { Witness } from './witness.ts'
 
 /** The ledger notes an end right after it; a verification at just that moment must not cry wolf. */
 const noteWithin = 10_000
+/** A file is made, under its day, just before its first record: at midnight that is the day before. */
+const madeWithin = 10_000
 
 /** What the ledger said, and when it was begun to be read (milliseconds since the epoch): it cannot know of what ended later. */
 export interface LedgerRead {
@@ -41,6 +45,9 @@ export class RecordingCheck {
     if (known === null) return this.#findings.missing(path, `session ${session} is not in the ledger`)
     const found = await this.#chain(path, session, witness)
     if (found.faulty) return
+    const day = basename(dirname(path))
+    if (found.began !== null && dayOf(found.began) !== day && dayOf(found.began - madeWithin) !== day)
+      this.#findings.missing(path, `it lies under ${day}, and began on ${dayOf(found.began)}: it was moved`)
     const { line, offset, seq } = found
     const fault = (why: string): void => this.#findings.fault({ file: path, line, offset, seq, why })
     if (found.blocks < known.blocks)
@@ -70,6 +77,7 @@ export class RecordingCheck {
       line: 1,
       offset: 0,
       seq: 0,
+      began: null,
       at: 0,
     }
     const fault = (event: ReadEvent, why: string): void => {
@@ -96,6 +104,7 @@ export class RecordingCheck {
       for (const event of part.events) {
         const { line, offset, seq, at } = event
         Object.assign(found, { line, offset, seq, at })
+        found.began ??= at
         const why = found.ended ? 'a record after the end' : await this.#meaning(event, session)
         if (why !== null) {
           fault(event, why)
@@ -138,5 +147,7 @@ interface Found {
   line: number
   offset: number
   seq: number
+  /** Times of the first record, where there is one, and of the last. */
+  began: number | null
   at: number
 }

@@ -165,7 +165,15 @@ describe('what only the ledger can show', () => {
       (copy) => copyFileSync(join(copy, relative), join(copy, relative.replace('ses_a', 'ses_c'))),
     ],
     [
-      'a recording moved to another day and copied',
+      'a recording moved to another day',
+      /lies under 2020-01-01, and began on \d{4}-\d{2}-\d{2}/,
+      (copy) => {
+        mkdirSync(join(copy, '2020-01-01'))
+        renameSync(join(copy, relative), join(copy, '2020-01-01', 'ses_a.jsonl'))
+      },
+    ],
+    [
+      'a recording copied to another day',
       /two recordings/,
       (copy) => {
         mkdirSync(join(copy, '2020-01-01'))
