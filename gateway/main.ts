@@ -6,8 +6,8 @@ import { openJobFiles } from './api/job-files.ts'
 import { createMetrics } from './api/metrics.ts'
 import { problemOf } from './api/problem.ts'
 import { createApi } from './api/server.ts'
+import { reportApproval } from './approval-reports.ts'
 import { createApprovals } from './approvals/approvals.ts'
-import type { ApprovalEvent } from './approvals/live-approvals.ts'
 import { openGates } from './approvals/gates/open.ts'
 import { Gate } from './core/gate.ts'
 import { LiveSessions } from './core/live-sessions.ts'
@@ -31,7 +31,6 @@ import { readSecret } from './policy/load.ts'
 import { createHttp } from './protocols/http/index.ts'
 import { createKubernetes } from './protocols/kubernetes/index.ts'
 import { createSsh, knownHostsKey } from './protocols/ssh/index.ts'
-import type { Recordings } from './recording/event.ts'
 import { markFile } from './recording/mark.ts'
 import { openRecordings } from './recording/recordings.ts'
 import { createRelay } from './relay.ts'
@@ -282,25 +281,5 @@ export async function startGateway(options: {
       await closed
       await running.disposeAsync()
     },
-  }
-}
-
-/** What people have to hear of beside the metrics. */
-function reportApproval(event: ApprovalEvent, recordings: Recordings, log: Logger): void {
-  if (event.kind === 'gate-failed') {
-    const { error, id, gate } = event
-    log.warn({ err: error, approval: id, gate }, 'a gate failed')
-  }
-  if (event.kind === 'store-failed')
-    log.error({ err: event.error, approval: event.id }, 'the store of approvals failed')
-  if (event.kind === 'alarm-untold') {
-    const { id: approval, gate, why } = event
-    recordings.note({ kind: 'alarm-untold', approval, gate, why })
-    log.error({ approval, gate, why }, 'nobody there was told that the glass was broken')
-  }
-  if (event.kind === 'glass-broken') {
-    const { id: approval, ...told } = event
-    recordings.note({ ...told, approval })
-    log.warn({ approval, person: event.person, reason: event.reason }, 'somebody broke the glass')
   }
 }

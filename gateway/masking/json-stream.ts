@@ -1,5 +1,6 @@
-import { foldName } from '../core/json.ts'
 import type { Refused } from '../core/errors.ts'
+import { type MaskText, MaskedValues } from './json-masked.ts'
+import { JsonNames } from './json-names.ts'
 import { type Place, rootPlace } from './json-places.ts'
 import { Token, unreadable } from './json-token.ts'
 import type { FieldMask, Mask } from '../policy/policy.ts'
@@ -16,8 +17,6 @@ export interface JsonStream {
 
 const DEEPEST = 512
 const LONGEST_KEY = 4096
-/** Different names that are remembered. */
-const NAMES = 256
 /** Longer texts show as fixed words. */
 const LONGEST_VALUE = 65_536
 
@@ -50,22 +49,18 @@ interface Level {
 
 type Expected = 'value' | 'first value' | 'key' | 'first key' | 'colon' | 'more'
 
-/**
- * `maskText` gives what shows in place of a text, UTF-8 without quotes or escapes; the text is null where it is too long to be kept. A masked number shows as 0, a truth
- * value as false, a list or map empty; null stays. Texts may follow one another (NDJSON). Holds at most one masked text of 64 KiB back.
- */
+/** Texts may follow one another (NDJSON). Holds at most one masked text of 64 KiB back. */
 export function createJsonStream(
   fields: readonly FieldMask[],
-  maskText: (mask: Mask, text: Uint8Array | null) => Uint8Array | null,
+  maskText: MaskText,
   onMasked: () => void,
 ): JsonStream {
-  return new Walker(fields, maskText, onMasked)
+  return new Walker(fields, new MaskedValues(maskText, onMasked))
 }
 
 class Walker implements JsonStream {
   readonly #root: Place
-  readonly #maskText: (mask: Mask, text: Uint8Array | null) => Uint8Array | null
-  readonly #onMasked: () => void
+  readonly #masked: MaskedValues
   readonly #levels: Level[] = []
   #expected: Expected = 'value'
   #token: 'none' | 'text' | 'literal' = 'none'
@@ -82,19 +77,13 @@ class Walker implements JsonStream {
   #skipping: number | null = null
   /** How much of a byte order mark, which some servers write, has come; null once something else has. */
   #mark: number | null = 0
-  /** Names as they were written, and as they are compared. */
-  readonly #names = new Map<string, string>()
+  readonly #names = new JsonNames()
   #out: Uint8Array[] = []
   #from = 0
 
-  constructor(
-    fields: readonly FieldMask[],
-    maskText: (mask: Mask, text: Uint8Array | null) => Uint8Array | null,
-    onMasked: () => void,
-  ) {
+  constructor(fields: readonly FieldMask[], masked: MaskedValues) {
     this.#root = rootPlace(fields)
-    this.#maskText = maskText
-    this.#onMasked = onMasked
+    this.#masked = masked
     this.#next = this.#root
   }
 
@@ -234,8 +223,7 @@ class Walker implements JsonStream {
     if (this.#levels.length >= DEEPEST) throw unreadable(`it is nested more than ${DEEPEST} deep`)
     if (this.#skipping === null && this.#maskHere() !== null) {
       this.#leave(chunk, at)
-      this.#out.push(Buffer.from(map ? '{}' : '[]'))
-      this.#onMasked()
+      this.#out.push(this.#masked.whole(map))
       this.#skipping = this.#levels.length
     }
     const place = this.#skipping === null ? this.#next : null
@@ -259,40 +247,15 @@ class Walker implements JsonStream {
     if (this.#named) {
       this.#named = false
       const level = this.#levels.at(-1)
-      this.#next = level === undefined || kept === null ? null : this.#child(level, this.#nameOf(kept))
+      this.#next = level === undefined || kept === null ? null : this.#child(level, this.#names.of(kept))
       this.#expected = 'colon'
       return
     }
     if (this.#mask !== null && kept !== null) {
-      this.#out.push(text ? this.#maskedText(this.#mask, kept) : this.#maskedLiteral(kept))
+      this.#out.push(text ? this.#masked.text(this.#mask, kept) : this.#masked.literal(kept))
       this.#mask = null
     }
     this.#valueEnds()
-  }
-
-  /** A name as paths are compared with it; null for one longer than any in a path. */
-  #nameOf(kept: Token): string | null {
-    const raw = kept.raw()
-    const known = this.#names.get(raw)
-    if (known !== undefined) return known
-    const text = kept.text()
-    const name = text === null ? null : foldName(text)
-    if (name !== null && this.#names.size < NAMES) this.#names.set(raw, name)
-    return name
-  }
-
-  #maskedText(mask: Mask, kept: Token): Uint8Array {
-    this.#onMasked()
-    const text = kept.text()
-    const shown = this.#maskText(mask, text === null ? null : Buffer.from(text))
-    return Buffer.from(JSON.stringify(shown === null ? '[masked]' : Buffer.from(shown).toString()))
-  }
-
-  #maskedLiteral(kept: Token): Uint8Array {
-    const written = kept.raw()
-    if (written === 'null') return Buffer.from(written)
-    this.#onMasked()
-    return Buffer.from(written === 'true' || written === 'false' ? 'false' : '0')
   }
 
   #valueEnds(): void {
