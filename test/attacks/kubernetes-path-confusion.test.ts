@@ -72,6 +72,15 @@ test.each([
   ['two selectors', 'GET', `${shop}/secrets?fieldSelector=metadata.name=open&fieldSelector=x`],
   ['a selector of another name', 'GET', `${shop}/secrets?fieldSelector=metadata.name=other`],
   ['a selector that excludes', 'GET', `${shop}/secrets?fieldSelector=metadata.name!=open`],
+  ['a selector of two names', 'GET', `${shop}/secrets?fieldSelector=metadata.name=open,metadata.name=other`],
+  ['a selector that is broken', 'GET', `${shop}/secrets?fieldSelector=metadata.name=open,x`],
+  ['a selector beside a broken limit', 'GET', `${shop}/secrets?limit=x&fieldSelector=metadata.name=open`],
+  [
+    'a selector beside a broken time',
+    'GET',
+    `${shop}/secrets?timeoutSeconds=&fieldSelector=metadata.name=open`,
+  ],
+  ['a selector beside labels', 'GET', `${shop}/secrets?labelSelector=a==b=&fieldSelector=metadata.name=open`],
   ['a selector with escapes', 'GET', `${shop}/secrets?fieldSelector=metadata.name=open\\,x`],
   ['a watch where only a list may be', 'GET', `${shop}/secrets?watch=yes&fieldSelector=metadata.name=open`],
   ['an escape that is none', 'GET', `${shop}/configmaps?watch=%zz`],
@@ -98,6 +107,8 @@ test('a request that is for more than it looks is decided for all of it', async 
   for (const [method, path, type] of [
     ['PATCH', `${shop}/configmaps/a`, 'application/apply-patch+yaml'],
     ['PUT', '/k8s/cluster/apis/coordination.k8s.io/v1/namespaces/shop/leases/a', 'application/json'],
+    ['PUT', '/k8s/cluster/apis/node.k8s.io/v1/runtimeclasses/a', 'application/json'],
+    ['PUT', `${shop}/services/a`, 'application/json'],
   ] as const)
     await job.request(method, path, { headers: { 'content-type': type }, body: '{}' })
   const asked = (await stack.records('request')).map(({ operations }) => operations)
@@ -109,6 +120,11 @@ test('a request that is for more than it looks is decided for all of it', async 
     { action: 'update', resource: 'coordination.k8s.io/leases' },
     { action: 'create', resource: 'coordination.k8s.io/leases' },
   ])
+  for (const resource of ['node.k8s.io/runtimeclasses', 'services'])
+    expect(asked).toContainEqual([
+      { action: 'update', resource },
+      { action: 'create', resource },
+    ])
   expect(asked).toContainEqual([{ action: 'deletecollection', resource: 'configmaps' }])
 })
 

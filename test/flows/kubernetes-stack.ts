@@ -34,8 +34,9 @@ export const anyone = 'subjects: [{ issuer: github, claims: { repository_id: "12
  */
 export async function startKubernetesStack(
   stages: (tokens: KubernetesServer['tokens']) => string,
+  options: Parameters<typeof startKubernetes>[0] = {},
 ): Promise<KubernetesStack> {
-  const cluster = await startKubernetes()
+  const cluster = await startKubernetes(options)
   const connection = (name: string): string =>
     `  ${name}: { type: kubernetes, url: "${cluster.url}", token: "${cluster.tokens.admin}", ca: { file: kube-ca.pem } }`
   const stack = await startGatewayStack(inProcess, {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { createPublicKey } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { request } from 'node:https'
 import { homedir, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -32,13 +32,39 @@ export interface KubernetesServer {
   call(method: string, path: string, body?: object, type?: string): Promise<unknown>
   /** Makes a node whose kubelet listens on a port, and a pod `name` on it that runs. */
   pod(name: string, kubeletPort: number): Promise<void>
+  /** Requests as it took them to be, by the `Audit-ID` that they had; needs `audit`. */
+  audited(): Promise<ReadonlyMap<string, Audited>>
   stop(): Promise<void>
 }
 
+/** Of an event of audit.k8s.io/v1: what the API server authorises. */
+export interface Audited {
+  readonly auditID: string
+  readonly requestURI: string
+  readonly verb: string
+  /** Absent where the request is for no resource; what is empty is left out. */
+  readonly objectRef?: {
+    readonly apiGroup?: string
+    readonly apiVersion?: string
+    readonly namespace?: string
+    readonly resource?: string
+    readonly subresource?: string
+    readonly name?: string
+  }
+}
+
+/** Every request, as soon as it was read. */
+const auditPolicy = JSON.stringify({
+  apiVersion: 'audit.k8s.io/v1',
+  kind: 'Policy',
+  omitStages: ['ResponseStarted', 'ResponseComplete', 'Panic'],
+  rules: [{ level: 'Metadata' }],
+})
+
 const tokens = { admin: 'admin-token-for-tests-0001', nobody: 'nobody-token-for-tests-0002' } as const
 
-/** Starts it; ready when this resolves. */
-export async function startKubernetes(): Promise<KubernetesServer> {
+/** Starts it; ready when this resolves. With `audit` it keeps what it takes requests to be. */
+export async function startKubernetes({ audit = false } = {}): Promise<KubernetesServer> {
   const folder = await mkdtemp(join(tmpdir(), 'hoop-kubernetes-'))
   const authority = makeAuthority('kubernetes')
   const { certPem, keyPem } = authority.issue('kube-apiserver', ['localhost', '127.0.0.1'])
@@ -49,6 +75,10 @@ export async function startKubernetes(): Promise<KubernetesServer> {
   const [etcdPort, peerPort, port] = [await freePort(), await freePort(), await freePort()]
   const etcdUrl = `http://127.0.0.1:${etcdPort}`
   const key = await file('server.key', keyPem)
+  const auditLog = join(folder, 'audit.log')
+  const auditing = audit
+    ? [`--audit-policy-file=${await file('audit.json', auditPolicy)}`, `--audit-log-path=${auditLog}`]
+    : []
   const publicKey = createPublicKey(keyPem).export({ type: 'spki', format: 'pem' }).toString()
   const processes = [
     spawn(
@@ -84,6 +114,7 @@ export async function startKubernetes(): Promise<KubernetesServer> {
         '--authorization-mode=RBAC',
         '--disable-admission-plugins=ServiceAccount',
         '--kubelet-preferred-address-types=InternalIP',
+        ...auditing,
       ],
       { stdio: process.env.KUBE_LOG === undefined ? 'ignore' : 'inherit' },
     ),
@@ -100,6 +131,15 @@ export async function startKubernetes(): Promise<KubernetesServer> {
     call: (method, path, body, type = 'application/json') =>
       call({ url: `${url}${path}`, ca: authority.certPem, method, body, type }),
     pod: (name, port) => runPod(server, name, port),
+    async audited() {
+      const lines = (await readFile(auditLog, 'utf8')).trimEnd().split('\n')
+      return new Map(
+        lines.map((line) => {
+          const event: Audited = JSON.parse(line)
+          return [event.auditID, event] as const
+        }),
+      )
+    },
     async stop() {
       process.off('exit', end)
       await Promise.all(processes.map(stop))

@@ -14,9 +14,12 @@ const streams = ['exec', 'attach', 'portforward']
 const madeByUpdate = new Set([
   'endpoints',
   'events',
+  'services',
   'events.k8s.io/events',
   'limitranges',
   'coordination.k8s.io/leases',
+  'coordination.k8s.io/leasecandidates',
+  'node.k8s.io/runtimeclasses',
   'rbac.authorization.k8s.io/roles',
   'rbac.authorization.k8s.io/rolebindings',
   'rbac.authorization.k8s.io/clusterroles',

@@ -72,7 +72,7 @@ export function readRequestInfo(method: string, { path, query }: Target): Reques
   let name = named
   if (name === '' && verb === 'get') {
     verb = truth(parameters.get('watch')) ? 'watch' : 'list'
-    name = nameSelected(parameters.get('fieldSelector'))
+    name = nameSelected(parameters)
   }
   if (name === '' && verb === 'delete') verb = 'deletecollection'
   // What stands behind a prefix for watching is the server's own way of watching; a method that changes has none.
@@ -101,14 +101,19 @@ export function truth(value: string | null): boolean {
   return value !== null && value !== '0' && value.toLowerCase() !== 'false'
 }
 
-/** The one name that a field selector lets through, or empty: anything but plain terms counts as none. */
-function nameSelected(selector: string | null): string {
-  if (selector === null || selector.includes('\\')) return ''
-  for (const term of selector.split(',')) {
-    const name = /^metadata\.name={1,2}([^=!]+)$/.exec(term)?.[1]
-    if (name !== undefined && !/[/%]/.test(name) && name !== '.' && name !== '..') return name
-  }
-  return ''
+/**
+ * The one name that a field selector lets through; empty unless all of the query is plain. The API server takes no name at all from a
+ * query of which it cannot read one part (DecodeParameters of its ListOptions), and of two names the one that sorts first.
+ */
+function nameSelected(parameters: URLSearchParams): string {
+  if ((parameters.get('labelSelector') ?? '') !== '') return ''
+  const numbers = [...parameters.getAll('limit'), ...parameters.getAll('timeoutSeconds')]
+  if (!numbers.every((number) => /^\d{1,15}$/.test(number))) return ''
+  const terms = (parameters.get('fieldSelector') ?? '').split(',').filter((term) => term !== '')
+  if (!terms.every((term) => /^[\w./-]+(?:!=|==?)[^=!\\]*$/.test(term))) return ''
+  const names = terms.flatMap((term) => /^metadata\.name={1,2}([^=!/%]+)$/.exec(term)?.[1] ?? [])
+  const [name = '', ...others] = names
+  return others.length > 0 || name === '.' || name === '..' ? '' : name
 }
 
 function unreadable(why: string, next: string): Refused {
