@@ -40,6 +40,7 @@ import { ledgerHeadRow } from './store/ledger-head.ts'
 import { openStore } from './store/open.ts'
 import { openSessionLog } from './store/sessions.ts'
 import { Crew, workersOf } from './workers/crew.ts'
+import { receive } from './workers/reception.ts'
 
 const limits = { total: 5000, perJob: 200 } as const
 const LAST_WORDS_MS = 2000
@@ -228,11 +229,7 @@ export async function startGateway(options: {
     tls: settings.tls,
     http: (socket) => api.take(socket),
     protocols: {
-      postgres: (socket) => {
-        const released = crew === null ? null : listener.release(socket)
-        if (crew === null || released === null) void relay.serve(socket, house)
-        else crew.take(released)
-      },
+      postgres: (socket) => void receive(socket, { crew, relay, house, listener }),
       ssh: (socket) => void serve(ssh, socket, house),
     },
     log,

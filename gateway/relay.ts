@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream'
 import { setFlagsFromString } from 'node:v8'
+import { Refused } from './core/errors.ts'
 import { type House, serve } from './core/serve.ts'
 import { maskValue } from './masking/columns.ts'
 import { readSecret } from './policy/load.ts'
@@ -11,6 +12,8 @@ import { createAnalyzer } from './sql/create-analyzer.ts'
 export interface Relay {
   /** Serves one client from its first byte to its last; never rejects. */
   serve(client: Duplex, house: House): Promise<void>
+  /** Greets a client, TLS and all, only to say that nobody can serve it now; never rejects. */
+  turnAway(client: Duplex, house: House): Promise<void>
   /** Takes in what another relay of this gateway says. */
   hear(news: News): Promise<void>
   close(): Promise<void>
@@ -31,9 +34,22 @@ export function createRelay(
   })
   return {
     serve: (client, house) => serve(postgres, client, house),
+    turnAway: (client, house) =>
+      serve(postgres, client, {
+        ...house,
+        identities: { ...house.identities, identify: () => Promise.reject(nobody()) },
+      }),
     hear: (news) => postgres.hear(news),
     close: () => analyzer.close(),
   }
+}
+
+function nobody(): Refused {
+  return new Refused(
+    'overloaded',
+    'the processes that relay for this gateway are all down, and are being started again',
+    'connect again in a minute; where that goes on, the log of the gateway says why',
+  )
 }
 
 /**

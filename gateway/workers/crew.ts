@@ -58,11 +58,8 @@ export class Crew {
   readonly #options: CrewOptions
   readonly #seats: Seat[]
   #settings: Settings
-  readonly #waiting = new Set<{
-    readonly socket: Socket
-    readonly place: Place
-    readonly timer: NodeJS.Timeout
-  }>()
+  /** Those who wait for a worker: each is told whether there is one. */
+  readonly #waiting = new Set<(up: boolean) => void>()
   /** Cuts that workers have not confirmed. */
   readonly #cuts = new Set<Promise<void>>()
   readonly #ticking: NodeJS.Timeout
@@ -100,21 +97,27 @@ export class Crew {
     return this.#leastBusy() !== null
   }
 
+  /** Resolves once some worker takes clients: to false when none did in time, too many wait already, or the gateway stops. */
+  up(): Promise<boolean> {
+    if (this.ready) return Promise.resolve(true)
+    if (this.#closing || this.#waiting.size >= WAITING) return Promise.resolve(false)
+    return new Promise((resolve) => {
+      const tell = (up: boolean): void => {
+        this.#waiting.delete(tell)
+        clearTimeout(timer)
+        resolve(up)
+      }
+      const timer = setTimeout(tell, WAIT_MS, false)
+      this.#waiting.add(tell)
+    })
+  }
+
   /** Hands a client to the worker that has the fewest. Its socket is the worker's from here on, its place is left when it has left. */
   take({ socket, place }: { readonly socket: Socket; readonly place: Place }): void {
     const worker = this.#leastBusy()
     if (worker !== null) return worker.take(++this.#guests, socket, place)
-    const drop = (): void => {
-      this.#waiting.delete(waiter)
-      socket.destroy()
-      place.leave()
-    }
-    const waiter = { socket, place, timer: setTimeout(drop, WAIT_MS) }
-    if (this.#closing || this.#waiting.size >= WAITING) {
-      clearTimeout(waiter.timer)
-      return drop()
-    }
-    this.#waiting.add(waiter)
+    socket.destroy()
+    place.leave()
   }
 
   /** Resolves once no worker decides by what was in force before: those that do not confirm it are ended. */
@@ -153,12 +156,7 @@ export class Crew {
   async close(withinMs: number): Promise<void> {
     this.#closing = true
     clearInterval(this.#ticking)
-    for (const { socket, place, timer } of this.#waiting) {
-      clearTimeout(timer)
-      socket.destroy()
-      place.leave()
-    }
-    this.#waiting.clear()
+    for (const tell of this.#waiting) tell(false)
     for (const { timer } of this.#seats) clearTimeout(timer)
     await this.#each((worker) => worker.close(withinMs))
   }
@@ -191,11 +189,7 @@ export class Crew {
     }
     worker.ready = true
     log.info({ worker: seat.number, pid: worker.pid }, 'a relay worker has started')
-    for (const waiter of this.#waiting) {
-      clearTimeout(waiter.timer)
-      this.#waiting.delete(waiter)
-      this.take(waiter)
-    }
+    for (const tell of this.#waiting) tell(true)
   }
 
   #leastBusy(): WorkerProcess | null {

@@ -118,7 +118,9 @@ test('neither certificate nor a good token: 28000, and the database is not diall
 test('another database than the connection’s is refused, saying which there is; a foreign connection is unknown', async () => {
   await expect(house.connect({ database: 'template1' })).rejects.toMatchObject({
     code: '42501',
-    hint: expect.stringContaining('postgres'),
+    message: 'connection db reaches database postgres, not "template1"',
+    detail: 'Rule: connections.db.database',
+    hint: 'connect to database postgres',
   })
   const socket = await afterTls()
   const answer = toTheEnd(socket)

@@ -233,6 +233,29 @@ describe.skipIf(withoutProc)('relay workers', () => {
     await eventually(async () => expect(await ready()).toEqual({ status: 200, workers: 'ok' }))
   })
 
+  test('who comes while none is up is told so after 10 s, inside TLS', { timeout: 120_000 }, async () => {
+    // Those that take the places of the killed are stopped before they can take clients.
+    const stopped = new Set<number>()
+    for (const pid of await workers()) process.kill(pid, 'SIGKILL')
+    const hold = setInterval(() => {
+      void workers().then((pids) => {
+        for (const pid of pids) if (!stopped.has(pid)) process.kill(pid, 'SIGSTOP')
+        for (const pid of pids) stopped.add(pid)
+      })
+    }, 20)
+    await eventually(async () => expect(await workers()).toHaveLength(2))
+    expect(await failure(connect(job))).toMatchObject({
+      code: '53300',
+      message: expect.stringContaining('all down'),
+      hint: expect.stringContaining('again in a minute'),
+    })
+    clearInterval(hold)
+    // Who has waited is served as soon as one is up.
+    const waiting = connect(job)
+    for (const pid of stopped) process.kill(pid, 'SIGCONT')
+    await (await waiting).end()
+  })
+
   test('one that was stopped while its gateway died writes nothing to what the next has closed', async () => {
     const client = await connected()
     // Its like has been read before, so that nothing has to be waited for.

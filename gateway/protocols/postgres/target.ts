@@ -25,6 +25,7 @@ export function targetOf(grant: Grant, asked: string | null, readSecret: ReadSec
       'denied',
       `connection ${connection} reaches database ${databases.join(', ')}, not ${JSON.stringify(database.slice(0, 64))}`,
       `connect to database ${databases.join(' or ')}`,
+      { rule: `connections.${connection}.database` },
     )
   }
   // The stage's own account brings its own password: one account is never tried with the password of another.
