@@ -52,67 +52,45 @@ function as(who: Who): { as?: Job | 'operator' } {
   return { as: who === 'operator' ? who : { root, child, other }[who] }
 }
 
+/** Who gets what: the child's own are its family and the operator; a page asks whom it does not know to log in. */
+const may = {
+  everybody: { nobody: 200, other: 200, child: 200, root: 200, operator: 200 },
+  known: { nobody: 401, other: 200, child: 200, root: 200, operator: 200 },
+  jobs: { nobody: 401, other: 200, child: 200, root: 200, operator: 403 },
+  family: { nobody: 401, other: 404, child: 200, root: 200, operator: 200 },
+  page: { nobody: 200, other: 404, child: 200, root: 200, operator: 200 },
+  operator: { nobody: 401, other: 403, child: 403, root: 403, operator: 200 },
+} as const
+
 /** What each caller gets for the child's things: nobody, another job, the child, its parent, the operator. */
 const matrix: readonly [string, () => string, Readonly<Record<Who, number>>][] = [
-  ['GET /api/v1/identity', () => '', { nobody: 401, other: 200, child: 200, root: 200, operator: 403 }],
-  [
-    'GET /api/v1/identity/activity',
-    () => '',
-    { nobody: 401, other: 200, child: 200, root: 200, operator: 403 },
-  ],
-  ['GET /api/v1/identities', () => '', { nobody: 401, other: 200, child: 200, root: 200, operator: 200 }],
-  [
-    'GET /api/v1/identities/',
-    () => child.answer.identity,
-    { nobody: 401, other: 404, child: 200, root: 200, operator: 200 },
-  ],
-  [
-    'GET /identities/',
-    () => child.answer.identity,
-    { nobody: 200, other: 404, child: 200, root: 200, operator: 200 },
-  ],
-  [
-    'GET /sessions/',
-    () => of.child.session,
-    { nobody: 200, other: 404, child: 200, root: 200, operator: 200 },
-  ],
-  ['GET /api/v1/approvals', () => '', { nobody: 401, other: 200, child: 200, root: 200, operator: 200 }],
-  [
-    'GET /api/v1/approvals/',
-    () => of.child.approval,
-    { nobody: 401, other: 404, child: 200, root: 200, operator: 200 },
-  ],
-  [
-    'GET /approvals/',
-    () => of.child.approval,
-    { nobody: 200, other: 404, child: 200, root: 200, operator: 200 },
-  ],
-  ['GET /approvals', () => '', { nobody: 200, other: 200, child: 200, root: 200, operator: 200 }],
-  ['GET /api/v1/sessions', () => '', { nobody: 401, other: 200, child: 200, root: 200, operator: 200 }],
-  [
-    'GET /api/v1/sessions/',
-    () => of.child.session,
-    { nobody: 401, other: 404, child: 200, root: 200, operator: 200 },
-  ],
+  ['GET /api/v1/identity', () => '', may.jobs],
+  ['GET /api/v1/identity/activity', () => '', may.jobs],
+  ['GET /api/v1/identities', () => '', may.known],
+  ['GET /api/v1/identities/', () => child.answer.identity, may.family],
+  ['GET /identities/', () => child.answer.identity, may.page],
+  ['GET /sessions/', () => of.child.session, may.page],
+  ['GET /api/v1/approvals', () => '', may.known],
+  ['GET /api/v1/approvals/', () => of.child.approval, may.family],
+  ['GET /approvals/', () => of.child.approval, may.page],
+  ['GET /approvals', () => '', may.everybody],
+  ['GET /api/v1/sessions', () => '', may.known],
+  ['GET /api/v1/sessions/', () => of.child.session, may.family],
   [
     'GET /api/v1/recordings/',
     () => of.child.session,
     { nobody: 401, other: 404, child: 404, root: 200, operator: 200 },
   ],
-  ['GET /api/v1/audit/ledger', () => '', { nobody: 401, other: 403, child: 403, root: 403, operator: 200 }],
-  ['GET /metrics', () => '', { nobody: 401, other: 403, child: 403, root: 403, operator: 200 }],
-  ['GET /healthz', () => '', { nobody: 200, other: 200, child: 200, root: 200, operator: 200 }],
-  ['GET /readyz', () => '', { nobody: 200, other: 200, child: 200, root: 200, operator: 200 }],
-  ['GET /', () => '', { nobody: 200, other: 200, child: 200, root: 200, operator: 200 }],
-  ['GET /openapi.json', () => '', { nobody: 200, other: 200, child: 200, root: 200, operator: 200 }],
-  ['GET /ca.pem', () => '', { nobody: 200, other: 200, child: 200, root: 200, operator: 200 }],
-  ['GET /schema/hoop.json', () => '', { nobody: 200, other: 200, child: 200, root: 200, operator: 200 }],
-  ['GET /.well-known/jwks.json', () => '', { nobody: 200, other: 200, child: 200, root: 200, operator: 200 }],
-  [
-    'GET /.well-known/oauth-authorization-server',
-    () => '',
-    { nobody: 200, other: 200, child: 200, root: 200, operator: 200 },
-  ],
+  ['GET /api/v1/audit/ledger', () => '', may.operator],
+  ['GET /metrics', () => '', may.operator],
+  ['GET /healthz', () => '', may.everybody],
+  ['GET /readyz', () => '', may.everybody],
+  ['GET /', () => '', may.everybody],
+  ['GET /openapi.json', () => '', may.everybody],
+  ['GET /ca.pem', () => '', may.everybody],
+  ['GET /schema/hoop.json', () => '', may.everybody],
+  ['GET /.well-known/jwks.json', () => '', may.everybody],
+  ['GET /.well-known/oauth-authorization-server', () => '', may.everybody],
   ['GET /nothing', () => '', { nobody: 404, other: 404, child: 404, root: 404, operator: 404 }],
 ]
 

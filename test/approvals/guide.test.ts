@@ -1,55 +1,25 @@
 import { spawn } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { parse, stringify } from 'yaml'
+import { parse } from 'yaml'
 import { keyOf, sign } from '../../gateway/approvals/gates/webhook-signature.ts'
 import { granted } from '../fakes/github-api.ts'
-import { load, places } from '../policy/fixtures.ts'
+import { blocksOf, read } from '../docs/documents.ts'
 import { freePort } from '../servers/port.ts'
 
-// What the guide gives to copy is whole: every block is YAML, what belongs into hoop.yaml is taken, and the files of
-// platforms have what the gates want of them.
+// What the guide gives to copy for platforms has what the gates want of it.
 
 const secret = `whsec_${Buffer.alloc(32, 7).toString('base64')}`
-const names = ['approvals', 'approvals/slack', 'approvals/email', 'approvals/webhook', 'approvals/login']
-const read = (name: string): string =>
-  readFileSync(new URL(`../../docs/guide/${name}.md`, import.meta.url), 'utf8')
-const blocks = names.flatMap((name) =>
-  read(name)
-    .split('```yaml\n')
-    .slice(1)
-    .map((rest): [string, Record<string, unknown>] => [name, parse(rest.split('```')[0] ?? '') as never]),
+const pages = ['approvals', 'approvals/slack'].map((name) => `docs/guide/${name}.md`)
+const blocks = pages.flatMap((page) =>
+  blocksOf(page, 'yaml').map((text) => parse(text) as Record<string, unknown>),
 )
 const withKey = (...keys: readonly string[]): Record<string, unknown> => {
-  const found = blocks.filter(([, block]) => keys.every((key) => Object.hasOwn(block, key)))
+  const found = blocks.filter((block) => keys.every((key) => Object.hasOwn(block, key)))
   if (found.length !== 1) throw new Error(`${found.length} blocks have ${keys.join()}`)
-  return found[0]?.[1] ?? {}
+  return found[0] ?? {}
 }
 
 describe('what the guide gives to copy', () => {
-  it('is taken as a part of hoop.yaml, without a fault or a warning', () => {
-    const parts = [
-      'people',
-      'approvers',
-      'issuers',
-      'stages',
-      'slack',
-      'smtp',
-      'webhooks',
-      'console',
-      'gates',
-    ]
-    const own = blocks.filter(([, block]) => Object.keys(block).every((key) => parts.includes(key)))
-    expect(own.length).toBeGreaterThanOrEqual(13)
-    for (const [name, { gates, ...block }] of own) {
-      const more =
-        gates === undefined ? block : { ...block, approvers: { dba: { members: ['alice'], gates } } }
-      const yaml = stringify(whole(more))
-      const loaded = load(yaml, { secrets: false })
-      expect([...places(loaded), ...places(loaded, 'warnings')], `${name}: ${yaml}`).toEqual([])
-    }
-  })
-
   it('is a workflow whose one job with a token waits in the environment, and whose name carries the id', () => {
     const { 'run-name': title, on, permissions, jobs } = withKey('run-name') as never as Workflow
     expect(title).toContain('${{ inputs.approval }}')
@@ -92,7 +62,7 @@ describe('what the guide gives to copy', () => {
 
   it('are the permissions that a strict GitHub grants the App in every other test', () => {
     const rows = [
-      ...read('approvals').matchAll(
+      ...read('docs/guide/approvals.md').matchAll(
         /^ +\| (Actions|Checks|Pull requests|Deployments|Contents) +\| (read(?: and write)?) /gm,
       ),
     ]
@@ -105,7 +75,8 @@ describe('what the guide gives to copy', () => {
 })
 
 it('runs: the ticket system of the guide takes what is signed, once, and nothing else', async () => {
-  const code = read('approvals/webhook').split('```js\n// tickets.mjs')[1]?.split('```')[0] ?? ''
+  const code =
+    read('docs/guide/approvals/webhook.md').split('```js\n// tickets.mjs')[1]?.split('```')[0] ?? ''
   const port = await freePort()
   const child = spawn(process.execPath, ['--input-type=module', '-', String(port)], {
     env: { TICKETS_SECRET: secret },
@@ -147,40 +118,4 @@ interface Workflow {
   readonly jobs: Readonly<
     Record<string, { permissions?: unknown; environment?: string; steps: readonly { run?: string }[] }>
   >
-}
-
-/** A part of hoop.yaml, with what it takes for granted. */
-function whole(part: Record<string, unknown>): object {
-  const alice = { email: 'alice@acme.example', github: 1, gitlab: 43, jenkins: 'alice', slack: 'U01ABC' }
-  const url = 'https://token.actions.githubusercontent.com'
-  const platforms = {
-    github: { platform: 'github', url, app: { id: 1, private_key: 'x', webhook_secret: 'x' } },
-    gitlab: { platform: 'gitlab', url: 'https://gitlab.com', token: 'x' },
-    jenkins: { platform: 'jenkins', url: 'https://ci.acme.example/oidc', user: 'hoop', token: 'x' },
-  }
-  const base: Record<string, unknown> = {
-    gateway: { url: 'https://hoop.acme.example:8443', trust_domain: 'acme.example' },
-    connections: {
-      'orders-db': { type: 'postgres', host: 'db.internal', database: 'shop', user: 'ci', password: 'x' },
-    },
-    slack: { token: 'x', signing_secret: 'x' },
-    smtp: { url: 'smtps://mail.acme.example', from: 'hoop@acme.example' },
-    webhooks: { tickets: { url: 'https://tickets.acme.example/hoop', secret: 'x' } },
-    console: { login: { issuer: 'https://idp.acme.example', client_id: 'hoop' } },
-    ...part,
-  }
-  const under = (name: string): object => (part[name] ?? {}) as object
-  return {
-    ...base,
-    people: { alice, ...under('people') },
-    issuers: { ...platforms, ...under('issuers') },
-    approvers: { dba: { members: ['alice'], gates: [{ console: {} }] }, ...under('approvers') },
-    stages: {
-      deploy: {
-        subjects: [{ issuer: 'github', claims: { repository_id: '1', environment: 'production' } }],
-        grants: [{ connection: 'orders-db', allow: [{ operations: ['read'] }] }],
-        ...(under('stages') as { deploy?: object }).deploy,
-      },
-    },
-  }
 }

@@ -1,12 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import {
-  type TestGateway,
-  configOf,
-  exchangeToken,
-  gatewayUrl,
-  makeKey,
-  startGateway,
-} from '../identity/gateway.ts'
+import { type TestGateway, configOf, exchangeToken, makeKey, startGateway } from '../identity/gateway.ts'
 
 // A stranger who may open a pull request, an issue or a fork makes the repository run a job. Whatever of it GitHub signs,
 // the stranger gets no stage that was meant for the repository's own pushes.
@@ -20,7 +13,7 @@ beforeEach(async () => {
 afterEach(() => gateway.close())
 
 async function become(stage: string, claims: Record<string, unknown>): Promise<string | null> {
-  const token = await gateway.github.issue(claims, { aud: gatewayUrl })
+  const token = await gateway.issue(claims)
   return exchangeToken(gateway, { token, key: makeKey(), scope: `stage:${stage}` }).then(
     () => null,
     (error: { code: string; why: string }) => `${error.code}: ${error.why}`,
@@ -146,7 +139,7 @@ describe('the stage', () => {
     'connection:orders-db',
     '',
   ])('a scope of %j makes no other stage than the claims let', async (scope) => {
-    const token = await gateway.github.issue(pushed, { aud: gatewayUrl })
+    const token = await gateway.issue(pushed)
     const refused = await exchangeToken(gateway, { token, key: makeKey(), scope }).then(
       () => null,
       (error: { code: string }) => error.code,

@@ -39,14 +39,14 @@ const publishedKey = async (): Promise<{ kid: string; n: string; e: string }> =>
 
 describe('an ID token is refused', () => {
   test('without a signature (alg none)', async () => {
-    const claims = decodeJwt(await gateway.github.issue({}, { aud: gatewayUrl }))
+    const claims = decodeJwt(await gateway.issue())
     const token = new UnsecuredJWT(claims).encode()
     for (const bent of [token, `${token}AAAA`]) expect((await refusal(bent)).code).toBe('invalid_token')
   })
 
   test('signed by HMAC with the public key as secret', async () => {
     const key = await publishedKey()
-    const claims = decodeJwt(await gateway.github.issue({}, { aud: gatewayUrl }))
+    const claims = decodeJwt(await gateway.issue())
     for (const secret of [JSON.stringify(key), key.n, Buffer.from(key.n, 'base64url')]) {
       const input = [{ alg: 'HS256', typ: 'JWT', kid: key.kid }, claims]
         .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
@@ -106,9 +106,7 @@ describe('an ID token is refused', () => {
       [gateway.github.url],
       undefined,
     ]) {
-      expect((await refusal(await gateway.github.issue({ iss }, { aud: gatewayUrl }))).code).toBe(
-        'invalid_token',
-      )
+      expect((await refusal(await gateway.issue({ iss }))).code).toBe('invalid_token')
     }
     expect(stranger.requests).toEqual([])
   })
@@ -139,13 +137,13 @@ describe('an ID token is refused', () => {
       [{ exp: 'never' }, /exp/],
     ]
     for (const [claims, why] of cases) {
-      const refused = await refusal(await gateway.github.issue(claims, { aud: gatewayUrl }))
+      const refused = await refusal(await gateway.issue(claims))
       expect(refused).toMatchObject({ code: 'invalid_token', why: expect.stringMatching(why) })
     }
   })
 
   test('when it is too long, and before anything is fetched for it', async () => {
-    const token = await gateway.github.issue({ padding: 'x'.repeat(20_000) }, { aud: gatewayUrl })
+    const token = await gateway.issue({ padding: 'x'.repeat(20_000) })
     expect((await refusal(token)).code).toBe('invalid_token')
     expect(gateway.github.requests).toEqual([])
   })
@@ -178,7 +176,7 @@ describe('an ID token is refused', () => {
 })
 
 test('a token changed in one claim is refused', async () => {
-  const token = await gateway.github.issue({ repository_id: '666' }, { aud: gatewayUrl })
+  const token = await gateway.issue({ repository_id: '666' })
   const [header, , signature] = token.split('.')
   const payload = Buffer.from(JSON.stringify({ ...decodeJwt(token), repository_id: '1296269' })).toString(
     'base64url',

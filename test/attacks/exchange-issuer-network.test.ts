@@ -2,14 +2,7 @@ import { type Server, type ServerResponse, createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { isPublicAddress } from '../../gateway/identity/addresses.ts'
-import {
-  type TestGateway,
-  configOf,
-  exchangeToken,
-  gatewayUrl,
-  makeKey,
-  startGateway,
-} from '../identity/gateway.ts'
+import { type TestGateway, configOf, exchangeToken, makeKey, startGateway } from '../identity/gateway.ts'
 
 // An issuer, or who sits between, cannot make the gateway fetch what it should not, wait for ever, or fill its memory.
 
@@ -62,7 +55,7 @@ const refusal = async (iss = urlOf(issuer)): Promise<{ code: string; why: string
       github: { platform: 'github', url: iss, allow_private: trusted },
     })
   })
-  const token = await gateway.github.issue({ iss }, { aud: gatewayUrl })
+  const token = await gateway.issue({ iss })
   return exchangeToken(gateway, { token, key: makeKey() }).then(
     () => Promise.reject(new Error('it was accepted')),
     (error: { code: string; why: string }) => error,

@@ -21,12 +21,9 @@ beforeEach(async () => {
 })
 afterEach(() => gateway.close())
 
-const issue = (claims: object = {}): Promise<string> =>
-  gateway.github.issue({ ...claims }, { aud: gatewayUrl })
-
 describe('a platform token', () => {
   test('is good for one key: with another it is refused and reported, also after a restart', async () => {
-    const token = await issue()
+    const token = await gateway.issue()
     const { identity } = await exchangeToken(gateway, { token, key: makeKey() })
     await gateway.restart()
     await expect(exchangeToken(gateway, { token, key: makeKey() })).rejects.toMatchObject({
@@ -36,7 +33,7 @@ describe('a platform token', () => {
   })
 
   test('does not become another one by writing it differently', async () => {
-    const withoutJti = await issue({ jti: undefined, check_run_id: '5' })
+    const withoutJti = await gateway.issue({ jti: undefined, check_run_id: '5' })
     await exchangeToken(gateway, { token: withoutJti, key: makeKey() })
     for (const token of [`${withoutJti}=`, `${withoutJti}==`]) {
       await expect(exchangeToken(gateway, { token, key: makeKey() })).rejects.toMatchObject({
@@ -46,17 +43,19 @@ describe('a platform token', () => {
   })
 
   test('of a job that has a root gives no second one to another key', async () => {
-    await exchangeToken(gateway, { token: await issue(), key: makeKey() })
-    await expect(exchangeToken(gateway, { token: await issue(), key: makeKey() })).rejects.toMatchObject({
+    await exchangeToken(gateway, { token: await gateway.issue(), key: makeKey() })
+    await expect(
+      exchangeToken(gateway, { token: await gateway.issue(), key: makeKey() }),
+    ).rejects.toMatchObject({
       code: 'token_reused',
     })
   })
 
   test('does not bring a revoked identity back', async () => {
-    const [token, key] = [await issue(), makeKey()]
+    const [token, key] = [await gateway.issue(), makeKey()]
     const answer = await exchangeToken(gateway, { token, key })
     await gateway.identities.revoke(answer.access_token)
-    for (const again of [token, await issue()]) {
+    for (const again of [token, await gateway.issue()]) {
       await expect(exchangeToken(gateway, { token: again, key })).rejects.toMatchObject({
         code: 'identity_ended',
       })
@@ -64,14 +63,14 @@ describe('a platform token', () => {
   })
 
   test('exchanged twenty times at once makes one root', async () => {
-    const [token, key] = [await issue(), makeKey()]
+    const [token, key] = [await gateway.issue(), makeKey()]
     const same = await Promise.all(Array.from({ length: 20 }, () => exchangeToken(gateway, { token, key })))
     expect(new Set(same.map((answer) => answer.identity)).size).toBe(1)
   })
 
   test('exchanged at once by twenty keys makes one root, for one of them', async () => {
     const tokens = await Promise.all(
-      Array.from({ length: 20 }, (_, index) => issue(index % 2 ? {} : { jti: 'one' })),
+      Array.from({ length: 20 }, (_, index) => gateway.issue(index % 2 ? {} : { jti: 'one' })),
     )
     const outcomes = await Promise.allSettled(
       tokens.map((token) => exchangeToken(gateway, { token, key: makeKey() })),
@@ -83,20 +82,25 @@ describe('a platform token', () => {
   test('is not exchanged without proof of a key', async () => {
     const key = makeKey()
     const fields = { cnf_jwk: JSON.stringify(key.jwk) }
-    const refused = exchangeToken(gateway, { token: await issue(), key, fields, request: { dpop: null } })
+    const refused = exchangeToken(gateway, {
+      token: await gateway.issue(),
+      key,
+      fields,
+      request: { dpop: null },
+    })
     await expect(refused).rejects.toMatchObject({ code: 'invalid_proof' })
-    const another = exchangeToken(gateway, { token: await issue(), key: makeKey(), fields })
+    const another = exchangeToken(gateway, { token: await gateway.issue(), key: makeKey(), fields })
     await expect(another).rejects.toMatchObject({ code: 'invalid_request' })
     const others = readClientKey(makeKey().jwk)
     const byOthers = { dpop: null, handshakeKey: others }
-    const handshake = exchangeToken(gateway, { token: await issue(), key, fields, request: byOthers })
+    const handshake = exchangeToken(gateway, { token: await gateway.issue(), key, fields, request: byOthers })
     await expect(handshake).rejects.toMatchObject({ code: 'invalid_proof' })
   })
 
   test('is exchanged for the key that the TLS handshake proved, where cnf_jwk names it', async () => {
     const key = makeKey()
     const request = { dpop: null, handshakeKey: readClientKey(key.jwk) }
-    const token = await issue()
+    const token = await gateway.issue()
     await expect(exchangeToken(gateway, { token, key, request })).rejects.toMatchObject({
       code: 'invalid_proof',
     })
@@ -111,14 +115,17 @@ describe('a platform token', () => {
     await expect(exchangeOwn(gateway, { parent: attacker, child: victim.key })).rejects.toMatchObject({
       code: 'invalid_request',
     })
-    const again = exchangeToken(gateway, { token: await issue({ check_run_id: 'other' }), key: victim.key })
+    const again = exchangeToken(gateway, {
+      token: await gateway.issue({ check_run_id: 'other' }),
+      key: victim.key,
+    })
     await expect(again).rejects.toMatchObject({ code: 'invalid_request' })
   })
 })
 
 describe('a proof of a key', () => {
   test('is used once', async () => {
-    const [token, key] = [await issue(), makeKey()]
+    const [token, key] = [await gateway.issue(), makeKey()]
     const request = { dpop: await key.prove() }
     await exchangeToken(gateway, { token, key, request })
     await expect(exchangeToken(gateway, { token, key, request })).rejects.toMatchObject({
@@ -142,7 +149,7 @@ describe('a proof of a key', () => {
     ['with another key in its header', { header: { jwk: makeKey().jwk } }],
     ['with its private key in its header', { header: { jwk: { ...makeKey().jwk, d: 'AAAA' } } }],
   ])('%s is refused', async (_, bent) => {
-    const [token, key] = [await issue(), makeKey()]
+    const [token, key] = [await gateway.issue(), makeKey()]
     const request = { dpop: await key.prove(bent) }
     await expect(exchangeToken(gateway, { token, key, request })).rejects.toMatchObject({
       code: 'invalid_proof',
@@ -152,7 +159,7 @@ describe('a proof of a key', () => {
   test('may write the URL with a query, as RFC 9449 has it', async () => {
     const key = makeKey()
     const request = { dpop: await key.prove({ claims: { htu: `${tokenUrl}?x=1#y` } }) }
-    await exchangeToken(gateway, { token: await issue(), key, request })
+    await exchangeToken(gateway, { token: await gateway.issue(), key, request })
   })
 
   test('of another key neither renews nor delegates', async () => {

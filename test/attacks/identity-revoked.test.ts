@@ -79,7 +79,7 @@ test('a child asked for while its parent is revoked does not live', async () => 
 
 test('revoking what is no token of ours changes nothing and says nothing (RFC 7009)', async () => {
   const job = await startJob(gateway)
-  const platform = await gateway.github.issue({}, { aud: gatewayUrl })
+  const platform = await gateway.issue()
   for (const token of [
     job.answer.identity,
     'x',
@@ -95,7 +95,7 @@ test('revoking what is no token of ours changes nothing and says nothing (RFC 70
 
 test('an expired token still ends its identity, which a platform token could renew', async () => {
   const key = makeKey()
-  const token = await gateway.github.issue({ environment: 'production' }, { aud: gatewayUrl })
+  const token = await gateway.issue({ environment: 'production' })
   const answer = await exchangeToken(gateway, { token, key, scope: 'stage:deploy' })
   gateway.ahead += 16 * 60_000
   await expect(identify({ answer, key })).rejects.toMatchObject({ code: 'identity_expired' })

@@ -9,6 +9,7 @@ import {
   query,
   sync,
 } from '../protocols/postgres/messages.ts'
+import { twoLedgers } from './postgres-range.ts'
 import { type Wire, openWire } from './postgres-wire.ts'
 
 // Commands look their names up when they run. What was decided of one when it was parsed or bound must not count once
@@ -21,9 +22,7 @@ let wire: Wire
 beforeAll(async () => {
   stack = await startStack({
     seed: `
-      CREATE SCHEMA vault;
-      CREATE TABLE public.ledger (entry text); INSERT INTO public.ledger VALUES ('public entry');
-      CREATE TABLE vault.ledger (entry text); INSERT INTO vault.ledger VALUES ('vault entry');
+      ${twoLedgers}
       CREATE SCHEMA open;
       CREATE TABLE open.customers AS SELECT id, 'nobody' AS name, 'none' AS email FROM customers;
       GRANT USAGE ON SCHEMA vault, open TO ci_readonly;

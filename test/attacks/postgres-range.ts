@@ -1,5 +1,11 @@
 import { type Stack, startStack } from '../flows/stack.ts'
 
+/** A table's name that means one thing or another by the search path. */
+export const twoLedgers = `
+  CREATE SCHEMA vault;
+  CREATE TABLE public.ledger (entry text); INSERT INTO public.ledger VALUES ('public entry');
+  CREATE TABLE vault.ledger (entry text); INSERT INTO vault.ledger VALUES ('vault entry');`
+
 /** Values that no answer may show. */
 export const masked = /lovelace|grace@example|parted@|childmail|000-11-2222/
 /** What only `vault` holds. */

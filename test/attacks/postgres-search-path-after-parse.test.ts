@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Job, type Stack, connect, failure, startStack } from '../flows/stack.ts'
+import { twoLedgers } from './postgres-range.ts'
 
 // The server resolves the names of a prepared statement anew once the search path is another: what was decided when it
 // was parsed must not be what counts when it runs.
@@ -10,9 +11,7 @@ let job: Job
 beforeAll(async () => {
   stack = await startStack({
     seed: `
-      CREATE SCHEMA vault;
-      CREATE TABLE public.ledger (entry text); INSERT INTO public.ledger VALUES ('public entry');
-      CREATE TABLE vault.ledger (entry text); INSERT INTO vault.ledger VALUES ('vault entry');
+      ${twoLedgers}
       GRANT USAGE ON SCHEMA vault TO ci_readonly;
       GRANT SELECT ON public.ledger, vault.ledger TO ci_readonly;`,
   })

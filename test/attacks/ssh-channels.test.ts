@@ -2,12 +2,13 @@ import { once } from 'node:events'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { type Socket, connect, createServer } from 'node:net'
 import { spawnSync } from 'node:child_process'
-import ssh2, { type Client, type ClientChannel } from 'ssh2'
+import type { Client, ClientChannel, SFTPWrapper } from 'ssh2'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { subjects } from '../flows/gateway-stack.ts'
 import { type SshJob, type SshStack, startSshStack } from '../flows/ssh-stack.ts'
 import { lacks } from '../servers/programs.ts'
+import { dialSsh } from './ssh-client.ts'
 
-const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
 const root = `/tmp/hoop-channels-${process.pid}`
 
 /** What is used of ssh2's own half of a connection, to send what no client should. */
@@ -46,14 +47,7 @@ describe.skipIf(lacks('ssh', 'sshd'))('a client that holds a key and keeps to no
     await rm(root, { recursive: true, force: true })
   })
 
-  const dial = async (): Promise<Client> => {
-    const client = new ssh2.Client()
-    const ready = once(client, 'ready')
-    client.on('error', () => undefined)
-    client.connect({ host: '127.0.0.1', port: stack.port, username: 'web-1', privateKey: key })
-    await ready
-    return client
-  }
+  const dial = (): Promise<Client> => dialSsh(stack.port, { privateKey: key })
   const raw = (client: Client): Raw => Reflect.get(client, '_protocol')
   const exec = (client: Client, command: string): Promise<ClientChannel> =>
     new Promise((resolve, reject) =>
@@ -243,7 +237,7 @@ describe.skipIf(lacks('ssh', 'sshd'))('a client that holds a key and keeps to no
 
   test('handles that nobody opened, and those of another channel, open nothing', async () => {
     const client = await dial()
-    const open = (): Promise<ssh2.SFTPWrapper> =>
+    const open = (): Promise<SFTPWrapper> =>
       new Promise((resolve, reject) =>
         client.sftp((failed, sftp) => (failed === undefined ? resolve(sftp) : reject(failed))),
       )

@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { compilePolicy } from '../../gateway/policy/compile.ts'
 import { execRequest } from '../../gateway/protocols/ssh/requests.ts'
+import { subjects } from '../flows/gateway-stack.ts'
 import { type SshJob, type SshStack, startSshStack } from '../flows/ssh-stack.ts'
 import { config } from '../policy/fixtures.ts'
 import { lacks } from '../servers/programs.ts'
 
-const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
 const stages = `
   test:
     ${subjects}

@@ -2,12 +2,12 @@ import { once } from 'node:events'
 import { readFile, rm, stat } from 'node:fs/promises'
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import ssh2, { type Client, type ConnectConfig } from 'ssh2'
+import type { Client } from 'ssh2'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { subjects } from '../flows/gateway-stack.ts'
 import { type SshJob, type SshStack, startSshStack } from '../flows/ssh-stack.ts'
 import { lacks } from '../servers/programs.ts'
-
-const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
+import { dialSsh } from './ssh-client.ts'
 
 /** What is used of ssh2's own half of a connection, to send what no client should. */
 interface Raw {
@@ -34,14 +34,6 @@ describe.skipIf(lacks('ssh', 'sshd'))('a client that would have the gateway hold
   })
   afterAll(() => stack.close())
 
-  const dial = async (config: ConnectConfig, until: 'ready' | 'handshake'): Promise<Client> => {
-    const client = new ssh2.Client()
-    client.on('error', () => undefined)
-    const there = once(client, until)
-    client.connect({ host: '127.0.0.1', port: stack.port, username: 'web-1', ...config })
-    await there
-    return client
-  }
   const raw = (client: Client): Raw => Reflect.get(client, '_protocol')
   const socket = (client: Client): Socket => Reflect.get(client, '_sock')
   const alive = async (): Promise<void> =>
@@ -68,8 +60,8 @@ describe.skipIf(lacks('ssh', 'sshd'))('a client that would have the gateway hold
   test('that begins a key exchange and never ends it is told no more than a channel holds', async () => {
     const done = `${stack.folder}/said-all`
     const [honest, stuck] = [
-      await dial({ privateKey: key }, 'ready'),
-      await dial({ privateKey: key }, 'ready'),
+      await dialSsh(stack.port, { privateKey: key }),
+      await dialSsh(stack.port, { privateKey: key }),
     ]
     await listenTo(honest, `${done}-to-the-end`)
     await listenTo(stuck, done)
@@ -90,7 +82,7 @@ describe.skipIf(lacks('ssh', 'sshd'))('a client that would have the gateway hold
   test.each([0, 1, 1023])(
     'that takes packets of %i bytes is cut off, and the record says so',
     async (size) => {
-      const client = await dial({ privateKey: key }, 'ready')
+      const client = await dialSsh(stack.port, { privateKey: key })
       const session = raw(client).session.bind(raw(client))
       raw(client).session = (id, window) => session(id, window, size)
       const closed = once(client, 'close')
@@ -113,7 +105,7 @@ describe.skipIf(lacks('ssh', 'sshd'))('a client that would have the gateway hold
   }
 
   test('that asks on and reads no answer is not read any more, and goes on when it reads again', async () => {
-    const client = await dial({ privateKey: key }, 'ready')
+    const client = await dialSsh(stack.port, { privateKey: key })
     socket(client).pause()
     await askOn(client)
     await sleep(500)
@@ -131,7 +123,7 @@ describe.skipIf(lacks('ssh', 'sshd'))('a client that would have the gateway hold
   }, 60_000)
 
   test('that has not shown who it is and reads no answer is cut off', async () => {
-    const client = await dial({ authHandler: () => undefined }, 'handshake')
+    const client = await dialSsh(stack.port, { authHandler: () => undefined }, 'handshake')
     const line = socket(client)
     line.on('error', () => undefined)
     line.pause()

@@ -4,11 +4,11 @@ import { readFile } from 'node:fs/promises'
 import { type Socket, connect } from 'node:net'
 import ssh2, { type Client, type ConnectConfig, type ParsedKey } from 'ssh2'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { subjects } from '../flows/gateway-stack.ts'
 import { type SshJob, type SshStack, fed, startSshStack } from '../flows/ssh-stack.ts'
 import { lacks } from '../servers/programs.ts'
 import { startSshd } from '../servers/sshd.ts'
-
-const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
+import { dialSsh } from './ssh-client.ts'
 
 describe.skipIf(lacks('ssh', 'sshd'))('ways in through SSH itself', () => {
   let stack: SshStack
@@ -36,20 +36,7 @@ describe.skipIf(lacks('ssh', 'sshd'))('ways in through SSH itself', () => {
     await once(socket, 'connect')
     return socket
   }
-  const dial = (config: ConnectConfig): Promise<Client> =>
-    new Promise((resolve, reject) => {
-      const client = new ssh2.Client()
-      client.once('ready', () => resolve(client))
-      client.once('error', reject)
-      client.once('close', () => reject(new Error('closed')))
-      client.connect({
-        host: '127.0.0.1',
-        port: stack.port,
-        username: 'web-1',
-        readyTimeout: 8000,
-        ...config,
-      })
-    })
+  const dial = (config: ConnectConfig): Promise<Client> => dialSsh(stack.port, config)
   const alive = async (): Promise<void> =>
     expect(await job.ssh('web-1', 'echo alive')).toMatchObject({ code: 0, out: 'alive\n' })
 

@@ -6,10 +6,9 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import ssh2, { type Connection, type ServerChannel } from 'ssh2'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { subjects } from '../flows/gateway-stack.ts'
 import { type SshJob, type SshStack, startSshStack } from '../flows/ssh-stack.ts'
 import { lacks } from '../servers/programs.ts'
-
-const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
 
 /** What is used of ssh2's own half of a connection, to answer as no host should. */
 interface Raw {

@@ -2,10 +2,10 @@ import { mkdir, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promis
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { readScp } from '../../gateway/protocols/ssh/transfer-command.ts'
+import { subjects } from '../flows/gateway-stack.ts'
 import { type SshJob, type SshStack, startSshStack } from '../flows/ssh-stack.ts'
 import { lacks } from '../servers/programs.ts'
 
-const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
 const root = `/tmp/hoop-scp-${process.pid}`
 
 describe('commands that only look like a copy', () => {

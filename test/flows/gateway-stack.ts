@@ -15,6 +15,10 @@ import { type GithubOidc, startGithubOidc } from '../fakes/github-oidc.ts'
 import { executable, type RunningGateway as GatewayProcess, startGatewayProcess } from '../servers/gateway.ts'
 import { freePort } from '../servers/port.ts'
 
+/** Whom a stage takes in a `stages:` of most tests: any branch of the one repository. */
+export const subjects =
+  'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
+
 /** How many relay workers gateways have whose hoop.yaml does not say: flows hold with and without. */
 const workers = Number(process.env.HOOP_TEST_WORKERS ?? 0)
 

@@ -8,7 +8,7 @@ import { type PostgresServer, startPostgres } from '../servers/postgres.ts'
 import { type KubernetesServer, missingForKubernetes, startKubernetes } from '../servers/kubernetes.ts'
 import { type Sshd, startSshd } from '../servers/sshd.ts'
 import { executable } from '../servers/gateway.ts'
-import { type GatewayStack, inProcess, startGatewayStack, writeStages } from './gateway-stack.ts'
+import { type GatewayStack, inProcess, startGatewayStack, writeStages, subjects } from './gateway-stack.ts'
 
 /** A gateway before a database and a host, with stages that hand on to one another, for one test file. */
 export interface NestedStack extends GatewayStack {
@@ -18,7 +18,6 @@ export interface NestedStack extends GatewayStack {
   readonly cluster: KubernetesServer | null
 }
 
-const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
 // `agent` may do most; it hands `helper` on, which may do less, and whose account may do more than its rules.
 const stages = `
   agent:

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { lacks } from '../servers/programs.ts'
+import { subjects } from './gateway-stack.ts'
 import { type SshJob, type SshStack, startSshStack } from './ssh-stack.ts'
 
-const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
 const stages = `
   test:
     ${subjects}

@@ -3,10 +3,10 @@ import { mkdir, readFile, readdir, rm, stat, symlink, utimes, writeFile } from '
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { lacks } from '../servers/programs.ts'
+import { subjects } from './gateway-stack.ts'
 import { type SshJob, type SshStack, startSshStack } from './ssh-stack.ts'
 import { run } from './stack.ts'
 
-const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
 const root = `/tmp/hoop-files-${process.pid}`
 const stages = `
   test:

@@ -2,9 +2,8 @@ import { createHash } from 'node:crypto'
 import { readFile, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { lacks } from '../servers/programs.ts'
+import { subjects } from './gateway-stack.ts'
 import { type SshJob, type SshStack, startSshStack } from './ssh-stack.ts'
-
-const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
 
 describe.skipIf(lacks('ssh', 'sshd', 'sftp'))('keys that both sides change after every megabyte', () => {
   let stack: SshStack

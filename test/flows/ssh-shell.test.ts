@@ -4,10 +4,9 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { freePort } from '../servers/port.ts'
 import { lacks } from '../servers/programs.ts'
+import { subjects } from './gateway-stack.ts'
 import { type SshJob, type SshStack, fed, startSshStack } from './ssh-stack.ts'
 import { eventually } from './stack.ts'
-
-const subjects = 'subjects: [{ issuer: github, claims: { repository_id: "1296269", ref: "refs/heads/**" } }]'
 
 describe.skipIf(lacks('ssh', 'sshd'))('shells, connections kept open, and forwarding', () => {
   let stack: SshStack

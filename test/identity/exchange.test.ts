@@ -21,8 +21,6 @@ beforeEach(async () => {
 })
 afterEach(() => gateway.close())
 
-const issue = (claims: object = {}): Promise<string> =>
-  gateway.github.issue({ ...claims }, { aud: gatewayUrl })
 const identify = (answer: {
   client_certificate: string
 }): ReturnType<TestGateway['identities']['identify']> =>
@@ -32,7 +30,7 @@ describe('a job', () => {
   test('becomes a stage, with a token, a certificate and the scope that it got', async () => {
     const key = makeKey()
     const answer = await exchangeToken(gateway, {
-      token: await issue(),
+      token: await gateway.issue(),
       key,
       scope: 'stage:test connection:orders-db:read',
     })
@@ -73,7 +71,7 @@ describe('a job', () => {
   })
 
   test('gets the same identity for the same token and key, also after a restart', async () => {
-    const token = await issue()
+    const token = await gateway.issue()
     const key = makeKey()
     const first = await exchangeToken(gateway, { token, key })
     await gateway.restart()
@@ -83,28 +81,34 @@ describe('a job', () => {
 
   test('has one root: another token of it with the same key gives the same identity', async () => {
     const key = makeKey()
-    const first = await exchangeToken(gateway, { token: await issue(), key })
-    const second = await exchangeToken(gateway, { token: await issue(), key })
+    const first = await exchangeToken(gateway, { token: await gateway.issue(), key })
+    const second = await exchangeToken(gateway, { token: await gateway.issue(), key })
     expect(second.identity).toBe(first.identity)
   })
 
   test('of another attempt or another job of the run has a root of its own', async () => {
     const ids = new Set<string>()
     for (const claims of [{}, { run_attempt: '2' }, { check_run_id: '7' }, { run_id: '8' }]) {
-      ids.add((await exchangeToken(gateway, { token: await issue(claims), key: makeKey() })).identity)
+      ids.add((await exchangeToken(gateway, { token: await gateway.issue(claims), key: makeKey() })).identity)
     }
     expect(ids.size).toBe(4)
   })
 
   test('cannot get another stage or other connections by asking again', async () => {
     const key = makeKey()
-    await exchangeToken(gateway, { token: await issue(), key, scope: 'stage:test connection:orders-db:read' })
+    await exchangeToken(gateway, {
+      token: await gateway.issue(),
+      key,
+      scope: 'stage:test connection:orders-db:read',
+    })
     for (const scope of ['stage:bare', 'stage:test connection:orders-db', 'stage:test connection:users-db']) {
-      await expect(exchangeToken(gateway, { token: await issue(), key, scope })).rejects.toMatchObject({
+      await expect(
+        exchangeToken(gateway, { token: await gateway.issue(), key, scope }),
+      ).rejects.toMatchObject({
         code: 'invalid_scope',
       })
     }
-    const again = await exchangeToken(gateway, { token: await issue(), key, scope: 'stage:test' })
+    const again = await exchangeToken(gateway, { token: await gateway.issue(), key, scope: 'stage:test' })
     expect(again.scope).toBe('stage:test connection:orders-db:read')
   })
 
@@ -135,13 +139,17 @@ describe('a job', () => {
   })
 
   test('is told which claim of which subject did not match, and never the token', async () => {
-    const token = await issue({ environment: 'staging' })
+    const token = await gateway.issue({ environment: 'staging' })
     const refused = exchangeToken(gateway, { token, key: makeKey(), scope: 'stage:deploy' })
     await expect(refused).rejects.toMatchObject({
       code: 'subject_mismatch',
       why: expect.stringContaining('subject 0: claim environment must be "production", and is "staging"'),
     })
-    const missing = exchangeToken(gateway, { token: await issue(), key: makeKey(), scope: 'stage:deploy' })
+    const missing = exchangeToken(gateway, {
+      token: await gateway.issue(),
+      key: makeKey(),
+      scope: 'stage:deploy',
+    })
     await expect(missing).rejects.toMatchObject({ why: expect.stringContaining('and the token has none') })
     expect(JSON.stringify(gateway.events)).not.toContain(token.slice(0, 40))
   })

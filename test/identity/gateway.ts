@@ -30,6 +30,8 @@ export interface TestGateway {
   config: Config
   /** Milliseconds that the gateway's clock is ahead. */
   ahead: number
+  /** An ID token of the platform's for this gateway; claims that are undefined are left out. */
+  issue(claims?: object): Promise<string>
   /** Starts the same gateway again, from what is on disk. */
   restart(): Promise<void>
   close(): Promise<void>
@@ -61,6 +63,7 @@ export async function startGateway(options: { resolve?: Resolve } = {}): Promise
     keys,
     events,
     identities: start(base),
+    issue: (claims: object = {}) => github.issue({ ...claims }, { aud: gatewayUrl }),
     async restart() {
       await gateway.store.close()
       gateway.store = await openStore(join(folder, 'state.db'))

@@ -1,12 +1,9 @@
-import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { lacks } from '../../servers/programs.ts'
 import { bind, execute, fields, parse, query, sync, terminate, types } from './messages.ts'
 import type { HeldQuestion, Raw } from './house.ts'
+import { startPsql } from './psql.ts'
 import { openShop } from './shop.ts'
 
 let shop: Awaited<ReturnType<typeof openShop>>
@@ -263,26 +260,12 @@ test('a row beyond the cap ends the session with 54000 and says what to do, and 
 })
 
 test.skipIf(lacks('psql'))('psql shows the notice while it waits, and Ctrl-C withdraws', async () => {
-  const { house } = shop
-  const folder = mkdtempSync(join(tmpdir(), 'psql-'))
-  for (const [name, text] of [
-    ['ca.pem', house.caPem],
-    ['client.crt', house.client.certPem],
-    ['client.key', house.client.keyPem],
-  ] as const) {
-    writeFileSync(join(folder, name), text, { mode: 0o600 })
-  }
-  const settings = `host=localhost hostaddr=127.0.0.1 port=${house.port} user=db dbname=postgres sslmode=verify-full sslrootcert=${folder}/ca.pem sslcert=${folder}/client.crt sslkey=${folder}/client.key`
-  const child = spawn('/usr/bin/psql', ['-X', settings, '-c', 'DELETE FROM orders'])
-  let out = ''
-  child.stderr.on('data', (chunk: Buffer) => (out += chunk.toString()))
-  await expect.poll(() => out).toContain('https://gw/approvals/apr_1')
+  const psql = startPsql(shop.house, '-c', 'DELETE FROM orders')
+  await expect.poll(() => psql.said()).toContain('https://gw/approvals/apr_1')
   const question = await asked()
-  child.kill('SIGINT')
-  await new Promise((resolve) => child.on('close', resolve))
-  expect(out).toContain('canceling statement due to user request')
+  psql.child.kill('SIGINT')
+  expect(await psql.ended).toContain('canceling statement due to user request')
   expect(question.withdrawn).toBe(true)
-  rmSync(folder, { recursive: true })
 })
 
 test('revocation ends the session at once with 57P01, in the middle of a result', async () => {

@@ -1,7 +1,3 @@
-import { spawn } from 'node:child_process'
-import { writeFileSync, mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { lacks } from '../../servers/programs.ts'
 import {
@@ -20,6 +16,7 @@ import {
   types,
   values,
 } from './messages.ts'
+import { startPsql } from './psql.ts'
 import { openShop } from './shop.ts'
 
 let shop: Awaited<ReturnType<typeof openShop>>
@@ -374,29 +371,9 @@ test('an upstream that vanishes ends the session with an error, and only this on
 })
 
 test.skipIf(lacks('psql'))('psql works: \\d, \\copy, errors, and its notices', async () => {
-  const { house } = shop
-  const folder = mkdtempSync(join(tmpdir(), 'psql-'))
-  for (const [name, text] of [
-    ['ca.pem', house.caPem],
-    ['client.crt', house.client.certPem],
-    ['client.key', house.client.keyPem],
-  ] as const) {
-    writeFileSync(join(folder, name), text, { mode: 0o600 })
-  }
-  const psql = (...args: string[]): Promise<string> =>
-    new Promise((resolve) => {
-      const settings = `host=localhost hostaddr=127.0.0.1 port=${house.port} user=db dbname=postgres sslmode=verify-full sslrootcert=${folder}/ca.pem sslcert=${folder}/client.crt sslkey=${folder}/client.key`
-      const child = spawn('/usr/bin/psql', ['-X', settings, ...args], {
-        env: { ...process.env, PGCLIENTENCODING: 'UTF8' },
-      })
-      let out = ''
-      child.stdout.on('data', (chunk: Buffer) => (out += chunk.toString()))
-      child.stderr.on('data', (chunk: Buffer) => (out += chunk.toString()))
-      child.on('close', () => resolve(out))
-    })
+  const psql = (...args: string[]): Promise<string> => startPsql(shop.house, ...args).ended
   expect(await psql('-c', '\\d customers')).toContain('email')
   expect(await psql('-c', 'SELECT email FROM customers')).toContain('a***@e***.com')
   expect(await psql('-c', 'SELECT * FROM secrets')).toMatch(/ERROR:[\s\S]*DETAIL:[\s\S]*HINT:/)
   expect(await psql('-c', "\\copy (SELECT 1 AS a, 'b' AS b) TO STDOUT CSV HEADER")).toBe('a,b\n1,b\n')
-  rmSync(folder, { recursive: true })
 })
