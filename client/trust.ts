@@ -36,7 +36,7 @@ function readPin(given: string): Buffer {
   if (pin.length !== 32 || !/^[\w+/=-]+$/.test(text)) {
     throw wrongUsage(
       'the pin in `ca` is not a SHA-256',
-      'copy the line `sha256:…` that the gateway prints at its first start',
+      'copy the line `sha256:…` that every start of the gateway prints',
     )
   }
   return pin

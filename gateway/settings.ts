@@ -19,7 +19,10 @@ export function readConfig(
 ): Config {
   const loaded = loadConfig(path, { env, secrets: true })
   if ('faults' in loaded) {
-    throw new GatewayError('invalid_config', `the configuration has faults:\n${renderFaults(loaded.faults)}`)
+    throw new GatewayError(
+      'invalid_config',
+      `the configuration has faults:\n${renderFaults(loaded.faults).trimEnd()}`,
+    )
   }
   for (const { file, line, column, message } of loaded.warnings)
     log.warn({ at: `${file}:${line}:${column}` }, message)

@@ -59,7 +59,11 @@ function readBounded(path: string): string | Fault {
     }
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown'
-    return fault(code === 'ENOENT' ? 'there is no such file' : `the file cannot be read (${code})`)
+    return fault(
+      code === 'ENOENT'
+        ? 'there is no such file: --config names another'
+        : `the file cannot be read (${code})`,
+    )
   }
   if (length > maxBytes) return fault('the file is larger than 1 MiB')
   try {

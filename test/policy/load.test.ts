@@ -241,7 +241,7 @@ describe('files that are no hoop.yaml', () => {
   test('a file that is not there, and a folder', () => {
     const dir = folder()
     expect(places(loadConfig(join(dir, 'none.yaml'), { env: {}, secrets: true }))).toEqual([
-      '1:1 there is no such file',
+      '1:1 there is no such file: --config names another',
     ])
     expect(places(loadConfig(dir, { env: {}, secrets: true }))).toEqual([
       '1:1 the file cannot be read (EISDIR)',
@@ -330,5 +330,5 @@ test('durations', () => {
 
 test('faults are shown one a line, as editors and compilers read them', () => {
   const { faults } = checkConfig(join(folder(), 'x.yaml'), {})
-  expect(renderFaults(faults)).toMatch(/^.*x\.yaml:1:1 there is no such file\n$/)
+  expect(renderFaults(faults)).toMatch(/^.*x\.yaml:1:1 there is no such file: --config names another\n$/)
 })
