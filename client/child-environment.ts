@@ -61,7 +61,7 @@ function decoded(value: string): string {
     try {
       return decodeURIComponent(part)
     } catch {
-      return part
+      return part // no UTF-8: it stands as it is
     }
   })
 }

@@ -71,7 +71,7 @@ function mayChange(folder: string): boolean {
     accessSync(folder, constants.W_OK)
     return true
   } catch {
-    return false
+    return false // not there, or not to be changed by this user
   }
 }
 

@@ -31,8 +31,8 @@ export async function retrying<T>(
       const backoff = limits.first * 2 ** (attempt - 1)
       const wait = Math.max(backoff / 2 + (Math.random() * backoff) / 2, error.retryAfter ?? 0)
       if (performance.now() + wait > end) throw error
-      await sleep(wait, undefined, signal === undefined ? {} : { signal }).catch(() =>
-        signal?.throwIfAborted(),
+      await sleep(wait, undefined, signal === undefined ? {} : { signal }).catch(
+        () => signal?.throwIfAborted(), // with the reason it was aborted for, and not the timer's
       )
     }
   }

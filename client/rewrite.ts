@@ -92,7 +92,7 @@ export function leadsTo(value: string | undefined, connection: ConnectionView, f
     // What leads there already is what it would be rewritten to, but for the order and choice of harmless parameters.
     return targetOf(value) === targetOf(rewriteConnectionString(value, connection, files))
   } catch {
-    return false
+    return false // no connection string, or of no kind that is rewritten
   }
 }
 

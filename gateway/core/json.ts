@@ -28,7 +28,7 @@ export function readJson(bytes: Uint8Array): Json | null {
   try {
     text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
   } catch {
-    return null
+    return null // no UTF-8
   }
   const reader = new Reader(text)
   const value = reader.value(0)
@@ -112,7 +112,7 @@ class Reader {
       const read: unknown = JSON.parse(written)
       return typeof read === 'string' && read.isWellFormed() ? read : null
     } catch {
-      return null
+      return null // an escape or a control that JSON does not have
     }
   }
 

@@ -93,7 +93,7 @@ export class LiveSession implements Session {
     const late = new AbortController()
     await Promise.race([
       Promise.allSettled(this.#held),
-      sleep(SETTLE_MS, undefined, { signal: late.signal }).catch(() => undefined),
+      sleep(SETTLE_MS, undefined, { signal: late.signal }).catch(() => undefined), // all had settled: `late` ended it
     ])
     late.abort()
   }

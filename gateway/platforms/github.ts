@@ -143,6 +143,7 @@ export class GithubApp implements Github {
     const fresh = this.#newToken(repository, permissions, signal)
     if (this.#tokens.size >= TOKENS_KEPT) this.#tokens.clear()
     this.#tokens.set(key, fresh)
+    // The same of a token.
     fresh.catch(() => {
       if (this.#tokens.get(key) === fresh) this.#tokens.delete(key)
     })

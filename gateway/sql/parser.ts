@@ -252,7 +252,7 @@ export class Parser {
     }
     if (this.#failures === 0) begin()
     else setTimeout(begin, Math.min(5_000, 50 * 2 ** this.#failures)).unref()
-    old.terminate().catch(() => 0)
+    old.terminate().catch(() => 0) // it is gone, and another in its place
   }
 
   #tell(seat: Seat, message: ToWorker): void {

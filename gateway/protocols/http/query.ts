@@ -41,6 +41,6 @@ function unescaped(text: string): string | null {
   try {
     return decodeURIComponent(text)
   } catch {
-    return null
+    return null // a percent sign that escapes nothing
   }
 }

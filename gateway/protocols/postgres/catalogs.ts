@@ -103,7 +103,7 @@ export class DatabaseCatalog {
   }
 
   async #follow(): Promise<Known> {
-    await this.#reading?.catch(() => null)
+    await this.#reading?.catch(() => null) // told to those who asked for it; this one reads anew
     const outdated = this.#outdated
     const reading = load(this.#target, this.#nextVersion())
     this.#reading = reading
