@@ -87,12 +87,13 @@ export class HttpConversation implements Conversation {
     this.#settle.resolve(this.#ready)
     try {
       if (!client.destroyed) await once(client, 'close', { signal })
-      this.fail(new Refused('identity_ended', 'the client left', 'connect again'))
     } catch {
-      throw signal.reason
+      // Cut. Or the connection broke: that is a client that left, too.
+      signal.throwIfAborted()
     } finally {
       upstream.release()
     }
+    this.fail(new Refused('identity_ended', 'the client left', 'connect again'))
   }
 }
 
