@@ -19725,6 +19725,7 @@ async function retrying(work, limits = patience, signal) {
       if (performance.now() + wait2 > end) throw error2;
       await (0, import_promises.setTimeout)(wait2, void 0, signal === void 0 ? {} : { signal }).catch(
         () => signal?.throwIfAborted()
+        // with the reason it was aborted for, and not the timer's
       );
     }
   }
@@ -19916,7 +19917,7 @@ function readPin(given) {
   if (pin.length !== 32 || !/^[\w+/=-]+$/.test(text)) {
     throw wrongUsage(
       "the pin in `ca` is not a SHA-256",
-      "copy the line `sha256:…` that the gateway prints at its first start"
+      "copy the line `sha256:…` that every start of the gateway prints"
     );
   }
   return pin;
