@@ -1,5 +1,5 @@
 import { Refused } from './errors.ts'
-import { type Identity, chainOf } from './identity.ts'
+import type { Identity } from './identity.ts'
 import { newId } from './id.ts'
 
 /** What a session did so far. */
@@ -36,6 +36,8 @@ export interface SessionLimits {
 /** The sessions that run now: admits new ones up to the limits, and ends all when the gateway stops. */
 export class LiveSessions {
   readonly #entries = new Map<string, LiveEntry>()
+  /** How many run of each delegation tree, by the id of its root. */
+  readonly #ofJob = new Map<string, number>()
   readonly #log: SessionLog
   readonly #limits: SessionLimits
   readonly #stopping = new AbortController()
@@ -84,9 +86,8 @@ export class LiveSessions {
   async enter(entry: LiveEntry): Promise<void> {
     if (this.#draining)
       throw new Refused('shutting_down', 'the gateway is stopping', 'connect again in a moment')
-    const root = rootOf(entry.identity)
-    let siblings = 0
-    for (const { identity } of this.#entries.values()) if (rootOf(identity) === root) siblings++
+    const root = rootOf(entry.identity).id
+    const siblings = this.#ofJob.get(root) ?? 0
     if (this.#entries.size >= this.#limits.total || siblings >= this.#limits.perJob) {
       throw new Refused(
         'overloaded',
@@ -97,6 +98,7 @@ export class LiveSessions {
       )
     }
     this.#entries.set(entry.id, entry)
+    this.#ofJob.set(root, siblings + 1)
     try {
       await this.#log.started(entry)
     } catch (error) {
@@ -145,12 +147,16 @@ export class LiveSessions {
   }
 
   #remove(entry: LiveEntry): void {
-    this.#entries.delete(entry.id)
     this.#checks.delete(entry.id)
+    if (!this.#entries.delete(entry.id)) return
+    const root = rootOf(entry.identity).id
+    const left = (this.#ofJob.get(root) ?? 0) - 1
+    if (left > 0) this.#ofJob.set(root, left)
+    else this.#ofJob.delete(root)
     if (this.#entries.size === 0) this.#empty?.()
   }
 }
 
-function rootOf(identity: Identity): Identity | undefined {
-  return chainOf(identity)[0]
+function rootOf(identity: Identity): Identity {
+  return identity.parent === null ? identity : rootOf(identity.parent)
 }
