@@ -15,6 +15,25 @@ import { GatewayError } from '../core/errors.ts'
 const onDiskWithin = 50
 
 /**
+ * Files with bytes that are in the kernel's memory only. They go to the disk together, when the time of the first has come: the
+ * file system's journal is then written once for all of them, where one time for each file would have it written as often.
+ */
+const due = new Set<AppendFile>()
+let timer: NodeJS.Timeout | null = null
+/** One fewer than libuv has threads: a change that waits for its own record need not wait for all of these. */
+const dueAtOnce = 3
+
+function syncDue(): void {
+  timer = null
+  const files = [...due].values()
+  due.clear()
+  const some = async (): Promise<void> => {
+    for (const file of files) await file.syncNow()
+  }
+  for (let lane = 0; lane < dueAtOnce; lane++) void some()
+}
+
+/**
  * A file that only grows. A failed write or sync is remembered: from then on every call fails, because nobody
  * knows what the disk holds (a second fdatasync after a failed one says "done" though the pages are lost).
  */
@@ -26,7 +45,6 @@ export class AppendFile {
   /** The failure was of a write: what the disk holds is known, but for the end. */
   #torn = false
   #dirty = false
-  #timer: NodeJS.Timeout | null = null
   #running: Promise<void> | null = null
   #next: Promise<void> | null = null
   #closed = false
@@ -85,11 +103,18 @@ export class AppendFile {
       }
     }
     this.#dirty = true
-    this.#timer ??= setTimeout(() => {
-      this.#timer = null
-      // The failure is kept and thrown at the next call.
-      if (this.#dirty) this.sync().catch((error: unknown) => this.#fail(error))
-    }, onDiskWithin - 10).unref()
+    due.add(this)
+    timer ??= setTimeout(syncDue, onDiskWithin - 10).unref()
+  }
+
+  /** Its time has come. Never rejects: a failure is kept, and thrown at the next call. */
+  async syncNow(): Promise<void> {
+    if (!this.#dirty || this.#closed) return
+    try {
+      await this.sync()
+    } catch (error) {
+      this.#fail(error)
+    }
   }
 
   /**
@@ -119,7 +144,7 @@ export class AppendFile {
 
   async close(): Promise<void> {
     if (this.#closed) return
-    if (this.#timer !== null) clearTimeout(this.#timer)
+    due.delete(this)
     try {
       if (this.#failure === null) await this.sync()
     } finally {
