@@ -66,6 +66,8 @@ const spares: Buffer[] = []
 const spareLength = 16_384
 const mostSpares = 64
 const nothing = Buffer.alloc(0)
+/** In UTF-16 units: what is longer goes into the buffer by itself. */
+const shortLine = 4096
 
 /** Builds a chain: events are added, blocks sealed, and what `take` gives is written by the caller. */
 export class Chain {
@@ -77,6 +79,8 @@ export class Chain {
   /** What the next block begins with behind the hash: the line of a signature, or nothing. */
   #tail: Buffer
   #end = digestLength
+  /** Lines that are not in the buffer yet: short ones go there together, for each writing of a text costs as much as a hundred bytes of it. */
+  #lines = ''
   /** Where what `take` has not given yet begins. */
   #taken = digestLength
   #head: string
@@ -116,15 +120,15 @@ export class Chain {
     return this.#signature
   }
 
-  /** Bytes that wait for a seal. */
+  /** What waits for a seal: bytes, less what short lines hold beyond ASCII. */
   get size(): number {
-    return this.#pending === 0 ? 0 : this.#end - this.#taken
+    return this.#pending === 0 ? 0 : this.#end - this.#taken + this.#lines.length
   }
 
   /** Adds an event, given as the text of a JSON object with one member or more; gives its `seq`. */
   add(json: string, at: number): number {
     const seq = this.#sealed + this.#pending
-    this.#write(`{"seq":${seq},"at":${at},${json.slice(1)}\n`)
+    this.#line(`{"seq":${seq},"at":${at},${json.slice(1)}\n`)
     this.#pending++
     return seq
   }
@@ -132,8 +136,14 @@ export class Chain {
   /** Adds an event whose last member is `data`, of bytes; `json` is the text of the others. The same as `add`, without building JSON from what is base64 anyway. */
   addData(json: string, data: Uint8Array, at: number): number {
     const seq = this.#sealed + this.#pending
-    this.#write(`{"seq":${seq},"at":${at},${json},"data":"`)
     const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('base64')
+    this.#line(`{"seq":${seq},"at":${at},${json},"data":"`)
+    if (text.length < shortLine) {
+      this.#lines += `${text}"}\n`
+      this.#pending++
+      return seq
+    }
+    this.#place()
     this.#reserve(text.length + 3)
     this.#end += this.#buffer.write(text, this.#end, 'latin1')
     this.#end += this.#buffer.write('"}\n', this.#end, 'latin1')
@@ -144,6 +154,7 @@ export class Chain {
   /** Seals what was added into a block; nothing when nothing was. */
   seal(): void {
     if (this.#pending === 0) return
+    this.#place()
     const prev = this.#head
     const head = hash('sha256', this.#buffer.subarray(0, this.#end), 'hex')
     this.#write(sealLine(this.#blocks, prev, head, this.#pending))
@@ -181,6 +192,17 @@ export class Chain {
     this.#taken = this.#end
     this.#signature = 0
     if (used.length === spareLength && spares.length < mostSpares) spares.push(used)
+  }
+
+  #line(text: string): void {
+    this.#lines += text
+    if (this.#lines.length >= shortLine) this.#place()
+  }
+
+  #place(): void {
+    if (this.#lines === '') return
+    this.#write(this.#lines)
+    this.#lines = ''
   }
 
   #write(text: string): void {
