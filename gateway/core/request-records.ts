@@ -8,6 +8,7 @@ import type { Detectors } from './session.ts'
 /** Of one parameter; what lies beyond is said in bytes. */
 const PARAMETER_CAP = 4096
 const HIDDEN = '•••'
+const none: readonly never[] = []
 
 /** Puts the requests of one session on record, as they may be shown. */
 export class RequestRecords {
@@ -23,13 +24,18 @@ export class RequestRecords {
   add(request: Request, verdict: Verdict): number {
     const { recorder } = this.#parts
     const { decision } = verdict
+    const { effect, rule } = decision
+    const parameters = this.#parameters(request, verdict)
+    const same = this.#recorded.get(request.meaning)
+    // What nearly all requests are: without the spread, which costs as much as the JSON.
+    if (same !== undefined && decision.effect !== 'deny' && decision.observed === undefined)
+      return recorder.record({ kind: 'request', same, parameters, effect, rule })
     const outcome = {
-      parameters: this.#parameters(request, verdict),
-      effect: decision.effect,
-      rule: decision.rule,
+      parameters,
+      effect,
+      rule,
       ...(decision.effect === 'deny' ? { why: decision.why } : wouldOf(decision.observed)),
     }
-    const same = this.#recorded.get(request.meaning)
     if (same !== undefined) return recorder.record({ kind: 'request', same, ...outcome })
     const seq = recorder.record({
       kind: 'request',
@@ -56,7 +62,8 @@ export class RequestRecords {
     return this.#parts.detectors.redactText(this.#parts.gate.show(request, verdict.masks))
   }
 
-  #parameters(request: Request, verdict: Verdict): (string | null)[] {
+  #parameters(request: Request, verdict: Verdict): readonly (string | null)[] {
+    if (request.parameters.length === 0) return none
     return request.parameters.map((value, index) => {
       if (value === null) return null
       if (verdict.hidden[index] ?? verdict.touchesMasked) return HIDDEN

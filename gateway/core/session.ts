@@ -58,6 +58,8 @@ export class LiveSession implements Session {
   #upstream: Duplex | null = null
   #outgoing: Outgoing | null = null
   #lanes = 0
+  /** Asking the signal each time would have it ask all that it was made of. */
+  #over = false
   /** What waits for people. */
   readonly #held = new Set<Promise<unknown>>()
 
@@ -66,6 +68,9 @@ export class LiveSession implements Session {
     this.id = parts.entry.id
     this.standing = parts.gate.permit(this, null)
     this.#records = new RequestRecords(parts)
+    const { ending } = parts
+    this.#over = ending.aborted
+    ending.addEventListener('abort', () => (this.#over = true), { once: true })
     this.#answers = parts.conversation.answers({
       redact: (bytes) => parts.detectors.redact(bytes),
       masked: this.#masked,
@@ -240,7 +245,7 @@ export class LiveSession implements Session {
 
   #refuseIfOver(): void {
     const { ending, grant, now } = this.#parts
-    if (ending.aborted) throw ending.reason
+    if (this.#over) throw ending.reason
     if (now() >= grant.identity.expiresAt) {
       throw new Refused(
         'identity_expired',

@@ -39,7 +39,9 @@ export class AnswerWalker {
   /** Throws `GatewayError` when the database answers what was not asked. */
   read(chunk: Uint8Array): readonly Buffer[] {
     const frames = this.#frames
-    frames.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength))
+    frames.push(
+      Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength),
+    )
     for (let found = frames.next(); found !== null; found = frames.next()) {
       if (found !== 'whole') throw tooLarge()
       const { type } = frames
@@ -97,16 +99,16 @@ export class AnswerWalker {
   #other(type: number, source: Buffer, start: number, end: number): boolean | Buffer {
     const { ledger } = this.#parts
     const { first } = ledger
-    const is = (...kinds: Expected['kind'][]): boolean => first !== null && kinds.includes(first.kind)
+    const kind = first?.kind
     switch (type) {
       case Back.parseComplete:
-        return this.#simple(type, is('parse'))
+        return this.#simple(type, kind === 'parse')
       case Back.bindComplete:
-        return this.#simple(type, is('bind'))
+        return this.#simple(type, kind === 'bind')
       case Back.closeComplete:
-        return this.#simple(type, is('close'))
+        return this.#simple(type, kind === 'close')
       case Back.parameterDescription:
-        if (!is('describe-statement')) throw unexpected(type)
+        if (kind !== 'describe-statement') throw unexpected(type)
         return true
       case Back.rowDescription:
       case Back.noData: {
@@ -115,7 +117,8 @@ export class AnswerWalker {
           this.#follow(first, this.#plans.forRows(first, columns))
           return true
         }
-        if (first === null || !is('describe-statement', 'describe-portal')) throw unexpected(type)
+        if (first === null || (kind !== 'describe-statement' && kind !== 'describe-portal'))
+          throw unexpected(type)
         if (first.described !== null) first.described.columns = columns
         const { hidden } = first
         ledger.shift()
@@ -126,7 +129,7 @@ export class AnswerWalker {
         this.#statementDone(type, first)
         return true
       case Back.portalSuspended:
-        if (!is('execute')) throw unexpected(type)
+        if (kind !== 'execute') throw unexpected(type)
         this.#planned = null
         this.#touch(first)
         ledger.shift()
@@ -144,7 +147,7 @@ export class AnswerWalker {
         if (this.#plan === null) throw unexpected(type)
         return true
       case Back.copyDone:
-        if (!is('query', 'execute')) throw unexpected(type)
+        if (kind !== 'query' && kind !== 'execute') throw unexpected(type)
         this.#plan?.copy?.end()
         return true
       case Back.functionCallResponse:
@@ -152,7 +155,7 @@ export class AnswerWalker {
         ledger.succeeded()
         return this.#functionResult(source, start, end)
       case Back.readyForQuery: {
-        if (!is('query', 'sync')) throw unexpected(type)
+        if (kind !== 'query' && kind !== 'sync') throw unexpected(type)
         this.#planned = null
         const status = String.fromCharCode(source[start + 5] ?? 0)
         if (status !== 'I' && status !== 'T' && status !== 'E') throw unexpected(type)

@@ -26,7 +26,9 @@ export class FrameReader {
   last = true
   readonly #cap: (type: number) => number
   readonly #streamed: number
-  #chunks: Buffer[] = []
+  /** The chunk at hand, what comes after it, and how far the one at hand is used up: most come alone. */
+  #chunk: Buffer | null = null
+  #later: Buffer[] = []
   #offset = 0
   #buffered = 0
   /** A message, or the header of one, that spans chunks: grows by doubling, so that small chunks cost what they hold. */
@@ -49,20 +51,21 @@ export class FrameReader {
 
   /** Chunks that were pushed and not yet used up: small chunks cost more than the bytes they hold. */
   get chunks(): number {
-    return this.#chunks.length
+    return this.#chunk === null ? 0 : 1 + this.#later.length
   }
 
   push(chunk: Buffer): void {
     if (chunk.length === 0) return
-    this.#chunks.push(chunk)
+    if (this.#chunk === null) this.#chunk = chunk
+    else this.#later.push(chunk)
     this.#buffered += chunk.length
   }
 
   /** Throws `Refused` `protocol_violation` for a length below 4. */
   next(): Found {
     for (;;) {
-      const chunk = this.#chunks[0]
-      if (chunk === undefined) {
+      const chunk = this.#chunk
+      if (chunk === null) {
         this.source = nothing
         return null
       }
@@ -84,7 +87,7 @@ export class FrameReader {
   /** Takes in what follows the message found last in its chunk: whole messages of the same type. `end` is then where the last of them ends. */
   stretch(): void {
     const { source, type } = this
-    if (source !== this.#chunks[0]) return
+    if (source !== this.#chunk) return
     const cap = this.#cap(type)
     let at = this.end
     while (source[at] === type && at + HEADER <= source.length) {
@@ -100,10 +103,7 @@ export class FrameReader {
   /** What was pushed and not yet found, as one copy. */
   rest(): Buffer {
     const begun = this.#partial?.subarray(0, this.#filled) ?? nothing
-    return Buffer.concat([
-      begun,
-      ...this.#chunks.map((chunk, index) => (index === 0 ? chunk.subarray(this.#offset) : chunk)),
-    ])
+    return Buffer.concat([begun, this.#chunk?.subarray(this.#offset) ?? nothing, ...this.#later])
   }
 
   /** True when a whole message of this type, or its beginning, waits in what is buffered. */
@@ -188,8 +188,7 @@ export class FrameReader {
   }
 
   #drop(total: number): Found {
-    const chunk = this.#chunks[0]
-    this.type = chunk?.[this.#offset] ?? 0
+    this.type = this.#chunk?.[this.#offset] ?? 0
     this.#skip = total
     return 'oversize'
   }
@@ -218,7 +217,7 @@ export class FrameReader {
     this.#offset += used
     this.#buffered -= used
     if (this.#offset === chunk.length) {
-      this.#chunks.shift()
+      this.#chunk = this.#later.shift() ?? null
       this.#offset = 0
     }
     return used

@@ -2,6 +2,7 @@ import { Refused } from '../../core/errors.ts'
 import type { Permit } from '../../core/gate.ts'
 import type { Meaning, Request } from '../../core/operation.ts'
 import type { Session } from '../../core/protocol.ts'
+import type { Statement } from '../../sql/analyzer.ts'
 import { Front, message } from './codec.ts'
 import { CopyIn } from './copy-in.ts'
 import { type Expected, type Ledger, expect } from './ledger.ts'
@@ -100,8 +101,10 @@ export class Outlet {
     const { permit } = expected
     if (permit === null) throw new Refused('internal', 'nothing runs without a permit', 'report this')
     state.sent(meaning, statements)
-    const changes = statements.map((_, nth) => names.bySql(text, { meaning, statements }, nth, at))
-    const number = this.send({ ...expected, changes }, permit, bytes)
+    const changes = statements.some(naming)
+      ? statements.map((_, nth) => names.bySql(text, { meaning, statements }, nth, at))
+      : null
+    const number = this.send(changes === null ? expected : { ...expected, changes }, permit, bytes)
     return statements.some(({ kind }) => kind === 'copy-in') ? this.copyIn.begin(number) : undefined
   }
 
@@ -114,6 +117,10 @@ export class Outlet {
       this.send(expect('poison', { refusal }), this.standing, poisonParse)
     }
   }
+}
+
+function naming({ names, forgets }: Statement): boolean {
+  return names !== null || forgets !== null
 }
 
 /** Goes on at once where it can, so that the hot path has no promises. */

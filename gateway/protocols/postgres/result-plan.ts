@@ -1,7 +1,7 @@
 import { GatewayError } from '../../core/errors.ts'
 import type { Permit } from '../../core/gate.ts'
 import type { AnswerTools } from '../../core/protocol.ts'
-import type { Catalog } from '../../sql/analyzer.ts'
+import type { Catalog, CatalogRelation } from '../../sql/analyzer.ts'
 import { quote, qualify } from '../../sql/identifiers.ts'
 import type { ColumnDescription } from './messages.ts'
 import { CopyMasker } from './copy-rows.ts'
@@ -112,7 +112,7 @@ export class ResultPlans {
       return permit.touchesMasked ? permit.maskOf('*.*.*') : permit.maskOf(`*.*.${quote(column.name)}`)
     }
     const known = relation.columns.find(({ attnum }) => attnum === column.attnum)
-    if (known !== undefined) return permit.maskOf(qualify(relation.schema, relation.name, known.name))
+    if (known !== undefined) return permit.maskOf(nameOf(relation, known))
     this.#missed(column.relation)
     return permit.maskOf(`${qualify(relation.schema, relation.name)}.*`)
   }
@@ -123,6 +123,20 @@ export class ResultPlans {
     this.#unknown.add(relation)
     this.#parts.ledger.catalogStale = true
   }
+}
+
+/** Names of a catalog's columns as they are written: written anew for each result they took longer than all else about it. */
+const written = new WeakMap<CatalogRelation, Map<number, string>>()
+
+function nameOf(relation: CatalogRelation, { attnum, name }: CatalogRelation['columns'][number]): string {
+  const names = written.get(relation) ?? new Map<number, string>()
+  if (names.size === 0) written.set(relation, names)
+  let whole = names.get(attnum)
+  if (whole === undefined) {
+    whole = qualify(relation.schema, relation.name, name)
+    names.set(attnum, whole)
+  }
+  return whole
 }
 
 /**
