@@ -2,7 +2,7 @@ import { Refused } from '../core/errors.ts'
 import { chainOf, enforcing } from '../core/identity.ts'
 import type { StageConfig } from '../policy/schema.ts'
 import { type ClientKey, sameText } from './client-key.ts'
-import { assertKeyFree, draftRow, renewedExpiry } from './draft.ts'
+import { assertKeyFree, draftRow, noteDraft, renewedExpiry } from './draft.ts'
 import type { Concerned, ExchangeTools } from './exchange.ts'
 import { type ExchangeForm, type ExchangeRequest, badRequest, checkLease } from './exchange-request.ts'
 import { delegatedStage, grantChild, sameConnections } from './scope.ts'
@@ -159,6 +159,7 @@ async function makeChild(
       )
     }
     await tx.insertInto('identities').values(draft).execute()
+    noteDraft(draft, parent.origin, tools.report)
   })
   const child = await tools.tree.load(draft.id)
   if (child === null) throw missingIdentity(draft.id)

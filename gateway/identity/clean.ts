@@ -7,6 +7,16 @@ const BATCH = 500
 
 /** Removes identities (with their jobs) that have been over for 30 days, platform tokens and proofs that no verification accepts any more, and reviews of runs that can no longer be attempted again. */
 export async function cleanStore(store: Store, now: number): Promise<number> {
+  let gone = 0
+  for (let more = true; more; ) {
+    const batch = await cleanSome(store, now)
+    gone += batch
+    more = batch >= BATCH
+  }
+  return gone
+}
+
+function cleanSome(store: Store, now: number): Promise<number> {
   return store.transaction(async (tx) => {
     const identities = await tx
       .deleteFrom('identities')

@@ -3,6 +3,7 @@ import { Refused } from '../core/errors.ts'
 import { newId } from '../core/id.ts'
 import { type Origin, enforcing } from '../core/identity.ts'
 import type { StageConfig } from '../policy/schema.ts'
+import type { LedgerEvent } from '../recording/event.ts'
 import type { Tables } from '../store/schema.ts'
 import type { ClientKey } from './client-key.ts'
 import { livesOf } from './lifetime.ts'
@@ -82,6 +83,18 @@ export async function draftRow(draft: Draft, tokens: Tokens, now: number): Promi
     audit_only: draft.auditOnly ? 1 : 0,
     lease: draft.lease?.thumbprint ?? null,
   }
+}
+
+/**
+ * Names a new identity in the ledger. Called last before its row counts: whoever dies or fails in between leaves the name of
+ * one that never lived, and never one that lives without a name.
+ */
+export function noteDraft(
+  { id, parent, stage, thumbprint }: Tables['identities'],
+  origin: Origin,
+  report: (event: LedgerEvent) => void,
+): void {
+  report({ kind: 'identity', identity: id, parent, stage, origin, thumbprint })
 }
 
 /** When an identity ends if it is renewed now: never sooner than it would anyway, never past its parent or what its stage allows today. */

@@ -62,9 +62,8 @@ export class Identities {
       now,
       issuers: options.issuers ?? new Issuers(config, { now }),
       review: options.review ?? unreviewed,
-      made: ({ id, parent, stage, origin, thumbprint, lease }) => {
+      made: ({ id, lease }) => {
         if (lease !== null) this.#leases.begin(id)
-        report({ kind: 'identity', identity: id, parent: parent?.id ?? null, stage, origin, thumbprint })
       },
       recognition: this.#recognition,
     }
@@ -109,10 +108,8 @@ export class Identities {
   async end(id: string, why: string): Promise<boolean> {
     try {
       const ended = await this.#tools.tree.end(id, why, this.#tools.now())
-      for (const identity of ended) {
-        this.#leases.drop(identity)
-        this.#tools.report({ kind: 'revoked', identity, why })
-      }
+      for (const identity of ended) this.#leases.drop(identity)
+      for (const identity of ended) this.#tools.report({ kind: 'revoked', identity, why })
       return ended.length > 0
     } finally {
       await this.#cut()
@@ -186,7 +183,7 @@ export class Identities {
     return live.statement
   }
 
-  /** Removes what has been over for 30 days, some at a time; gives how many rows went. */
+  /** Removes what has been over for 30 days, some at a time, so that others come in between; gives how many rows went. */
   clean(): Promise<number> {
     return cleanStore(this.#tools.store, this.#tools.now())
   }

@@ -10,7 +10,7 @@ import {
   renameSync,
   statSync,
   unlinkSync,
-  writeSync,
+  writeFileSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { GatewayError } from '../core/errors.ts'
@@ -38,8 +38,12 @@ function create(path: string, content: Uint8Array | string): void {
   const draft = `${path}.${randomBytes(6).toString('hex')}.new`
   const file = openSync(draft, 'wx', 0o600)
   try {
-    writeSync(file, typeof content === 'string' ? Buffer.from(content) : content)
+    // All of it, or it throws: a write alone may take a part.
+    writeFileSync(file, content)
     fsyncSync(file)
+  } catch (error) {
+    unlinkSync(draft)
+    throw error
   } finally {
     closeSync(file)
   }

@@ -3,7 +3,7 @@ import { Refused } from '../core/errors.ts'
 import type { Tables } from '../store/schema.ts'
 import { matchStage } from './claims.ts'
 import { type ClientKey, sameText } from './client-key.ts'
-import { assertKeyFree, draftRow, renewedExpiry } from './draft.ts'
+import { assertKeyFree, draftRow, noteDraft, renewedExpiry } from './draft.ts'
 import type { Concerned, ExchangeTools } from './exchange.ts'
 import { type ExchangeForm, type ExchangeRequest, badRequest, checkLease } from './exchange-request.ts'
 import type { PlatformToken } from './issuers.ts'
@@ -54,6 +54,7 @@ export async function becomeRoot(
         .values({ key: jobKey(token), identity: draft.id, created_at: now })
         .execute()
       await noteToken(tx, token, draft)
+      noteDraft(draft, origin, tools.report)
       return { id: draft.id, expiresAt: draft.expires_at, made: true }
     }
     if (row.lease !== (form.lease?.thumbprint ?? null))

@@ -61,7 +61,7 @@ export function markFile(path: string): MarkPlace {
         await rename(draft, path)
       } catch (error) {
         // On a full disk half a draft would take room for nothing.
-        await rm(draft, { force: true })
+        await rm(draft, { force: true }).catch(() => undefined) // the first fault is the one to tell
         throw new GatewayError('recording_failed', `cannot write ${path}`, { cause: error })
       }
     },

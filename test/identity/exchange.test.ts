@@ -1,8 +1,10 @@
 import { X509Certificate } from 'node:crypto'
 import { createLocalJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { GatewayError } from '../../gateway/core/errors.ts'
 import { chainOf } from '../../gateway/core/identity.ts'
 import {
+  type Job,
   type TestGateway,
   configOf,
   derOf,
@@ -27,6 +29,28 @@ const identify = (answer: {
   gateway.identities.identify({ kind: 'certificate', der: derOf(answer.client_certificate) })
 
 describe('a job', () => {
+  test('has no identity that the ledger does not name, also where that could not be written at first', async () => {
+    const asked = { token: await gateway.issue(), key: makeKey() }
+    const full = new GatewayError('recording_failed', 'the disk is full')
+    vi.spyOn(gateway.events, 'push').mockImplementationOnce(() => {
+      throw full
+    })
+    await expect(exchangeToken(gateway, asked)).rejects.toBe(full)
+    const { identity } = await exchangeToken(gateway, asked)
+    expect(gateway.events).toMatchObject([{ kind: 'identity', identity, stage: 'test', parent: null }])
+    const parent = await startJob(gateway)
+    const child = (): Promise<Job> => startChild(gateway, parent)
+    vi.mocked(gateway.events.push).mockImplementationOnce(() => {
+      throw full
+    })
+    await expect(child()).rejects.toBe(full)
+    const made = await child()
+    const rows = await gateway.store.db.selectFrom('identities').select('id').execute()
+    expect(rows.map(({ id }) => id).toSorted()).toEqual(
+      [identity, parent.answer.identity, made.answer.identity].toSorted(),
+    )
+  })
+
   test('becomes a stage, with a token, a certificate and the scope that it got', async () => {
     const key = makeKey()
     const answer = await exchangeToken(gateway, {
