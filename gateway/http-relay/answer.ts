@@ -95,7 +95,8 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
       this.#filter =
         this.#reading.filter?.(this.#permit, { status, type }, () => this.#ready.tools.masked(1)) ?? null
       this.#headers = headersToClient(raw, (bytes) => this.#ready.tools.redact(bytes), {
-        masked: this.#filter !== null,
+        // Also of an answer without a body, which tells of the one that it stands for.
+        masked: this.#filter !== null || this.#permit.fields.length > 0,
         place: this.#place,
       })
       // Small answers come whole, and leave whole; of others, what there is leaves now.

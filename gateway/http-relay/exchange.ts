@@ -8,6 +8,7 @@ import { HELD_CAP, readWhole, sendBody, withBody } from './body.ts'
 import type { Ready } from './conversation.ts'
 import type { Cut } from './cut.ts'
 import type { Answered, Dialect, Reading } from './dialect.ts'
+import { tagsUnsaid } from './entity-tags.ts'
 import { bodyLength, headersBound, headersUpstream } from './headers.ts'
 import type { Place } from './locations.ts'
 import type { HttpRequest, HttpResponse } from './message.ts'
@@ -61,6 +62,7 @@ export async function exchange(parts: {
       tunnel: reading.tunnel,
       headers: gateways,
     })
+  const unsaid = unsaidOf(parts, permit)
   const answer = new Answer({
     method: request.method ?? '',
     response,
@@ -89,6 +91,7 @@ export async function exchange(parts: {
             request.rawHeaders,
             gateways,
             typeof length === 'number' && length > 0 ? length : null,
+            unsaid,
           ),
           body: length === 0 ? null : body,
         },
@@ -180,11 +183,7 @@ interface Understood {
 function understand(parts: Parameters<typeof exchange>[0]): Understood | Promise<Understood> {
   const { dialect, request, target, ready, upgrading } = parts
   const { session } = ready
-  const refuse = (error: unknown): never => {
-    // The method is the client's word, and its path was read: nothing else is shown.
-    session.refuse(`${request.method} ${target.path}`, error instanceof Refused ? error.why : 'unreadable')
-    throw error
-  }
+  const refuse = (error: unknown): never => refuseOnRecord(parts, error)
   try {
     const length = bodyLength(request)
     const upgrades = upgrading !== null
@@ -204,6 +203,24 @@ function understand(parts: Parameters<typeof exchange>[0]): Understood | Promise
   } catch (error) {
     return refuse(error)
   }
+}
+
+/** What of a request's headers does not go upstream, by its permit. Throws `Refused`. */
+function unsaidOf(parts: Parameters<typeof exchange>[0], permit: Permit): ReadonlySet<string> {
+  try {
+    return tagsUnsaid(parts.request, permit.fields.length > 0)
+  } catch (error) {
+    return refuseOnRecord(parts, error)
+  }
+}
+
+function refuseOnRecord({ request, target, ready }: Parameters<typeof exchange>[0], error: unknown): never {
+  // The method is the client's word, and its path was read: nothing else is shown.
+  ready.session.refuse(
+    `${request.method} ${target.path}`,
+    error instanceof Refused ? error.why : 'unreadable',
+  )
+  throw error
 }
 
 /** The same with the body, which policy looks into or people are asked about. */

@@ -11,11 +11,12 @@ const hopByHop = words(
 )
 /**
  * What clients may not say upstream: who they are and where they come from is the gateway's to say, as are the method and
- * the path (overrides would go around the decision). A range would cut secrets in two, so that neither half is found.
+ * the path (overrides would go around the decision). A range would cut secrets in two, so that neither half is found; in another charset,
+ * or as what differs from before (RFC 3229), none is.
  */
 const notFromClients =
   words(`authorization dpop cookie forwarded via host content-length accept-encoding range if-range
-  x-real-ip x-client-ip x-client-cert x-original-url x-original-uri x-original-method x-rewrite-url x-http-method
+  accept-charset a-im x-forwarded x-cluster-client-ip cf-connecting-ip fastly-client-ip x-real-ip x-client-ip x-client-cert x-original-url x-original-uri x-original-method x-rewrite-url x-http-method
   x-http-method-override x-method-override x-host true-client-ip`)
 const prefixesNotFromClients = [
   'proxy-',
@@ -30,11 +31,14 @@ const notFromUpstream =
   words(`content-length content-encoding set-cookie set-cookie2 www-authenticate authentication-info
   accept-ranges alt-svc refresh strict-transport-security clear-site-data`)
 
-/** The headers that go upstream: the client's own without the above, then the gateway's. Throws `Refused` on what is ambiguous. */
+const none: ReadonlySet<string> = new Set()
+
+/** The headers that go upstream: the client's own without the above and those `unsaid`, then the gateway's. Throws `Refused` on what is ambiguous. */
 export function headersUpstream(
   raw: RawHeaders,
   gateways: ReadonlyMap<string, string | readonly string[]>,
   length: number | null,
+  unsaid: ReadonlySet<string> = none,
 ): string[] {
   const named = connectionNamed(raw)
   const kept: string[] = []
@@ -42,7 +46,8 @@ export function headersUpstream(
     const name = nameAt(raw, i)
     // Servers that hand headers on as variables read `_` as `-`: a name with it is another name in disguise.
     if (name.includes('_') || hopByHop.has(name) || notFromClients.has(name) || named.has(name)) continue
-    if (prefixesNotFromClients.some((prefix) => name.startsWith(prefix)) || gateways.has(name)) continue
+    if (prefixesNotFromClients.some((prefix) => name.startsWith(prefix))) continue
+    if (gateways.has(name) || unsaid.has(name)) continue
     kept.push(name, raw[i + 1] ?? '')
   }
   kept.push('accept-encoding', 'identity')
@@ -67,7 +72,7 @@ export function headersBound(raw: RawHeaders): string {
 }
 
 /** What tells of a whole answer that it is what it was: no longer true of a masked one, and a way to guess what was masked. */
-const digests = words('etag content-md5 digest content-digest repr-digest')
+const digests = /etag|digest|md5|sha-?[1-5]|checksum|hash/
 
 /** The headers that a client may see of an answer, secrets in them replaced; `masked` when its body is changed on its way, `place` where its URIs are turned to the gateway. */
 export function headersToClient(
@@ -84,7 +89,7 @@ export function headersToClient(
     const value = raw[i + 1] ?? ''
     if (hopByHop.has(name) || notFromUpstream.has(name) || named.has(name) || name.startsWith('proxy-'))
       continue
-    if (masked && digests.has(name)) continue
+    if (masked && digests.test(name)) continue
     const replaced = clean ? null : redact(Buffer.from(value, 'latin1'))
     const shown = replaced === null ? value : Buffer.from(replaced).toString('latin1')
     kept.push(name, place === null ? shown : relocate(name, shown, place))
@@ -114,8 +119,6 @@ export function bodyLength({
   if (!/^\d{1,15}$/.test(length)) throw ambiguous('its length is no number')
   return Number(length)
 }
-
-const none: ReadonlySet<string> = new Set()
 
 /** The headers that hop no further because `Connection` names them (RFC 9110 §7.6.1). */
 function connectionNamed(raw: RawHeaders): ReadonlySet<string> {

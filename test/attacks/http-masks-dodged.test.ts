@@ -9,6 +9,8 @@ let answer: { headers: Record<string, string | string[]>; body: string | Buffer;
   headers: {},
   body: '',
 }
+/** What an API makes of the answer itself, and who guesses it can make, too. */
+const tag = '"hash-of-the-answer"'
 let stack: HttpStack
 let job: HttpJob
 
@@ -19,10 +21,15 @@ beforeAll(async () => {
     stages: `  test:
     subjects: [{ issuer: github, claims: { repository_id: "1296269" } }]
     grants:
-      - { connection: api, allow: [{ operations: [read] }] }
+      - { connection: api, allow: [{ operations: [read, PUT] }] }
       - { connection: other, allow: [{ operations: [read] }] }
 `,
-    upstream: (_, response) => void response.writeHead(answer.status ?? 200, answer.headers).end(answer.body),
+    upstream: (request, response) => {
+      request.resume()
+      const matches = [request.headers['if-match'], request.headers['if-none-match']].includes(tag)
+      if (matches) return void response.writeHead(304, { etag: tag }).end()
+      response.writeHead(answer.status ?? 200, answer.headers).end(answer.body)
+    },
   })
   job = await stack.open('test')
 }, 60_000)
@@ -100,4 +107,67 @@ test('what has no body passes, whatever its type', async () => {
   expect((await job.request('GET', '/http/api/x')).status).toBe(204)
   answer = { headers: { 'content-type': 'text/html', 'content-length': '9' }, body: '' }
   expect((await job.request('HEAD', '/http/api/x')).status).toBe(200)
+})
+
+const telling = {
+  etag: tag,
+  'content-length': '77',
+  'content-md5': 'x',
+  'repr-digest': 'sha-256=:x:',
+  'x-goog-hash': 'md5=x',
+  'x-amz-checksum-sha256': 'x',
+  'x-content-sha256': 'x',
+}
+
+test.each(['GET', 'HEAD'])('%s tells nothing that a guess could be compared with', async (method) => {
+  answer = {
+    headers: { ...json, ...telling, 'content-length': String(text.length) },
+    body: method === 'GET' ? text : '',
+  }
+  const { headers } = await job.request(method, '/http/api/x')
+  for (const name of Object.keys(telling))
+    if (name !== 'content-length') expect(headers).not.toHaveProperty(name)
+  expect(headers['content-length']).not.toBe(String(text.length))
+})
+
+test.each([
+  ['GET', 'if-none-match'],
+  ['GET', 'if-match'],
+  ['HEAD', 'if-none-match'],
+])('%s with %s is answered as it is without', async (method, name) => {
+  answer = { headers: json, body: method === 'GET' ? text : '' }
+  const got = await job.request(method, '/http/api/x', { headers: { [name]: tag } })
+  expect(got.status).toBe(200)
+  expect(stack.seen.at(-1)?.headers).not.toHaveProperty(name)
+})
+
+test.each(['if-match', 'if-none-match'])(
+  'a change under %s is refused, but for any or none',
+  async (name) => {
+    answer = { headers: json, body: text }
+    stack.seen.length = 0
+    const got = await job.request('PUT', '/http/api/x', { headers: { [name]: tag }, body: '{}' })
+    expect(JSON.parse(got.body)).toMatchObject({ status: 403, code: 'denied' })
+    expect(stack.seen).toEqual([])
+    expect(await stack.recorded('entity tag')).toContainEqual(expect.objectContaining({ effect: 'deny' }))
+    expect((await job.request('PUT', '/http/api/x', { headers: { [name]: '*' }, body: '{}' })).status).toBe(
+      200,
+    )
+    expect(stack.seen.at(-1)?.headers).toHaveProperty(name, '*')
+  },
+)
+
+test.each([
+  'accept-charset',
+  'a-im',
+  'range',
+  'if-range',
+  'accept-encoding',
+  'te',
+  'cf-connecting-ip',
+  'x-forwarded',
+])('nobody asks for another form by %s', async (name) => {
+  answer = { headers: json, body: text }
+  await job.request('GET', '/http/api/x', { headers: { [name]: 'utf-16' } })
+  expect(stack.seen.at(-1)?.headers[name]).toBe(name === 'accept-encoding' ? 'identity' : undefined)
 })
