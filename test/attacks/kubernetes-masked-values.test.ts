@@ -32,9 +32,11 @@ beforeEach(() => {
   stack.seen.length = 0
 })
 
+const json = { 'content-type': 'application/json' }
 const secret = 'aHVudGVyMi1pcy1pdA=='
 const secrets = '/k8s/cluster/api/v1/namespaces/shop/secrets'
 const last = JSON.stringify({ kind: 'Secret', stringData: { a: 'hunter2-is-it' }, data: { b: secret } })
+const gzipped = gzipSync(last).toString('base64')
 const object = {
   kind: 'Secret',
   metadata: {
@@ -51,6 +53,18 @@ test.each([
   ['a watch', { type: 'ADDED', object }],
   ['a table', { kind: 'Table', rows: [{ cells: ['door', 'Opaque', 1], object }] }],
   ['data before kind', { data: object.data, kind: 'Secret' }],
+  ['a bookmark', { type: 'BOOKMARK', object: { metadata: object.metadata } }],
+  [
+    'data of another shape',
+    { data: [secret, { a: secret }], stringData: secret.length, Data: { a: secret } },
+  ],
+  ['metadata alone', { kind: 'PartialObjectMetadataList', items: [{ metadata: object.metadata }] }],
+  [
+    'an annotation that is YAML',
+    { metadata: { annotations: { x: `kind: Secret\ndata:\n  a: ${secret}\n` } } },
+  ],
+  ['an annotation that is a text of JSON', { metadata: { annotations: { x: JSON.stringify(last) } } }],
+  ['an annotation that is compressed', { metadata: { annotations: { x: gzipped } } }],
   ['an object within strings', { metadata: { annotations: { x: JSON.stringify({ y: last }) } } }],
 ])('%s is masked wherever it is cut', async (_, body) => {
   const text = JSON.stringify(body)
@@ -59,6 +73,7 @@ test.each([
     const got = await job.request('GET', secrets)
     expect(got.status).toBe(200)
     expect(got.body).not.toMatch(/hunter2|aHVudGVy/)
+    expect(got.body).not.toContain(gzipped)
     expect(() => JSON.parse(got.body)).not.toThrow()
   }
 })
@@ -108,6 +123,45 @@ test('what is no JSON, or nested without end, is cut before anything of it is sh
   }
 })
 
+test.each([
+  ['a webhook', 403, `admission webhook "a.b" denied the request: b is ${secret}`],
+  ['a webhook of its own code', 409, `admission webhook "a.b" denied the request: b is ${secret}`],
+  [
+    'a policy',
+    403,
+    `secrets "door" is forbidden: ValidatingAdmissionPolicy 'x' with binding 'y' denied request: ${secret}`,
+  ],
+  ['what nobody knows', 418, secret],
+])('%s that quotes values does not show them', async (_, status, message) => {
+  const details = { causes: [{ message }] }
+  answer = {
+    status,
+    parts: [JSON.stringify({ kind: 'Status', message, reason: 'Forbidden', code: status, details })],
+  }
+  const got = await job.request('PUT', `${secrets}/door`, { headers: json, body: '{}' })
+  expect(got.status).toBe(status)
+  expect(got.body).not.toContain(secret)
+})
+
+test.each([
+  [404, 'secrets "door" not found'],
+  [
+    403,
+    'secrets "door" is forbidden: User "ci" cannot get resource "secrets" in API group "" in the namespace "shop"',
+  ],
+  [
+    409,
+    'Operation cannot be fulfilled on secrets "door": the object has been modified; please apply your changes to the latest version and try again',
+  ],
+  [409, 'Apply failed with 1 conflict: conflict with "kubectl" using v1: .data.a'],
+  [409, 'Apply failed with 2 conflicts: conflicts with "kubectl" using v1:\n- .data.a\n- .data.b-c.d'],
+  [409, 'secrets "door" already exists'],
+  [401, 'Unauthorized'],
+])('%s: what the API server says by itself shows: %s', async (status, message) => {
+  answer = { status, parts: [JSON.stringify({ kind: 'Status', message, code: status })] }
+  expect(JSON.parse((await job.request('GET', `${secrets}/door`)).body)).toMatchObject({ message })
+})
+
 test('a failure that quotes values keeps its reason only', async () => {
   const message = `v1.Secret.Data: illegal base64 data, error found in ...|"b":"${secret}"|...`
   answer = {
@@ -142,7 +196,44 @@ test('a redirect is passed on, not followed', async () => {
   expect(stack.seen).toHaveLength(1)
 })
 
-const json = { 'content-type': 'application/json' }
+test.each([
+  ['a masked annotation', '{"metadata":{"annotations":{"x":"[redacted:secret]"}}}'],
+  [
+    'a masked value with a line after it',
+    JSON.stringify({ data: { a: Buffer.from('[redacted:secret]\n').toString('base64') } }),
+  ],
+  [
+    'a masked value within more',
+    JSON.stringify({ data: { a: Buffer.from('[redacted:github-token] and more').toString('base64') } }),
+  ],
+])('%s is not written back', async (_, body) => {
+  answer = { parts: ['{}'] }
+  for (const type of [
+    'application/json',
+    'application/merge-patch+json',
+    'application/strategic-merge-patch+json',
+    'application/apply-patch+yaml',
+    'application/yaml',
+  ]) {
+    const { status } = await job.request('PATCH', `${secrets}/door`, {
+      headers: { 'content-type': type },
+      body,
+    })
+    expect(status, type).toBe(403)
+  }
+  expect(stack.seen).toEqual([])
+})
+
+test('a log is not cut where a secret could be', async () => {
+  answer = { headers: { 'content-type': 'text/plain' }, parts: [`ghp_${'a1B2'.repeat(8)}`] }
+  const log = '/k8s/cluster/api/v1/namespaces/shop/pods/web/log'
+  for (const query of ['?limitBytes=36', '?follow=true&limit%42ytes=36']) {
+    const { status, body } = await job.request('GET', log + query)
+    expect(status).toBe(400)
+    expect(body).toContain('--tail')
+  }
+  expect(stack.seen).toEqual([])
+})
 
 test.each([
   [

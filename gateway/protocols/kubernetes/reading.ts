@@ -7,7 +7,7 @@ import type { Target } from '../../http-relay/target.ts'
 import { acceptOf, isUnread } from './accept.ts'
 import { BODY_CAP, movesValues, readBody, refuseMasked } from './bodies.ts'
 import { isOfSecrets, isProxied, isStream, requestOf, secretValues } from './operations.ts'
-import { type RequestInfo, type ResourceInfo, readRequestInfo } from './request-info.ts'
+import { type RequestInfo, type ResourceInfo, readQuery, readRequestInfo } from './request-info.ts'
 import { reviewDenied } from './reviews.ts'
 import { maskSecrets, showSecret } from './secrets.ts'
 import { streamOf } from './streams.ts'
@@ -30,6 +30,12 @@ export function readKubernetes(message: HttpRequest, target: Target, session: Se
   const request = requestOf(method, target, info, { type })
   if (info.kind === 'resource' && isStream(info)) return streamReading(message, info, request, session)
   if (message.headers.upgrade !== undefined) throw notCarried('an upgrade of this', 'send it without')
+  if (cutsLogs(info, target))
+    throw new Refused(
+      'invalid_request',
+      'limitBytes could cut a secret in two, and neither half would be found',
+      'use lines or time: kubectl logs --tail or --since',
+    )
   const carried = carriage(message, info)
   if (info.kind === 'path' || ['get', 'list', 'watch'].includes(info.verb) || isProxied(info))
     return { ...carried, request }
@@ -60,6 +66,13 @@ export function readKubernetes(message: HttpRequest, target: Target, session: Se
   }
 }
 
+/** True for logs, also by a kubelet's own API, of which a number of bytes is asked for. */
+function cutsLogs(info: RequestInfo, { query }: Target): boolean {
+  if (info.kind === 'path' || !(info.subresource === 'log' || (isProxied(info) && info.resource === 'nodes')))
+    return false
+  return readQuery(query).has('limitBytes')
+}
+
 /** What of a request changes on its way, and what of its answer. */
 function carriage(message: HttpRequest, info: RequestInfo): Omit<Reading, 'request'> {
   const accept = acceptOf(message.headers.accept, info)
@@ -70,7 +83,7 @@ function carriage(message: HttpRequest, info: RequestInfo): Omit<Reading, 'reque
     filter(permit, { status, type }, onMasked) {
       if (!isProxied(info) && isUnread(type, info)) throw unmaskable('in a form that is not read')
       if (!ofSecrets || permit.maskOf(secretValues) === null) return null
-      if (/[/+]json\b/.test(type)) return maskSecrets(onMasked, [400, 422, 500].includes(status))
+      if (/[/+]json\b/.test(type)) return maskSecrets(onMasked, status >= 400)
       if (status < 300 && status !== 204) throw unmaskable('in a form other than JSON')
       return null
     },

@@ -6,7 +6,7 @@ type FieldMask = Permit['fields'][number]
 
 /** What stands for a masked value. Secrets' data is base64, and clients decode it. */
 export const marker = '[redacted:secret]'
-export const encodedMarker = Buffer.from(marker).toString('base64')
+const encodedMarker = Buffer.from(marker).toString('base64')
 const unshown = 'not shown: it may quote values of a Secret'
 
 /** Every child of every member of a name, at whatever depth: objects, lists, watches and tables hold Secrets at different ones. */
@@ -21,11 +21,25 @@ const messages: FieldMask = {
   path: [{ kind: 'deep' }, { kind: 'name', name: 'message' }],
 }
 
+/**
+ * What API servers say by themselves of a Secret that they do not give or change (k8s.io/apimachinery/pkg/api/errors). Anything else may
+ * quote values: what they find wrong with an object, what webhooks and policies say of it.
+ */
+const plainMessages = [
+  /^[\w.-]+ "[^"]*" (?:not found|already exists)$/,
+  /^[\w.-]+(?: "[^"]*")? is forbidden: User "[^"]*" cannot \w+ resource "[\w./-]*" in API group "[\w.-]*"(?: in the namespace "[\w.-]*"| at the cluster scope)?$/,
+  /^Operation cannot be fulfilled on [\w.-]+ "[^"]*": the object has been modified; please apply your changes to the latest version and try again$/,
+  /^(?:Apply failed with \d+ conflicts?: )?conflicts? with "[^"]*"(?: with subresource "\w+")? using [\w./-]+(?: at [\w:.-]+)?(?:: \.[\w.-]+|:(?:\n- \.[\w.-]+)+)?$/,
+  /^(?:Unauthorized|too old resource version: \d+ \(\d+\)|the server could not find the requested resource)$/,
+  /^Too many requests, please try again later\.$/,
+]
+
 /** A mask over what Secrets hold; with `failing` also over messages, which quote what they are about. Throws `Refused` on what is not JSON. */
 export function maskSecrets(masked: () => void, failing = false): Filter {
   const shown = (name: string, text: Uint8Array | null): Uint8Array => {
     const within = name === 'annotations' && text !== null ? annotation(text, masked) : null
     if (within !== null) return within
+    if (text !== null && name === 'message' && isPlain(text)) return text
     masked()
     return Buffer.from(name === 'data' ? encodedMarker : name === 'message' ? unshown : marker)
   }
@@ -36,9 +50,18 @@ export function maskSecrets(masked: () => void, failing = false): Filter {
   )
 }
 
-/** An annotation as it may be shown: what is JSON masked within, what only begins like it not at all. */
+function isPlain(message: Uint8Array): boolean {
+  const text = Buffer.from(message).toString()
+  return plainMessages.some((form) => form.test(text))
+}
+
+/** How an object shows that is no JSON: YAML, JSON in a text once more, or compressed (gzip in base64). */
+const hiding = /(?:^|[\s"'\\{,])(?:string)?data\\*["']?\s*:|^\s*H4sI/i
+
+/** An annotation as it may be shown: what is JSON masked within, what only begins like it or holds an object otherwise not at all. */
 function annotation(text: Uint8Array, masked: () => void): Uint8Array | null {
-  if (!/^\s*[{[]/.test(Buffer.from(text).toString('latin1'))) return text
+  const written = Buffer.from(text).toString('latin1')
+  if (!/^\s*[{[]/.test(written)) return hiding.test(written) ? null : text
   try {
     const mask = maskSecrets(masked)
     const shown = Buffer.concat([mask.push(text), mask.end()])
