@@ -1,5 +1,7 @@
-import { writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
+import { request } from 'node:https'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { missingForKubernetes } from '../servers/kubernetes.ts'
 import { told } from '../servers/programs.ts'
@@ -73,6 +75,18 @@ describe.skipIf(told(missingForKubernetes))('kubectl through the gateway', () =>
   afterAll(() => stack?.close())
 
   const file = (): string => join(stack.folder, 'shop.yaml')
+
+  /** What the API says, asked for in a form of one's own. */
+  async function ask(path: string, accept: string): Promise<string> {
+    const [ca, cert, key] = await Promise.all(
+      ['ca.pem', 'client.crt', 'client.key'].map((name) => readFile(join(all.home, name))),
+    )
+    return new Promise((resolve, reject) => {
+      const options = { ca, cert, key, headers: { accept }, agent: false }
+      const sent = request(`${stack.url}${path}`, options, (response) => text(response).then(resolve, reject))
+      sent.once('error', reject).end()
+    })
+  }
 
   test('speaks HTTP/2, and HTTP/1.1 where it is told to', async () => {
     const kubectl = (env: Record<string, string>): Promise<Ran> =>
@@ -231,15 +245,70 @@ describe.skipIf(told(missingForKubernetes))('kubectl through the gateway', () =>
     expect(await stack.recorded('b3Blbi1zZXNhbWU')).toEqual([])
   })
 
+  test('what Secrets hold is masked in every form that the API has', async () => {
+    const one = '/k8s/prod/api/v1/namespaces/default/secrets/door'
+    const list = '/k8s/prod/api/v1/secrets'
+    const watch = 'watch=1&timeoutSeconds=1'
+    // Without `pretty`: an API server of 1.20 built with a newer Go crashes on it.
+    const forms = [
+      [one, 'application/json'],
+      [one, 'application/yaml'],
+      [one, 'application/vnd.kubernetes.protobuf,application/yaml;q=0.9'],
+      [one, 'application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1'],
+      [`${one}?includeObject=Object`, 'application/json;as=Table;g=meta.k8s.io;v=v1'],
+      [list, 'application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1'],
+      [`${list}?includeObject=Object`, 'application/json;as=Table;g=meta.k8s.io;v=v1,application/json'],
+      [`${list}?includeObject=Metadata&limit=1`, 'application/json;as=Table;g=meta.k8s.io;v=v1beta1'],
+      [`${list}?resourceVersion=0&resourceVersionMatch=NotOlderThan`, '*/*'],
+      [`${list}?${watch}`, 'application/json;stream=watch'],
+      [`${list}?${watch}&includeObject=Object`, 'application/json;as=Table;g=meta.k8s.io;v=v1'],
+      [
+        `${list}?${watch}&allowWatchBookmarks=true&resourceVersion=0&sendInitialEvents=true`,
+        'application/json',
+      ],
+      [`/k8s/prod/api/v1/watch/namespaces/default/secrets/door?timeoutSeconds=1`, 'application/yaml'],
+      [`${list}?fieldSelector=metadata.name%3Ddoor`, 'application/cbor,application/json'],
+    ] as const
+    for (const [path, accept] of forms) {
+      const said = await ask(path, accept)
+      expect(said, `${path} as ${accept}`).toContain('door')
+      expect(said, `${path} as ${accept}`).not.toMatch(/open-sesame|b3Blbi1zZXNhbWU/)
+    }
+  })
+
   test('masked values are not written back', async () => {
     const masked = await all.kubectl('get', 'secret', 'door', '-o', 'yaml')
     const path = join(stack.folder, 'masked.yaml')
     await writeFile(path, masked.out)
-    for (const how of [['apply'], ['replace'], ['apply', '--server-side', '--force-conflicts']]) {
-      const { code, err } = await all.kubectl(...how, '-f', path)
+    const value = Buffer.from('[redacted:secret]').toString('base64')
+    const patch = (type: string, said: string): string[] => [
+      'patch',
+      'secret',
+      'door',
+      `--type=${type}`,
+      '-p',
+      said,
+    ]
+    for (const how of [
+      ['apply', '-f', path],
+      ['replace', '-f', path],
+      ['apply', '--server-side', '--force-conflicts', '-f', path],
+      patch('merge', `{"data":{"code":"${value}"}}`),
+      patch('strategic', `{"data":{"code":"${value}"}}`),
+      patch('json', `[{"op":"replace","path":"/data/code","value":"${value}"}]`),
+      ['create', 'secret', 'generic', 'copied', '--from-literal=code=[redacted:secret]'],
+    ]) {
+      const { code, err } = await all.kubectl(...how)
       expect(code, how.join(' ')).not.toBe(0)
       expect(err).toContain('the body holds values that were masked')
     }
+    // An editor that changes something else sends that alone.
+    const edited = await run('kubectl', ['edit', 'secret', 'door'], {
+      KUBECONFIG: all.env.KUBECONFIG ?? '',
+      KUBE_EDITOR: `sed -i 's/^metadata:/metadata:\\n  labels: { edited: "yes" }/'`,
+    })
+    expect(edited).toMatchObject({ code: 0, out: 'secret/door edited\n' })
+    expect((await stack.direct('get', 'secrets', '-l', 'edited=yes', '-o', 'name')).out).toBe('secret/door\n')
     const { out } = await stack.direct('get', 'secret', 'door', '-o', 'jsonpath={.data.code}')
     expect(Buffer.from(out, 'base64').toString()).toBe('open-sesame-4711')
   })
