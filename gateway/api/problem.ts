@@ -54,7 +54,8 @@ export interface Answered<Body> {
 /** Problem details (RFC 9457) of anything thrown; tells nothing of the inside. */
 export function problemOf(error: unknown): Answered<Problem> {
   const refused = fromFramework(error) ?? asRefused(error)
-  const status = error instanceof TooManyFailures ? 429 : statuses[refused.code]
+  const status =
+    error instanceof TooManyFailures ? 429 : error instanceof WrongMethod ? 405 : statuses[refused.code]
   return {
     status,
     headers: {
@@ -62,6 +63,7 @@ export function problemOf(error: unknown): Answered<Problem> {
       ...(status === 401 && { 'www-authenticate': 'DPoP algs="ES256", Bearer' }),
       ...((status === 503 || refused.code === 'approval_pending') && { 'retry-after': String(RETRY_AFTER) }),
       ...(error instanceof TooManyFailures && { 'retry-after': String(error.retryAfter) }),
+      ...(error instanceof WrongMethod && { allow: error.allow }),
     },
     body: {
       type: 'about:blank',
@@ -90,24 +92,44 @@ export class TooManyFailures extends Refused {
   }
 }
 
+/** A path that is there, for other methods (RFC 9110 §15.5.6). */
+export class WrongMethod extends Refused {
+  /** Those methods, as `Allow` has them. */
+  readonly allow: string
+
+  constructor(method: string, allowed: readonly string[]) {
+    const allow = allowed.join(', ')
+    super('unsupported', `${method} is not for this path`, `use ${allow}; see /openapi.json`)
+    this.allow = allow
+  }
+}
+
 /** An OAuth error (RFC 6749 §5.2) of anything thrown, with the gateway's own code beside. */
 export function oauthErrorOf(error: unknown): Answered<OAuthError> {
   const refused = fromFramework(error) ?? asRefused(error)
-  const name = refused instanceof DeviceRefused ? refused.oauth : (oauthNames[refused.code] ?? 'server_error')
+  const name =
+    refused instanceof DeviceRefused
+      ? refused.oauth
+      : refused instanceof WrongMethod
+        ? 'invalid_request'
+        : (oauthNames[refused.code] ?? 'server_error')
   const status =
     error instanceof TooManyFailures
       ? 429
-      : name === 'temporarily_unavailable'
-        ? 503
-        : name === 'server_error'
-          ? 500
-          : 400
+      : error instanceof WrongMethod
+        ? 405
+        : name === 'temporarily_unavailable'
+          ? 503
+          : name === 'server_error'
+            ? 500
+            : 400
   const retryAfter = error instanceof TooManyFailures ? error.retryAfter : RETRY_AFTER
   return {
     status,
     headers: {
       'content-type': 'application/json; charset=utf-8',
       ...((status === 503 || status === 429) && { 'retry-after': String(retryAfter) }),
+      ...(error instanceof WrongMethod && { allow: error.allow }),
     },
     body: {
       error: name,

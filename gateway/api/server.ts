@@ -12,7 +12,7 @@ import { Failures } from './failures.ts'
 import { Http2Connections } from './http2.ts'
 import { createMetrics } from './metrics.ts'
 import type { ApiOptions, ApiParts, DataPath } from './parts.ts'
-import { problemOf } from './problem.ts'
+import { WrongMethod, oauthErrorOf, problemOf } from './problem.ts'
 import { approvalRoutes } from './routes/approvals.ts'
 import { discovery } from './routes/discovery.ts'
 import { hooks } from './routes/hooks.ts'
@@ -247,10 +247,23 @@ function answerInOneWay(app: FastifyInstance, parts: ApiParts, draining: () => b
     if (status === 500) log.error({ err: error, route: request.routeOptions.url }, 'request failed')
     return reply.code(status).headers(extra).send(body)
   })
-  app.setNotFoundHandler(() => {
-    throw new Refused('not_found', 'there is nothing at this path', 'see /openapi.json')
+  app.setNotFoundHandler((request, reply) => {
+    const url = request.url.replace(/\?.*/s, '')
+    const allowed = methods.filter((method) => app.hasRoute({ method, url }))
+    if (allowed.length === 0)
+      throw new Refused('not_found', 'there is nothing at this path', 'see /openapi.json')
+    const error = new WrongMethod(request.method, allowed)
+    const {
+      status,
+      headers: extra,
+      body,
+    } = url.startsWith('/oauth/') ? oauthErrorOf(error) : problemOf(error)
+    return reply.code(status).headers(extra).send(body)
   })
 }
+
+/** Those that `Allow` may name. */
+const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'] as const
 
 /** Answers what node could not parse as HTTP, and closes. */
 function clientErrorHandler(error: Error & { code?: string }, socket: Socket): void {

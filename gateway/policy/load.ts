@@ -39,8 +39,11 @@ export function loadConfig(path: string, options: LoadOptions): Loaded {
   const located = locateFiles(checked.config, folder, source, options.secrets)
   const { faults, warnings } = findContradictions(checked.config, source, { starts: options.secrets })
   const all = inOrder([...merge(missing, withoutUnknown(faults, source)), ...located.faults])
-  if (all.length > 0) return { faults: all, warnings: inOrder(warnings) }
-  return { config: located.config, warnings: inOrder(withoutUnknown(warnings, source)) }
+  if (all.length > 0) return { faults: all, warnings: inOrder([...warnings, ...located.warnings]) }
+  return {
+    config: located.config,
+    warnings: inOrder([...withoutUnknown(warnings, source), ...located.warnings]),
+  }
 }
 
 /** The text of the file, or the one fault that keeps it from being read. */
@@ -74,19 +77,25 @@ function readBounded(path: string): string | Fault {
   }
 }
 
-/** The configuration with every file by its absolute path, and a fault for each secret file that cannot be read. */
+/**
+ * The configuration with every file by its absolute path, and a fault for each file that cannot be read; where secrets are not
+ * looked for, a warning for a `ca`, which is none: it is expected to lie beside hoop.yaml.
+ */
 function locateFiles(
   config: Config,
   folder: string,
   source: Source,
   secrets: boolean,
-): { config: Config; faults: Fault[] } {
+): { config: Config; faults: Fault[]; warnings: Fault[] } {
   const faults: Fault[] = []
+  const warnings: Fault[] = []
   const absolute = mapSecrets(config, (secret, path) => {
     if (typeof secret === 'string') return secret
     const file = resolve(folder, secret.file)
-    if (secrets && !isReadable(file)) {
-      faults.push(source.fault([...path, 'file'], `the file ${file} does not exist, or cannot be read`))
+    if ((secrets || path.at(-1) === 'ca') && !isReadable(file)) {
+      const what = `the file ${file} does not exist, or cannot be read`
+      if (secrets) faults.push(source.fault([...path, 'file'], what))
+      else warnings.push(source.fault([...path, 'file'], `${what}: without it the gateway will not start`))
     }
     return { file }
   })
@@ -96,7 +105,7 @@ function locateFiles(
   if (recordings !== undefined && !isAddress(recordings)) {
     located.gateway.recordings = resolve(folder, recordings)
   }
-  return { config: located, faults }
+  return { config: located, faults, warnings }
 }
 
 function isReadable(file: string): boolean {

@@ -35,6 +35,26 @@ function post(
   return house.ask({ method: 'POST', path, body, headers: { 'content-type': type } })
 }
 
+describe('methods that a path does not know', () => {
+  it.each([
+    ['GET', '/oauth/token', 'POST'],
+    ['PUT', '/oauth/revoke?x=1', 'POST'],
+    ['DELETE', '/healthz', 'GET, HEAD'],
+    ['POST', '/api/v1/identity', 'GET, HEAD'],
+  ])('%s %s: 405, and which it knows', async (method, path, allow) => {
+    const answer = await send(`${method} ${path} HTTP/1.1\r\n${host}connection: close\r\n\r\n`)
+    expect(answer).toMatch(/^HTTP\/1\.1 405 /)
+    expect(answer.toLowerCase()).toContain(`\r\nallow: ${allow.toLowerCase()}\r\n`)
+    expect(answer).toContain(path.startsWith('/oauth/') ? '"error":"invalid_request"' : '"status":405')
+  })
+
+  it('GET of a path that is none: 404', async () => {
+    expect(await send(`GET /oauth/tokens HTTP/1.1\r\n${host}connection: close\r\n\r\n`)).toMatch(
+      /^HTTP\/1\.1 404 /,
+    )
+  })
+})
+
 describe('bytes that two readers could read differently', () => {
   for (const [what, head] of [
     ['two content lengths', 'content-length: 5\r\ncontent-length: 6\r\n'],

@@ -83,7 +83,7 @@ describe.skipIf(told(missingForKubernetes))('kubectl through the gateway', () =>
     )
     return new Promise((resolve, reject) => {
       const options = { ca, cert, key, headers: { accept }, agent: false }
-      const sent = request(`${stack.url}${path}`, options, (response) => text(response).then(resolve, reject))
+      const sent = request(`${stack.url}${path}`, options, (response) => resolve(text(response)))
       sent.once('error', reject).end()
     })
   }

@@ -105,9 +105,19 @@ describe('a sound hoop.yaml', () => {
     for (const value of expected) expect(bare).not.toContain(JSON.stringify(value))
   })
 
-  test('checking needs neither variables nor files', () => {
-    const path = join(folder(), 'hoop.yaml')
+  test('checking needs neither variables nor files, and warns of a CA that is not there', () => {
+    const dir = folder()
+    const path = join(dir, 'hoop.yaml')
     writeFileSync(path, withoutOtherPlaces)
+    const { faults, warnings } = checkConfig(path, {})
+    expect(faults).toEqual([])
+    const missing = (name: string): string =>
+      `the file ${join(dir, name)} does not exist, or cannot be read: without it the gateway will not start`
+    expect(warnings.map(({ line, column, message }) => `${line}:${column} ${message}`)).toEqual([
+      `27:17 ${missing('db-ca.pem')}`,
+      `28:100 ${missing('k8s-ca.pem')}`,
+    ])
+    for (const name of ['db-ca.pem', 'k8s-ca.pem']) writeFileSync(join(dir, name), 'x')
     expect(checkConfig(path, {})).toEqual({ faults: [], warnings: [] })
   })
 
