@@ -79,7 +79,8 @@ function readQualified(
       const whole = origin()
       mergeShape(whole, source.shape)
       reader.facts.probe(whole)
-      noteReturned(reader, schema, name, into)
+      // Whoever asked for the column probes all of it.
+      noteReturned(reader, schema, name, into, false)
     }
   }
   if (sources.length > 0) return

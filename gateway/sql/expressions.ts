@@ -169,7 +169,7 @@ export function readCondition(reader: Reader, node: Node | undefined, scope: Sco
 function readOperator(reader: Reader, expression: A_Expr, scope: Scope, into: Origin, probe: boolean): void {
   const names = textsOf(expression.name)
   const name = noteOperator(reader, names)
-  if (name === null) noteReturned(reader, names.at(-2) ?? null, names.at(-1) ?? '', into)
+  if (name === null) noteReturned(reader, names.at(-2) ?? null, names.at(-1) ?? '', into, probe)
   // BETWEEN stands in the tree by that name, and is made of these.
   if (/BETWEEN/.test(expression.kind ?? ''))
     for (const op of ['<', '<=', '>', '>=']) noteOperator(reader, [op])
@@ -233,7 +233,7 @@ function readIndirection(
     // Of anything else it may be a function in attribute notation.
     for (const schema of functionSchemas(reader, field)) {
       reader.facts.operation(['call'], qualify(schema, field))
-      noteReturned(reader, schema, field, into)
+      noteReturned(reader, schema, field, into, probe)
     }
   }
 }

@@ -47,7 +47,7 @@ export function readCall(
   if (takesCredentials.test(name) || (name === 'set_config' && setsSecret(call)))
     for (const literal of own.literals) reader.facts.secrets.add(literal)
   merge(into, own)
-  noteReturned(reader, schema, name, into)
+  noteReturned(reader, schema, name, into, probe)
   // A text that they run can move any column elsewhere.
   if (runsText.test(name) || mayRunText(reader, schema, name, call)) reader.facts.probe(origin(anyColumn))
 }
@@ -64,9 +64,17 @@ function mayRunText(reader: Reader, schema: string | null, name: string, call: F
 const runsText =
   /^(query_to_xml.*|ts_stat|ts_rewrite|dblink.*|crosstab.*|connectby|xpath_table|pg_background_.*)$/
 
-/** Adds where what a call returns may come from beside its arguments; `schema` is null where the name was written alone. */
-export function noteReturned(reader: Reader, schema: string | null, name: string, into: Origin): void {
-  for (const column of returned(reader, schema, name)) {
+/** Adds where what a call returns may come from beside its arguments, as `readExpression` does; `schema` is null where the name was written alone. */
+export function noteReturned(
+  reader: Reader,
+  schema: string | null,
+  name: string,
+  into: Origin,
+  probe: boolean,
+): void {
+  const columns = returned(reader, schema, name)
+  if (probe) reader.facts.probe(origin(columns))
+  for (const column of columns) {
     into.columns.add(column)
     reader.facts.returned.columns.add(column)
     reader.facts.relations.add(relationOf(column))

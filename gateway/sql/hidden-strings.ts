@@ -139,7 +139,7 @@ function columnsIn(reader: Reader, program: string): ReadonlySet<Column> {
           const known = reader.around.relation(schema, relname)
           mergeShape(own, shapeOf(reader, [{ schema, name: relname, known }]))
         }
-      for (const schema of reader.around.functionSchemas(word)) noteReturned(reader, schema, word, own)
+      for (const schema of reader.around.functionSchemas(word)) noteReturned(reader, schema, word, own, false)
     }
   }
   return own.columns
