@@ -36,6 +36,7 @@ const cases: readonly (readonly [sql: string, operations: readonly string[]])[] 
     ['merge/write public.orders', 'select/read public.customers', 'delete/write public.orders'],
   ],
   ['TRUNCATE orders', ['truncate/ddl public.orders']],
+  ['SET CONSTRAINTS public.c, d DEFERRED', []],
   ['SELECT * FROM orders FOR SHARE', ['select/read public.orders', 'lock/write public.orders']],
   [
     'SELECT * FROM orders o, customers c FOR UPDATE OF c',
