@@ -43,7 +43,7 @@ export interface ApiOptions {
   readonly store: Store
   readonly keys: Pick<Keys, 'jwks' | 'caPem' | 'operatorToken'>
   readonly observations: Pick<Observations, 'of'>
-  readonly recordings: Pick<Recordings, 'note' | 'head'>
+  readonly recordings: Pick<Recordings, 'note' | 'head' | 'writable'>
   /** The gateway's own SSH host key, as in known_hosts. */
   readonly sshHostKey?: string
   /** The folder of the recordings. */

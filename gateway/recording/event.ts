@@ -247,6 +247,8 @@ export interface Recordings {
   note(event: LedgerEvent): void
   /** The ledger's head now, hex: what comes after it stands on it. */
   readonly head: string
+  /** False from when the ledger could not be written until it can be again: nobody is let in meanwhile. */
+  readonly writable: boolean
   /** Flushes and signs the ledger and closes it. */
   close(why: string): Promise<void>
 }

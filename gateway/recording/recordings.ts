@@ -108,6 +108,10 @@ class DiskRecordings implements GatewayRecordings {
     return this.#ledger.mark.at.head
   }
 
+  get writable(): boolean {
+    return !this.#failed
+  }
+
   note(event: LedgerEvent): void {
     this.#ledger.note(event)
   }

@@ -79,7 +79,7 @@ export async function makeApiHouse(): Promise<ApiHouse> {
     approvals,
     store: gateway.store,
     keys: gateway.keys,
-    recordings: { note: () => {}, head: '0'.repeat(64) },
+    recordings: { note: () => {}, head: '0'.repeat(64), writable: true },
     recordingsFolder,
     sessions,
     metrics,

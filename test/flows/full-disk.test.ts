@@ -81,10 +81,14 @@ test('a ledger that cannot be written lets nobody in and stops nothing; it goes 
   }
   expect(stack.gateway.process.log()).toContain('a refusal could not be recorded')
   expect(await failure(connect(job))).toMatchObject({ code: '58030' })
+  // Whoever sends clients here may send them elsewhere.
+  const ready = async (): Promise<unknown> => (await stack.ready()).checks['recordings']
+  await eventually(async () => expect(await ready()).toBe('failed'))
   // Whoever would get an identity now would get one that no record knows of.
   await expect(stack.open('test')).rejects.toMatchObject({ code: 'recording_failed' })
 
   rmSync(ballast)
+  await eventually(async () => expect(await ready()).toBe('ok'))
   const again = await eventually(() => connect(second))
   expect((await again.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }])
   await again.end()

@@ -1,7 +1,10 @@
 import { spawn } from 'node:child_process'
 import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
+import type { IncomingMessage } from 'node:http'
+import { get } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { json } from 'node:stream/consumers'
 import { pino } from 'pino'
 import { connectGateway } from '../../client/connect.ts'
 import { type Held, revoke } from '../../client/exchange.ts'
@@ -39,6 +42,8 @@ export interface GatewayStack<Gateway = RunningGateway> {
   operator(...args: string[]): Promise<Ran>
   /** The one approval that is pending, once there is one. */
   pending(): Promise<ApprovalView>
+  /** What it says of whether it can take clients. */
+  ready(): Promise<{ status: number; checks: Record<string, string> }>
   /** Every record that holds this text, of all sessions' recordings. */
   recorded(text: string): Promise<Record<string, unknown>[]>
   /** Every record of one kind, of all sessions, oldest first. */
@@ -163,6 +168,10 @@ export async function startGatewayStack<Gateway>(
       }
       throw new Error('nothing is pending')
     },
+    async ready() {
+      const answer = await fetchOver(new URL('/readyz', url), await readFile(join(data, 'ca.pem')))
+      return { status: answer.statusCode ?? 0, checks: ((await json(answer)) as Ready).checks }
+    },
     recorded: (text) => readRecords(data, text),
     async records(kind) {
       const found = await readRecords(data, `"kind":"${kind}"`)
@@ -219,6 +228,15 @@ async function readRecords(data: string, text: string): Promise<Record<string, u
     }
   }
   return found
+}
+
+interface Ready {
+  readonly checks: Record<string, string>
+}
+
+async function fetchOver(url: URL, ca: Buffer): Promise<IncomingMessage> {
+  const asked = get(url, { ca, agent: false })
+  return new Promise((resolve, reject) => asked.once('response', resolve).once('error', reject))
 }
 
 export interface Ran {

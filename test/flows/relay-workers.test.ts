@@ -1,11 +1,7 @@
-import { once } from 'node:events'
 import { readFile, readdir, writeFile } from 'node:fs/promises'
-import type { IncomingMessage } from 'node:http'
-import { get } from 'node:https'
 import { createConnection } from 'node:net'
 import { DatabaseSync } from 'node:sqlite'
 import { join } from 'node:path'
-import { json } from 'node:stream/consumers'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { secrets } from '../demo/shop.ts'
@@ -215,12 +211,8 @@ describe.skipIf(withoutProc)('relay workers', () => {
 
   test('the gateway says that it is not ready while none is up', async () => {
     const ready = async (): Promise<unknown> => {
-      const ca = await readFile(join(stack.data, 'ca.pem'))
-      const [response] = (await once(get(`${stack.url}/readyz`, { ca, agent: false }), 'response')) as [
-        IncomingMessage,
-      ]
-      const { checks } = (await json(response)) as { checks: Record<string, string> }
-      return { status: response.statusCode, workers: checks['workers'] }
+      const { status, checks } = await stack.ready()
+      return { status, workers: checks['workers'] }
     }
     expect(await ready()).toEqual({ status: 200, workers: 'ok' })
     const seen: unknown[] = []

@@ -54,6 +54,7 @@ async function open() {
       open: () => Promise.reject(new Error('sessions are recorded elsewhere')),
       note: ({ kind }) => void noted.push(kind),
       head: '',
+      writable: true,
       close: () => Promise.resolve(),
       began: async (session) => void noted.push(`began ${session}`),
       ended: async ({ session }) => void noted.push(`ended ${session}`),

@@ -44,7 +44,7 @@ async function readiness(parts: ApiParts): Promise<Record<string, State>> {
   const stated = (good: boolean): State => (good ? 'ok' : 'failed')
   return {
     store,
-    recordings,
+    recordings: parts.recordings.writable ? recordings : 'failed',
     running: stated(!parts.sessions.draining),
     workers: stated(parts.workersReady?.() ?? true),
   }
