@@ -28,6 +28,8 @@ export interface KubernetesServer {
   readonly ca: string
   /** Tokens: of a cluster administrator, and of somebody who may do nothing. */
   readonly tokens: { readonly admin: string; readonly nobody: string }
+  /** PEM: what makes a client the user `certified`, who may do nothing until somebody lets it. */
+  readonly certified: { readonly certPem: string; readonly keyPem: string }
   /** Calls its API as the administrator; rejects when the answer is no success. */
   call(method: string, path: string, body?: object, type?: string): Promise<unknown>
   /** Makes a node whose kubelet listens on a port, and a pod `name` on it that runs. */
@@ -111,6 +113,7 @@ export async function startKubernetes({ audit = false } = {}): Promise<Kubernete
         `--service-account-signing-key-file=${key}`,
         `--service-account-key-file=${await file('server.pub', publicKey)}`,
         `--token-auth-file=${await file('tokens.csv', `${tokens.admin},admin,1,system:masters\n${tokens.nobody},nobody,2\n`)}`,
+        `--client-ca-file=${await file('clients.crt', authority.certPem)}`,
         '--authorization-mode=RBAC',
         '--disable-admission-plugins=ServiceAccount',
         '--kubelet-preferred-address-types=InternalIP',
@@ -128,6 +131,7 @@ export async function startKubernetes({ audit = false } = {}): Promise<Kubernete
     url,
     ca: authority.certPem,
     tokens,
+    certified: authority.issue('certified'),
     call: (method, path, body, type = 'application/json') =>
       call({ url: `${url}${path}`, ca: authority.certPem, method, body, type }),
     pod: (name, port) => runPod(server, name, port),
