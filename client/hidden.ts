@@ -1,13 +1,16 @@
 import { accessSync, constants, readFileSync, readdirSync, realpathSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, isAbsolute, join } from 'node:path'
+import { loginFolders } from './login.ts'
 
-/** What is not there in a sandbox. */
+/** What is not there in a sandbox, or not to be changed. */
 export interface Hidden {
   readonly folders: readonly string[]
   readonly files: readonly string[]
-  /** Folders on the way there that the command could put others in place of, top down: they are to stay where they are. */
+  /** Folders, top down, that the command could put others in place of: the way to what is hidden, and its own. They are to stay where they are. */
   readonly ways: readonly string[]
+  /** What can only be read, top down: what the job runs of us, and the kernel's settings. */
+  readonly fixed: readonly string[]
 }
 
 /** Variables that lead to what is hidden. */
@@ -28,8 +31,8 @@ interface Mount {
 
 /**
  * What a command must not find though it has the same user: the folders of identities other than its own (`above` by
- * name, the rest where they are made), other views of the process table, the sockets of programs that act for the user,
- * and the files by which a step of a GitHub job changes the next.
+ * name, the rest where they are made or in use), a person's login, other views of the process table, the sockets of
+ * programs that act for the user, and the files by which a step of a GitHub job changes the next.
  */
 export function findHidden(options: {
   readonly own: string
@@ -40,7 +43,9 @@ export function findHidden(options: {
   const mounts = readMounts()
   const bases = [environment.RUNNER_TEMP, environment.TMPDIR, tmpdir(), '/tmp', '/var/tmp', dirname(own)]
   const runtime = `/run/user/${process.getuid?.()}`
-  const views = [...above, ...bases.flatMap(homesIn)].flatMap(real).filter((path) => path !== real(own)[0])
+  const views = unique(
+    [...above, ...bases.flatMap(homesIn), ...homesInUse(), ...loginFolders(environment)].flatMap(real),
+  ).filter((path) => path !== real(own)[0])
   const folders = unique([
     ...views.flatMap((path) => everyView(path, mounts)),
     ...mounts
@@ -55,8 +60,27 @@ export function findHidden(options: {
   return {
     folders: folders.filter((path) => !within(path)),
     files,
-    ways: unique([...views, ...changes].flatMap(waysTo)).toSorted((a, b) => a.length - b.length),
+    // Its own settings are renewed from outside: a link in place of its folder would lead that astray.
+    ways: unique([...real(own), ...[...views, ...changes, ...real(own)].flatMap(waysTo)]).toSorted(shorter),
+    fixed: unique([
+      ...mounts.filter(({ point }) => /^\/sys(\/|$)/.test(point)).map(({ point }) => point),
+      // What root owns it may write, whatever else was taken from it. For others these covers would only be in the way of
+      // a sandbox within this one.
+      ...(process.getuid?.() === 0
+        ? ['sys', 'sysrq-trigger', 'irq', 'bus'].map((name) => `/proc/${name}`)
+        : []),
+      ...[process.argv[1], environment.HOOP_ACCESS].flatMap(real).map(dirname).filter(isOfPlugin),
+    ])
+      .filter((path) => statOf(path) !== null && !within(path))
+      .toSorted(shorter),
   }
+}
+
+const shorter = (a: string, b: string): number => a.length - b.length
+
+/** Whether a plugin made the folder for the executable, which the job's next steps run again. */
+function isOfPlugin(path: string): boolean {
+  return /\/hoop-access-[^/]+\/bin$/.test(path)
 }
 
 /** The folders above a path that this user may rename. */
@@ -80,10 +104,33 @@ function homesIn(base: string | undefined): string[] {
   try {
     return readdirSync(base)
       .filter((name) => name.startsWith('hoop-'))
-      .map((name) => join(base, name))
-      .filter((path) => statOf(join(path, 'identity.json')) !== null)
+      .flatMap((name) => [join(base, name), join(base, name, 'home')])
+      .filter(isHome)
   } catch {
     return [] // what cannot be listed by this user cannot be read by the command either
+  }
+}
+
+function isHome(path: string): boolean {
+  return statOf(join(path, 'identity.json')) !== null
+}
+
+/** Those that this user's processes use, wherever they are: other jobs' of the same machine have temporary folders of their own. */
+function homesInUse(): string[] {
+  return unique(
+    readdirSync('/proc')
+      .filter((name) => /^[0-9]+$/.test(name))
+      .flatMap((pid) => readOrNothing(`/proc/${pid}/environ`).split('\0'))
+      .filter((variable) => variable.startsWith('HOOP_HOME='))
+      .map((variable) => variable.slice('HOOP_HOME='.length)),
+  ).filter((path) => isAbsolute(path) && isHome(path))
+}
+
+function readOrNothing(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch {
+    return '' // another user's, or gone
   }
 }
 

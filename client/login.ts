@@ -5,6 +5,7 @@ import { ClientError, systemCode } from './error.ts'
 import { writePrivate } from './home.ts'
 import { type Key, makeKey, readKey } from './key.ts'
 import { makeOwnerOnly } from './owner-only.ts'
+import { findUserHome } from './ssh-settings.ts'
 import { badAnswer, type Transport } from './transport.ts'
 
 const deviceGrant = 'urn:ietf:params:oauth:grant-type:device_code'
@@ -72,6 +73,12 @@ export async function logIn(transport: Transport, show: (prompt: Prompt) => void
 function folderOf(environment: Readonly<Record<string, string | undefined>>): string {
   const base = environment.XDG_CONFIG_HOME
   return join(base !== undefined && isAbsolute(base) ? base : join(homedir(), '.config'), 'hoop-access')
+}
+
+/** Every folder in which this user's login may be kept, so that it can be kept from others. */
+export function loginFolders(environment: Readonly<Record<string, string | undefined>>): string[] {
+  const homes = [homedir(), findUserHome()].filter((home) => home !== null)
+  return [folderOf(environment), ...homes.map((home) => join(home, '.config', 'hoop-access'))]
 }
 
 /** Keeps the login (0600, in a folder 0700), in place of one before. */

@@ -22,7 +22,7 @@ export function findSandbox(hidden: Hidden, environment: Readonly<Record<string,
     )
   }
   // Elsewhere what is typed into a terminal comes from those who type: before, a program could type, too.
-  const ownSession = process.stdin.isTTY && readSetting('dev/tty/legacy_tiocsti') !== '0'
+  const ownSession = hasTerminal() && readSetting('dev/tty/legacy_tiocsti') !== '0'
   const failures: string[] = []
   for (const [name, wrap] of [
     ['bwrap', bubblewrap],
@@ -49,7 +49,7 @@ export function findSandbox(hidden: Hidden, environment: Readonly<Record<string,
 /** bubblewrap: its own first process passes nothing on, and is not the command. */
 function bubblewrap(
   command: readonly string[],
-  { folders, files, ways }: Hidden,
+  { folders, files, ways, fixed }: Hidden,
   ownSession: boolean,
 ): string[] {
   const apart = 'bwrap --unshare-user --unshare-pid --unshare-ipc --die-with-parent --cap-drop ALL'.split(' ')
@@ -58,6 +58,7 @@ function bubblewrap(
     ...'--bind / / --dev /dev --proc /proc'.split(' '),
     // What something is mounted on can be neither renamed nor removed.
     ...ways.flatMap((folder) => ['--bind', folder, folder]),
+    ...fixed.flatMap((folder) => ['--ro-bind', folder, folder]),
     ...folders.flatMap((folder) => ['--tmpfs', folder, '--remount-ro', folder]),
     ...files.flatMap((file) => ['--ro-bind', '/dev/null', file]),
     '--',
@@ -65,13 +66,24 @@ function bubblewrap(
   ]
 }
 
-// `$1` and `$2`: user and group; `$3` to `$5`: how many ways, folders and files follow; then the command.
+// `$1` and `$2`: user and group; `$3` to `$6`: how many ways, fixed, folders and files follow; then the command. As root a
+// user may open any device, so there are new ones.
 const cover = `set -e
-user=$1 group=$2 ways=$3 folders=$4 files=$5; shift 5
-mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts /dev/pts
-mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+user=$1 group=$2 ways=$3 fixed=$4 folders=$5 files=$6; shift 6
+fix() { mount --rbind "$1" "$1"; mount -o remount,bind,ro "$1"; }
+mount -t tmpfs -o mode=0755 tmpfs /dev/shm
+( cd /dev/shm
+  mkdir pts shm
+  for one in null zero full random urandom tty; do : >"$one"; mount --bind "/dev/$one" "$one"; done
+  mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts pts
+  mount -t tmpfs -o mode=1777 tmpfs shm
+  ln -s pts/ptmx ptmx; ln -s /proc/self/fd fd; ln -s fd/0 stdin; ln -s fd/1 stdout; ln -s fd/2 stderr )
+mount --rbind /dev/shm /dev
 while [ "$ways" -gt 0 ]; do
   mount --rbind "$1" "$1"; shift; ways=$((ways - 1))
+done
+while [ "$fixed" -gt 0 ]; do
+  fix "$1"; shift; fixed=$((fixed - 1))
 done
 while [ "$folders" -gt 0 ]; do
   mount -t tmpfs -o ro,mode=0,size=4k tmpfs "$1"; shift; folders=$((folders - 1))
@@ -87,18 +99,17 @@ exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"`
  */
 function utilLinux(
   command: readonly string[],
-  { folders, files, ways }: Hidden,
+  { folders, files, ways, fixed }: Hidden,
   ownSession: boolean,
 ): string[] {
-  const numbers = [process.getuid?.(), process.getgid?.(), ways.length, folders.length, files.length].map(
-    String,
-  )
+  const lists = [ways, fixed, folders, files]
+  const numbers = [process.getuid?.(), process.getgid?.(), ...lists.map((list) => list.length)].map(String)
   return [
     // With us goes unshare, and with unshare all that is in the namespaces.
     ...'setpriv --pdeathsig=KILL unshare --user --map-root-user --mount --ipc --pid'.split(' '),
     ...'--fork --kill-child --mount-proc --'.split(' '),
     ...(ownSession ? ['setsid', '--wait'] : []),
-    ...shell(cover, [...numbers, ...ways, ...folders, ...files]),
+    ...shell(cover, [...numbers, ...lists.flat()]),
     ...'setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all --no-new-privs'.split(' '),
     // The first process of a namespace ignores signals that it does not handle: it must not be the command.
     ...shell('"$@"; exit $?', command),
@@ -129,6 +140,12 @@ function remedy(failures: readonly string[]): string {
   return failures.every((one) => one.endsWith('not installed'))
     ? `install bubblewrap (\`apt-get install bubblewrap\`), ${wayOut}`
     : `ask the people who run this machine for user namespaces, ${wayOut}`
+}
+
+/** Whether a terminal is the session's, through /dev/tty whatever the standard streams are (proc(5): field 7, tty_nr). */
+function hasTerminal(): boolean {
+  const text = readFileSync('/proc/self/stat', 'utf8')
+  return text.slice(text.lastIndexOf(')') + 2).split(' ')[4] !== '0'
 }
 
 function readSetting(name: string): string | null {

@@ -1,6 +1,6 @@
-import { spawn, spawnSync } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
-import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { type Server, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
@@ -13,6 +13,7 @@ import { lacks, told } from '../servers/programs.ts'
 
 const works = (...words: string[]): boolean => spawnSync(words[0] ?? '', words.slice(1)).status === 0
 const root = process.getuid?.() === 0
+const notRoot = told(root ? null : 'not root, who can mount')
 const kinds = [
   ['bubblewrap', lacks('bwrap')],
   [
@@ -28,6 +29,7 @@ let settings: Record<string, string>
 let home: string
 let secret: string
 let server: Server
+let step: ChildProcess
 beforeAll(async () => {
   temp = await mkdtemp(join(tmpdir(), 'sandbox-test-'))
   // Makes the first kind fail, so that the second is what is left.
@@ -52,7 +54,21 @@ beforeAll(async () => {
     PARENT_NAME: basename(home),
     GITHUB_ENV: join(temp, 'github-env'),
     TEMP: temp,
+    XDG_CONFIG_HOME: join(temp, 'config'),
+    SEGMENT: makeSegment(),
+    HOOP_ACCESS: join(temp, 'runner/hoop-access-77/bin/hoop-access'),
   }
+  // As the GitLab component keeps it, and as `login` does.
+  const others = join(temp, 'runner/hoop-access-77')
+  await mkdir(join(others, 'bin'), { recursive: true })
+  await writeFile(join(others, 'bin/hoop-access'), '')
+  await cp(home, join(others, 'home'), { recursive: true })
+  const elsewhere = join(temp, 'elsewhere/home')
+  await cp(home, elsewhere, { recursive: true })
+  step = spawn('sleep', ['600'], { env: { PATH: process.env.PATH, HOOP_HOME: elsewhere } })
+  await mkdir(join(temp, 'config/hoop-access'), { recursive: true })
+  await writeFile(join(temp, 'config/hoop-access/login.json'), '{"token":"parents-id-token"}')
+  await writeFile(join('/dev/shm', basename(home)), 'parents-id-token')
   secret = readFileSync(join(home, 'client.key'), 'utf8').split('\n')[1] ?? ''
   expect(secret.length).toBeGreaterThan(30)
   await symlink(home, join(temp, 'link'))
@@ -63,9 +79,18 @@ beforeAll(async () => {
 })
 afterAll(async () => {
   server.close()
+  step.kill()
   await api.close()
   await rm(temp, { recursive: true, force: true })
+  await rm(join('/dev/shm', basename(home)), { force: true })
+  spawnSync('ipcrm', ['--shmem-id', settings.SEGMENT ?? ''])
 })
+
+/** The id of a new segment of System V shared memory. */
+function makeSegment(): string {
+  const made = spawnSync('ipcmk', ['--shmem', '4096'], { encoding: 'utf8' })
+  return /(\d+)\s*$/.exec(made.stdout)?.[1] ?? 'none'
+}
 
 // Reads the memory of every process that it can see but its own, for a text that it makes up from its halves.
 const readMemory = `
@@ -101,6 +126,12 @@ const roads: readonly (readonly [name: string, script: string])[] = [
   ['its files, by every open file there is', 'for f in /proc/[0-9]*/fd/*; do cat "$f/client.key"; done'],
   ['the environment of its process', "cat /proc/[0-9]*/environ | tr '\\0' '\\n' | grep -a -A1 parents-id"],
   ['the memory of its process', '"$NODE" "$TEMP/read-memory.mjs"'],
+  ['the login of the person whose machine it is', 'cat "$TEMP/config/hoop-access/login.json"'],
+  [
+    'the identity of another job, which its plugin keeps in a folder of its own',
+    'cat "$TEMP"/runner/hoop-access-*/home/client.key',
+  ],
+  ['shared memory', 'cat /dev/shm/"$PARENT_NAME"; ipcs -m | grep -F " $SEGMENT " && echo STOLEN'],
   [
     'its sockets',
     "\"$NODE\" -e \"require('net').connect(process.env.TEMP+'/agent.sock').on('error',()=>{}).pipe(process.stdout)\"",
@@ -134,6 +165,34 @@ const tricks: readonly (readonly [name: string, script: string])[] = [
     'grep -E "^(CapEff|CapPrm|CapAmb|NoNewPrivs)" /proc/self/status | grep -v 0000000000000000 | grep -v "NoNewPrivs:.1" && echo STOLEN',
   ],
   ['ending its parent', 'kill -9 "$VICTIM" && echo STOLEN'],
+  [
+    'changing what its job runs next',
+    'echo evil >>"$TEMP/runner/hoop-access-77/bin/hoop-access" && echo STOLEN; mv "$TEMP/runner/hoop-access-77" "$TEMP/runner/7" && echo STOLEN; rm -r "$TEMP/runner/hoop-access-77/bin"; [ -e "$TEMP/runner/hoop-access-77/bin/hoop-access" ] || echo STOLEN',
+  ],
+  [
+    'putting a link in place of its own folder, for its parent to write through',
+    'mv "$HOOP_HOME" "$HOOP_HOME-moved" && ln -s "$PARENT" "$HOOP_HOME" && echo STOLEN; rm -r "$HOOP_HOME"; [ -d "$HOOP_HOME" ] || echo STOLEN',
+  ],
+]
+
+// What only root of the machine may do, and in a sandbox must not.
+const tricksOfRoot: readonly (readonly [name: string, script: string])[] = [
+  [
+    'naming a program that the kernel runs when one crashes',
+    'was=$(cat /proc/sys/kernel/core_pattern); echo "$was" >/proc/sys/kernel/core_pattern && echo STOLEN',
+  ],
+  [
+    'asking the kernel to tell of a device',
+    'for d in /sys/class/mem/null /sys/class/mem/zero; do echo change >"$d/uevent" && echo STOLEN; done',
+  ],
+  [
+    'moving to another group of processes',
+    'for g in /sys/fs/cgroup /sys/fs/cgroup/*; do echo $$ >"$g/cgroup.procs" && echo STOLEN; done',
+  ],
+  [
+    'reading the disk',
+    'for d in /dev/vd? /dev/sd? /dev/nvme?n? /dev/dm-? /dev/mem /dev/kmsg; do [ -e "$d" ] && echo STOLEN; done',
+  ],
 ]
 
 /** Where the two files that are handed on are open: node itself sees to the first few only. */
@@ -180,6 +239,28 @@ describe.each(kinds)('in a sandbox by %s', (kind, unavailable) => {
     expect(stolen(said)).toBe(false)
   })
 
+  test.skipIf(unavailable || notRoot).each(tricksOfRoot)('%s does not go', async (_, script) => {
+    const said = await tried(`${script}; echo through`)
+    expect(said).toContain('through')
+    expect(stolen(said)).toBe(false)
+  })
+
+  test.skipIf(unavailable || lacks('script', 'perl'))('nothing can be typed into the terminal', async () => {
+    // TIOCSTI: a letter as if it had been typed there, for whoever reads the terminal next.
+    const type = 'open(T, "+</dev/tty") and ioctl(T, 0x5412, $c = "x") and print "STOLEN"; print "through"'
+    const words = ['exec', ...flags, '--', 'perl', '-e', type].map((word) => `'${word}'`).join(' ')
+    const line = `'${process.execPath}' '${executable}' ${words} </dev/null`
+    const child = spawn('script', ['-qec', line, '/dev/null'], {
+      env: { ...settings, PATH: `${path.replace('__', temp)}${process.env.PATH}` },
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    let said = ''
+    child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString('latin1')))
+    await new Promise((done) => child.once('close', done))
+    expect(said).toContain('through')
+    expect(stolen(said)).toBe(false)
+  })
+
   test.skipIf(unavailable)('no file that was open is handed on', async () => {
     const [file, folder] = [handedAt, handedAt + 1].map((number) => `/proc/self/fd/${number}`)
     const said = await tried(`cat ${file}; cat ${folder}/client.key; ls -l /proc/self/fd; echo through`)
@@ -218,25 +299,22 @@ describe.each(kinds)('in a sandbox by %s', (kind, unavailable) => {
     expect(running()).toBe(false)
   })
 
-  test.skipIf(unavailable || told(root ? null : 'not root, who can mount'))(
-    'other views of folder and process table give nothing',
-    async () => {
-      const [view, table] = [join(temp, 'view'), join(temp, 'table')]
-      await Promise.all([mkdir(view, { recursive: true }), mkdir(table, { recursive: true })])
-      expect(works('mount', '--bind', join(temp, 'runner'), view)).toBe(true)
-      expect(works('mount', '-t', 'proc', 'proc', table)).toBe(true)
-      try {
-        const script = `cat ${view}/*/client.key | grep -v "$(sed -n 2p "$HOOP_HOME/client.key")"; cat ${table}/[0-9]*/environ | tr '\\0' '\\n' | grep -a parents-id; echo through`
-        expect(stolen(await attempt(script, []))).toBe(true)
-        const said = await tried(script)
-        expect(said).toContain('through')
-        expect(stolen(said)).toBe(false)
-      } finally {
-        works('umount', view)
-        works('umount', table)
-      }
-    },
-  )
+  test.skipIf(unavailable || notRoot)('other views of folder and process table give nothing', async () => {
+    const [view, table] = [join(temp, 'view'), join(temp, 'table')]
+    await Promise.all([mkdir(view, { recursive: true }), mkdir(table, { recursive: true })])
+    expect(works('mount', '--bind', join(temp, 'runner'), view)).toBe(true)
+    expect(works('mount', '-t', 'proc', 'proc', table)).toBe(true)
+    try {
+      const script = `cat ${view}/*/client.key | grep -v "$(sed -n 2p "$HOOP_HOME/client.key")"; cat ${table}/[0-9]*/environ | tr '\\0' '\\n' | grep -a parents-id; echo through`
+      expect(stolen(await attempt(script, []))).toBe(true)
+      const said = await tried(script)
+      expect(said).toContain('through')
+      expect(stolen(said)).toBe(false)
+    } finally {
+      works('umount', view)
+      works('umount', table)
+    }
+  })
 })
 
 test('where none can be made, the command does not run, and it is said what to change', async () => {
