@@ -1,3 +1,4 @@
+import { ClientError } from './error.ts'
 import { type Held, renew } from './exchange.ts'
 import { type Home, readHome } from './home.ts'
 import { writeRenewed } from './settings.ts'
@@ -15,6 +16,10 @@ export interface Renewal {
 const WARNING_MS = 60_000
 /** Less than this gained is nothing gained: times travel in whole seconds. */
 const NOTHING_MS = 2000
+/** The longest that is waited without a look at the clock: it goes on while a machine sleeps, and timers do not. */
+const LOOK_MS = 5000
+/** What no later try changes. */
+const over = new Set(['identity_ended', 'identity_expired'])
 
 /**
  * Renews before expiry: when a third of the life is left, or a minute, whichever is less; not past `until` (the latest
@@ -40,12 +45,20 @@ export function keepAlive(
   let timer: NodeJS.Timeout | undefined
   let warned = false
   let working: Promise<void> = Promise.resolve()
+  // By the clock or by the time that passed, whichever says so first: a machine may have slept, its clock been set back.
   const plan = (wait: number, work: () => void): void => {
-    if (stopped.signal.aborted) return
-    timer = setTimeout(work, wait)
-    timer.unref()
+    const [clock, passed] = [Date.now() + wait, performance.now() + wait]
+    const look = (): void => {
+      const more = Math.min(clock - Date.now(), passed - performance.now())
+      if (more <= 0) return work()
+      timer = setTimeout(look, Math.min(more, LOOK_MS))
+      timer.unref()
+    }
+    if (!stopped.signal.aborted) look()
   }
-  const left = (): number => held.expiresAt - Date.now()
+  // As long as either says that there is any: only the gateway knows that there is none.
+  let ends = performance.now() + held.expiresAt - Date.now()
+  const left = (): number => Math.max(held.expiresAt - Date.now(), ends - performance.now())
   const warn = (why: string): void => {
     if (!warned) tell(`the identity ends in ${Math.max(0, Math.ceil(left() / 1000))} s${why}`)
     warned = true
@@ -55,13 +68,15 @@ export function keepAlive(
       if (parent !== null) await renewAbove(transport, parent.path, held.expiresAt, stopped.signal)
       const before = held.expiresAt
       held = await renew(transport, held, { ttl, signal: stopped.signal })
+      ends = performance.now() + held.expiresAt - Date.now()
       await options.renewed(held)
       if (held.expiresAt - before > NOTHING_MS) warned = false
       else if (held.expiresAt < until && left() <= WARNING_MS) warn(': the one above it lives no longer')
       next()
     } catch (error) {
       if (stopped.signal.aborted) return
-      if (left() <= 0) return tell('the identity has expired; nothing new is admitted')
+      const known = error instanceof ClientError && over.has(error.code)
+      if (known || left() <= 0) return tell('the identity has expired; nothing new is admitted')
       const reason = error instanceof Error ? error.message : 'unknown error'
       tell(`the identity could not be renewed, and ends in ${Math.ceil(left() / 1000)} s: ${reason}`)
       plan(Math.max(1000, left() / 4), work)
