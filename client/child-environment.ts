@@ -91,6 +91,8 @@ export function childEnvironment(
     if (secret(name, value)) continue
     if (replaced && libpq.test(name)) continue
     if (named(rewritten, name, platform)) continue
+    // Of two that differ in case only, Windows would take either.
+    if (named(Object.keys(settings), name, platform)) continue
     if (sandbox && hiddenVariables.test(name)) continue
     if (parentHome !== null && namesFileIn(parentHome, value) && !places.test(name)) continue
     if (!named(keep, name, platform) && values.some((one) => value.includes(one))) continue

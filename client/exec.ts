@@ -8,6 +8,7 @@ import { makeKey } from './key.ts'
 import { type Lease, holdLease } from './lease.ts'
 import { inherited, openIdentity, type Opened, type Source } from './open.ts'
 import { findHidden } from './hidden.ts'
+import { hasProcess } from './process-mark.ts'
 import { type Sandbox, findSandbox } from './sandbox.ts'
 import { keepAlive } from './renewal.ts'
 import { runCommand } from './run.ts'
@@ -194,7 +195,11 @@ async function attend(transport: Transport, { card, held }: Opened, attendance: 
 function watchStarter(starter: number | undefined): { readonly gone: Promise<null>; stop(): void } {
   const { promise, resolve } = Promise.withResolvers<null>()
   if (starter === undefined) return { gone: promise, stop: () => undefined }
-  const timer = setInterval(() => process.ppid !== starter && resolve(null), 250)
+  // Windows gives nobody another parent: there the number of one that is gone stays.
+  const runs = (): boolean => process.ppid === starter && hasProcess(starter)
+  const timer = setInterval(() => {
+    if (!runs()) resolve(null)
+  }, 250)
   timer.unref()
   return { gone: promise, stop: () => clearInterval(timer) }
 }

@@ -35,7 +35,8 @@ export function watchProcess(pid: number, mark: string, system: System = here): 
   }
 }
 
-function hasProcess(pid: number): boolean {
+/** Whether any process has the number, whosever it is. */
+export function hasProcess(pid: number): boolean {
   try {
     return process.kill(pid, 0)
   } catch (error) {
@@ -60,5 +61,10 @@ async function ask(pid: number, system: System): Promise<string> {
       script,
     ])
   }
-  return system.run('ps', ['-o', 'lstart=', '-p', String(pid)])
+  // ps(1) of macOS and the BSDs; Z: only its exit code is left.
+  const [, state = '', start = ''] =
+    /^(\S+)\s+(.*)/.exec(
+      (await system.run('ps', ['-o', 'stat=', '-o', 'lstart=', '-p', String(pid)])).trim(),
+    ) ?? []
+  return state.startsWith('Z') ? '' : start
 }

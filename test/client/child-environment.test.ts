@@ -32,4 +32,7 @@ test('on Windows a variable is the same in any case: what was rewritten, what is
   expect(childEnvironment(given, rules, 'win32')).toEqual({ Github_Token: 'ghs_0123456789abcdef' })
   // Elsewhere it is another variable.
   expect(childEnvironment({ database_url: 'mine' }, rules, 'linux')).toEqual({ database_url: 'mine' })
+  const settings = { DATABASE_url: 'postgres://orders-db@gateway/shop' }
+  const raw = { DATABASE_URL: 'postgres://ci@db/shop', other: 'x' }
+  expect(childEnvironment(raw, inheritance({ settings }), 'win32')).toEqual({ ...settings, other: 'x' })
 })

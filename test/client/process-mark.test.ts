@@ -44,19 +44,27 @@ test.for([
 })
 
 test.for([
-  ['darwin', 'ps', ['-o', 'lstart=', '-p', '42'], ' Sat Nov 28 06:06:20 2026\n'],
+  [
+    'darwin',
+    'ps',
+    ['-o', 'stat=', '-o', 'lstart=', '-p', '42'],
+    'Ss+  Sat Nov 28 06:06:20 2026    \n',
+    'Sat Nov 28 06:06:20 2026',
+  ],
+  ['darwin', 'ps', ['-o', 'stat=', '-o', 'lstart=', '-p', '42'], 'Z    Sat Nov 28 06:06:20 2026    \n', null],
   [
     'win32',
     String.raw`C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe`,
     ['-NoProfile', '-NonInteractive', '-Command', '(Get-Process -Id 42).StartTime.ToFileTimeUtc()'],
     '133500000000000000\r\n',
+    '133500000000000000',
   ],
-] as const)('%s asks its own program', async ([platform, wanted, args, answer]) => {
+] as const)('%s asks its own program', async ([platform, wanted, args, answer, mark]) => {
   const run = (program: string, given: readonly string[]): Promise<string> => {
     expect([program, given]).toEqual([wanted, args])
     return Promise.resolve(answer)
   }
-  expect(await markOf(42, system(platform, { run }))).toBe(answer.trim())
+  expect(await markOf(42, system(platform, { run }))).toBe(mark)
   expect(await markOf(42, system(platform, {}))).toBeNull()
 })
 
