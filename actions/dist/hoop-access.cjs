@@ -915,7 +915,10 @@ async function ask2(pid, system) {
       script
     ]);
   }
-  return system.run("ps", ["-o", "lstart=", "-p", String(pid)]);
+  const [, state = "", start2 = ""] = /^(\S+)\s+(.*)/.exec(
+    (await system.run("ps", ["-o", "stat=", "-o", "lstart=", "-p", String(pid)])).trim()
+  ) ?? [];
+  return state.startsWith("Z") ? "" : start2;
 }
 
 // client/settings.ts
@@ -1436,6 +1439,8 @@ function rewritten(card, files, current) {
 // client/renewal.ts
 var WARNING_MS = 6e4;
 var NOTHING_MS = 2e3;
+var LOOK_MS = 5e3;
+var over = /* @__PURE__ */ new Set(["identity_ended", "identity_expired"]);
 function keepAlive(transport, options) {
   const { parent, ttl, tell: tell2, until } = options;
   const stopped = new AbortController();
@@ -1444,11 +1449,17 @@ function keepAlive(transport, options) {
   let warned = false;
   let working = Promise.resolve();
   const plan = (wait2, work2) => {
-    if (stopped.signal.aborted) return;
-    timer = setTimeout(work2, wait2);
-    timer.unref();
+    const [clock2, passed2] = [Date.now() + wait2, performance.now() + wait2];
+    const look = () => {
+      const more = Math.min(clock2 - Date.now(), passed2 - performance.now());
+      if (more <= 0) return work2();
+      timer = setTimeout(look, Math.min(more, LOOK_MS));
+      timer.unref();
+    };
+    if (!stopped.signal.aborted) look();
   };
-  const left = () => held.expiresAt - Date.now();
+  let ends = performance.now() + held.expiresAt - Date.now();
+  const left = () => Math.max(held.expiresAt - Date.now(), ends - performance.now());
   const warn = (why) => {
     if (!warned) tell2(`the identity ends in ${Math.max(0, Math.ceil(left() / 1e3))} s${why}`);
     warned = true;
@@ -1458,13 +1469,15 @@ function keepAlive(transport, options) {
       if (parent !== null) await renewAbove(transport, parent.path, held.expiresAt, stopped.signal);
       const before = held.expiresAt;
       held = await renew(transport, held, { ttl, signal: stopped.signal });
+      ends = performance.now() + held.expiresAt - Date.now();
       await options.renewed(held);
       if (held.expiresAt - before > NOTHING_MS) warned = false;
       else if (held.expiresAt < until && left() <= WARNING_MS) warn(": the one above it lives no longer");
       next();
     } catch (error) {
       if (stopped.signal.aborted) return;
-      if (left() <= 0) return tell2("the identity has expired; nothing new is admitted");
+      const known = error instanceof ClientError && over.has(error.code);
+      if (known || left() <= 0) return tell2("the identity has expired; nothing new is admitted");
       const reason = error instanceof Error ? error.message : "unknown error";
       tell2(`the identity could not be renewed, and ends in ${Math.ceil(left() / 1e3)} s: ${reason}`);
       plan(Math.max(1e3, left() / 4), work);
@@ -1500,7 +1513,7 @@ async function renewAbove(transport, path2, wanted, signal) {
 }
 
 // client/background.ts
-var LOOK_MS = 5e3;
+var LOOK_MS2 = 5e3;
 var GRACE_MS = 6e4;
 var kept = /^(?:PATH|HOME|LD_LIBRARY_PATH|SystemRoot|TEMP|TMP|TMPDIR|NODE_EXTRA_CA_CERTS|SSL_CERT_FILE|RUNNER_TRACKING_ID|BUILD_ID|JENKINS_NODE_COOKIE)$/i;
 async function startRenewal(options) {
@@ -1529,7 +1542,7 @@ async function startRenewal(options) {
   return true;
 }
 async function attendHome(path2, options) {
-  const { job, ttl, look = LOOK_MS, grace = GRACE_MS } = options;
+  const { job, ttl, look = LOOK_MS2, grace = GRACE_MS } = options;
   const home = await readHome(path2);
   await writePrivate(
     home.path,
@@ -5553,16 +5566,32 @@ var import_node_fs9 = require("node:fs");
 
 // client/hidden.ts
 var import_node_fs5 = require("node:fs");
+var import_node_os5 = require("node:os");
+var import_node_path8 = require("node:path");
+
+// client/login.ts
 var import_node_os4 = require("node:os");
 var import_node_path7 = require("node:path");
+function folderOf(environment) {
+  const base = environment.XDG_CONFIG_HOME;
+  return (0, import_node_path7.join)(base !== void 0 && (0, import_node_path7.isAbsolute)(base) ? base : (0, import_node_path7.join)((0, import_node_os4.homedir)(), ".config"), "hoop-access");
+}
+function loginFolders(environment) {
+  const homes = [(0, import_node_os4.homedir)(), findUserHome()].filter((home) => home !== null);
+  return [folderOf(environment), ...homes.map((home) => (0, import_node_path7.join)(home, ".config", "hoop-access"))];
+}
+
+// client/hidden.ts
 var hiddenVariables = /^(SSH_AUTH_SOCK|SSH_AGENT_PID|GPG_AGENT_INFO|DBUS_SESSION_BUS_ADDRESS|XDG_RUNTIME_DIR|DOCKER_HOST|TMUX|STY|GITHUB_(ENV|PATH|STATE))$/;
 var daemons = /\/(docker|podman|containerd|buildkitd?|crio|dbus|systemd|libvirt|lxd|incus|snapd)[^/]*\/|\/(docker|podman|containerd|buildkitd|crio|lxd|snapd)[^/]*\.(sock|socket)$|\/system_bus_socket$/;
 function findHidden(options) {
   const { own, above, environment } = options;
   const mounts = readMounts();
-  const bases = [environment.RUNNER_TEMP, environment.TMPDIR, (0, import_node_os4.tmpdir)(), "/tmp", "/var/tmp", (0, import_node_path7.dirname)(own)];
+  const bases = [environment.RUNNER_TEMP, environment.TMPDIR, (0, import_node_os5.tmpdir)(), "/tmp", "/var/tmp", (0, import_node_path8.dirname)(own)];
   const runtime = `/run/user/${process.getuid?.()}`;
-  const views = [...above, ...bases.flatMap(homesIn)].flatMap(real).filter((path2) => path2 !== real(own)[0]);
+  const views = unique(
+    [...above, ...bases.flatMap(homesIn), ...homesInUse(), ...loginFolders(environment)].flatMap(real)
+  ).filter((path2) => path2 !== real(own)[0]);
   const folders = unique([
     ...views.flatMap((path2) => everyView(path2, mounts)),
     ...mounts.filter(({ type: type2, point }) => type2 === "proc" && !/^\/proc(\/|$)/.test(point)).map(({ point }) => point),
@@ -5575,13 +5604,25 @@ function findHidden(options) {
   return {
     folders: folders.filter((path2) => !within(path2)),
     files,
-    ways: unique([...views, ...changes].flatMap(waysTo)).toSorted((a, b) => a.length - b.length)
+    // Its own settings are renewed from outside: a link in place of its folder would lead that astray.
+    ways: unique([...real(own), ...[...views, ...changes, ...real(own)].flatMap(waysTo)]).toSorted(shorter),
+    fixed: unique([
+      ...mounts.filter(({ point }) => /^\/sys(\/|$)/.test(point)).map(({ point }) => point),
+      // What root owns it may write, whatever else was taken from it. For others these covers would only be in the way of
+      // a sandbox within this one.
+      ...process.getuid?.() === 0 ? ["sys", "sysrq-trigger", "irq", "bus"].map((name2) => `/proc/${name2}`) : [],
+      ...[process.argv[1], environment.HOOP_ACCESS].flatMap(real).map(import_node_path8.dirname).filter(isOfPlugin)
+    ]).filter((path2) => statOf(path2) !== null && !within(path2)).toSorted(shorter)
   };
 }
+var shorter = (a, b) => a.length - b.length;
+function isOfPlugin(path2) {
+  return /\/hoop-access-[^/]+\/bin$/.test(path2);
+}
 function waysTo(path2) {
-  const above = (0, import_node_path7.dirname)(path2);
-  if (above === path2 || (0, import_node_path7.dirname)(above) === above) return [];
-  return [...mayChange((0, import_node_path7.dirname)(above)) ? [above] : [], ...waysTo(above)];
+  const above = (0, import_node_path8.dirname)(path2);
+  if (above === path2 || (0, import_node_path8.dirname)(above) === above) return [];
+  return [...mayChange((0, import_node_path8.dirname)(above)) ? [above] : [], ...waysTo(above)];
 }
 function mayChange(folder) {
   try {
@@ -5594,17 +5635,32 @@ function mayChange(folder) {
 function homesIn(base) {
   if (base === void 0 || base === "") return [];
   try {
-    return (0, import_node_fs5.readdirSync)(base).filter((name2) => name2.startsWith("hoop-")).map((name2) => (0, import_node_path7.join)(base, name2)).filter((path2) => statOf((0, import_node_path7.join)(path2, "identity.json")) !== null);
+    return (0, import_node_fs5.readdirSync)(base).filter((name2) => name2.startsWith("hoop-")).flatMap((name2) => [(0, import_node_path8.join)(base, name2), (0, import_node_path8.join)(base, name2, "home")]).filter(isHome);
   } catch {
     return [];
+  }
+}
+function isHome(path2) {
+  return statOf((0, import_node_path8.join)(path2, "identity.json")) !== null;
+}
+function homesInUse() {
+  return unique(
+    (0, import_node_fs5.readdirSync)("/proc").filter((name2) => /^[0-9]+$/.test(name2)).flatMap((pid) => readOrNothing(`/proc/${pid}/environ`).split("\0")).filter((variable) => variable.startsWith("HOOP_HOME=")).map((variable) => variable.slice("HOOP_HOME=".length))
+  ).filter((path2) => (0, import_node_path8.isAbsolute)(path2) && isHome(path2));
+}
+function readOrNothing(path2) {
+  try {
+    return (0, import_node_fs5.readFileSync)(path2, "utf8");
+  } catch {
+    return "";
   }
 }
 function everyView(path2, mounts) {
   const holds = (folder, inner) => inner === folder || inner.startsWith(folder === "/" ? "/" : `${folder}/`);
   const holder = mounts.filter(({ point }) => holds(point, path2)).toSorted((a, b) => b.point.length - a.point.length)[0];
   if (holder === void 0) return [path2];
-  const inside = (0, import_node_path7.join)(holder.root, path2.slice(holder.point === "/" ? 0 : holder.point.length));
-  const views = mounts.filter(({ device, root }) => device === holder.device && holds(root, inside)).map(({ point, root }) => (0, import_node_path7.join)(point, inside.slice(root === "/" ? 0 : root.length)));
+  const inside = (0, import_node_path8.join)(holder.root, path2.slice(holder.point === "/" ? 0 : holder.point.length));
+  const views = mounts.filter(({ device, root }) => device === holder.device && holds(root, inside)).map(({ point, root }) => (0, import_node_path8.join)(point, inside.slice(root === "/" ? 0 : root.length)));
   return [path2, ...views.filter((view) => sameFolder(view, path2))];
 }
 function sameFolder(one, other) {
@@ -5694,6 +5750,7 @@ function childEnvironment(environment, inheritance, platform = process.platform)
     if (secret(name2, value)) continue;
     if (replaced && libpq.test(name2)) continue;
     if (named(rewritten2, name2, platform)) continue;
+    if (named(Object.keys(settings), name2, platform)) continue;
     if (sandbox && hiddenVariables.test(name2)) continue;
     if (parentHome !== null && namesFileIn(parentHome, value) && !places2.test(name2)) continue;
     if (!named(keep, name2, platform) && values.some((one) => value.includes(one))) continue;
@@ -5715,7 +5772,7 @@ function isTokenFor(gateway, value) {
 
 // client/lease.ts
 var import_promises10 = require("node:timers/promises");
-var over = /* @__PURE__ */ new Set(["identity_ended", "identity_expired", "unauthenticated", "not_found"]);
+var over2 = /* @__PURE__ */ new Set(["identity_ended", "identity_expired", "unauthenticated", "not_found"]);
 var again = { first: 100, most: 2e3 };
 function holdLease({ gateway, trust }, options) {
   const own = openTransport(gateway, trust);
@@ -5745,7 +5802,7 @@ function holdLease({ gateway, trust }, options) {
       } catch (error) {
         if (stopped.signal.aborted) return;
         const reason = error instanceof Error ? error.message : "unknown error";
-        if (error instanceof ClientError && over.has(error.code)) {
+        if (error instanceof ClientError && over2.has(error.code)) {
           return options.tell(`the identity is over: ${reason}`);
         }
         if (!told && wait2 > again.first) {
@@ -5806,7 +5863,7 @@ function findSandbox(hidden, environment) {
       "run it on Linux, or in a job or a container of its own"
     );
   }
-  const ownSession = process.stdin.isTTY && readSetting("dev/tty/legacy_tiocsti") !== "0";
+  const ownSession = hasTerminal() && readSetting("dev/tty/legacy_tiocsti") !== "0";
   const failures = [];
   for (const [name2, wrap] of [
     ["bwrap", bubblewrap],
@@ -5827,13 +5884,14 @@ function findSandbox(hidden, environment) {
   }
   throw noSandbox(failures.join("; "), remedy(failures));
 }
-function bubblewrap(command, { folders, files, ways }, ownSession) {
+function bubblewrap(command, { folders, files, ways, fixed }, ownSession) {
   const apart = "bwrap --unshare-user --unshare-pid --unshare-ipc --die-with-parent --cap-drop ALL".split(" ");
   return [
     ...ownSession ? [...apart, "--new-session"] : apart,
     ..."--bind / / --dev /dev --proc /proc".split(" "),
     // What something is mounted on can be neither renamed nor removed.
     ...ways.flatMap((folder) => ["--bind", folder, folder]),
+    ...fixed.flatMap((folder) => ["--ro-bind", folder, folder]),
     ...folders.flatMap((folder) => ["--tmpfs", folder, "--remount-ro", folder]),
     ...files.flatMap((file) => ["--ro-bind", "/dev/null", file]),
     "--",
@@ -5841,11 +5899,21 @@ function bubblewrap(command, { folders, files, ways }, ownSession) {
   ];
 }
 var cover = `set -e
-user=$1 group=$2 ways=$3 folders=$4 files=$5; shift 5
-mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts /dev/pts
-mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+user=$1 group=$2 ways=$3 fixed=$4 folders=$5 files=$6; shift 6
+fix() { mount --rbind "$1" "$1"; mount -o remount,bind,ro "$1"; }
+mount -t tmpfs -o mode=0755 tmpfs /dev/shm
+( cd /dev/shm
+  mkdir pts shm
+  for one in null zero full random urandom tty; do : >"$one"; mount --bind "/dev/$one" "$one"; done
+  mount -t devpts -o newinstance,ptmxmode=0666,mode=0620 devpts pts
+  mount -t tmpfs -o mode=1777 tmpfs shm
+  ln -s pts/ptmx ptmx; ln -s /proc/self/fd fd; ln -s fd/0 stdin; ln -s fd/1 stdout; ln -s fd/2 stderr )
+mount --rbind /dev/shm /dev
 while [ "$ways" -gt 0 ]; do
   mount --rbind "$1" "$1"; shift; ways=$((ways - 1))
+done
+while [ "$fixed" -gt 0 ]; do
+  fix "$1"; shift; fixed=$((fixed - 1))
 done
 while [ "$folders" -gt 0 ]; do
   mount -t tmpfs -o ro,mode=0,size=4k tmpfs "$1"; shift; folders=$((folders - 1))
@@ -5854,16 +5922,15 @@ while [ "$files" -gt 0 ]; do
   mount --bind -o nodev /dev/null "$1"; mount -o remount,bind,ro,nodev "$1"; shift; files=$((files - 1))
 done
 exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"`;
-function utilLinux(command, { folders, files, ways }, ownSession) {
-  const numbers = [process.getuid?.(), process.getgid?.(), ways.length, folders.length, files.length].map(
-    String
-  );
+function utilLinux(command, { folders, files, ways, fixed }, ownSession) {
+  const lists = [ways, fixed, folders, files];
+  const numbers = [process.getuid?.(), process.getgid?.(), ...lists.map((list) => list.length)].map(String);
   return [
     // With us goes unshare, and with unshare all that is in the namespaces.
     ..."setpriv --pdeathsig=KILL unshare --user --map-root-user --mount --ipc --pid".split(" "),
     ..."--fork --kill-child --mount-proc --".split(" "),
     ...ownSession ? ["setsid", "--wait"] : [],
-    ...shell(cover, [...numbers, ...ways, ...folders, ...files]),
+    ...shell(cover, [...numbers, ...lists.flat()]),
     ..."setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all --no-new-privs".split(" "),
     // The first process of a namespace ignores signals that it does not handle: it must not be the command.
     ...shell('"$@"; exit $?', command)
@@ -5890,6 +5957,10 @@ function remedy(failures) {
     return `within another sandbox root cannot make one: run it as another user; ${wayOut}`;
   return failures.every((one) => one.endsWith("not installed")) ? `install bubblewrap (\`apt-get install bubblewrap\`), ${wayOut}` : `ask the people who run this machine for user namespaces, ${wayOut}`;
 }
+function hasTerminal() {
+  const text = (0, import_node_fs6.readFileSync)("/proc/self/stat", "utf8");
+  return text.slice(text.lastIndexOf(")") + 2).split(" ")[4] !== "0";
+}
 function readSetting(name2) {
   try {
     return (0, import_node_fs6.readFileSync)(`/proc/sys/${name2}`, "utf8").trim();
@@ -5908,11 +5979,11 @@ function noSandbox(why, next) {
 // client/run.ts
 var import_node_child_process6 = require("node:child_process");
 var import_node_fs8 = require("node:fs");
-var import_node_os5 = require("node:os");
+var import_node_os6 = require("node:os");
 
 // client/windows-command.ts
 var import_node_fs7 = require("node:fs");
-var import_node_path8 = require("node:path");
+var import_node_path9 = require("node:path");
 function windowsCommand([name2 = "", ...args], environment, exists = import_node_fs7.existsSync) {
   const program2 = findProgram(name2, environment, exists);
   if (program2 === void 0 || !/\.(?:bat|cmd)$/i.test(program2))
@@ -5941,7 +6012,7 @@ function findProgram(name2, environment, exists) {
   for (const folder of folders) {
     if (folder === "" && folders.length > 1) continue;
     for (const ending of endings) {
-      const path2 = folder === "" ? `${name2}${ending}` : import_node_path8.win32.join(folder, `${name2}${ending}`);
+      const path2 = folder === "" ? `${name2}${ending}` : import_node_path9.win32.join(folder, `${name2}${ending}`);
       if (exists(path2)) return path2;
     }
   }
@@ -5990,7 +6061,7 @@ function runCommand(command, environment, within) {
   });
   child.once("exit", (code, signal) => {
     finish();
-    resolve(code ?? 128 + (signal === null ? 0 : import_node_os5.constants.signals[signal]));
+    resolve(code ?? 128 + (signal === null ? 0 : import_node_os6.constants.signals[signal]));
   });
   return { done: promise, kill };
 }
@@ -6292,7 +6363,10 @@ async function attend(transport, { card, held }, attendance) {
 function watchStarter(starter) {
   const { promise, resolve } = Promise.withResolvers();
   if (starter === void 0) return { gone: promise, stop: () => void 0 };
-  const timer = setInterval(() => process.ppid !== starter && resolve(null), 250);
+  const runs = () => process.ppid === starter && hasProcess(starter);
+  const timer = setInterval(() => {
+    if (!runs()) resolve(null);
+  }, 250);
   timer.unref();
   return { gone: promise, stop: () => clearInterval(timer) };
 }

@@ -20345,7 +20345,10 @@ async function ask2(pid, system) {
       script
     ]);
   }
-  return system.run("ps", ["-o", "lstart=", "-p", String(pid)]);
+  const [, state = "", start = ""] = /^(\S+)\s+(.*)/.exec(
+    (await system.run("ps", ["-o", "stat=", "-o", "lstart=", "-p", String(pid)])).trim()
+  ) ?? [];
+  return state.startsWith("Z") ? "" : start;
 }
 
 // client/settings.ts

@@ -20145,7 +20145,10 @@ async function ask(pid, system) {
       script
     ]);
   }
-  return system.run("ps", ["-o", "lstart=", "-p", String(pid)]);
+  const [, state = "", start = ""] = /^(\S+)\s+(.*)/.exec(
+    (await system.run("ps", ["-o", "stat=", "-o", "lstart=", "-p", String(pid)])).trim()
+  ) ?? [];
+  return state.startsWith("Z") ? "" : start;
 }
 
 // client/settings.ts
