@@ -1,5 +1,6 @@
 import { wrongUsage } from './error.ts'
 import { hiddenVariables } from './hidden.ts'
+import { here } from './system.ts'
 
 type Environment = Readonly<Record<string, string | undefined>>
 
@@ -70,7 +71,7 @@ function decoded(value: string): string {
 export function childEnvironment(
   environment: Environment,
   inheritance: Inheritance,
-  platform: NodeJS.Platform = process.platform,
+  platform: NodeJS.Platform = here.platform,
 ): Record<string, string> {
   const { parentHome, gateway, rewritten, keep, sandbox, settings } = inheritance
   const replaced = parentHome !== null || 'PGSERVICEFILE' in settings

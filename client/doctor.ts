@@ -10,6 +10,7 @@ import { choosePlatform } from './platform.ts'
 import { type Patience } from './retry.ts'
 import { leadingAround, misled } from './around.ts'
 import { filesOf } from './settings.ts'
+import { here } from './system.ts'
 import { configPath, findUserHome, includeLine } from './ssh-settings.ts'
 
 /** One thing looked at. */
@@ -86,7 +87,7 @@ async function checkHome(path: string | undefined): Promise<{ finding: Finding; 
   try {
     const home = await readHome(path)
     const key = filesOf(path).key
-    if (process.platform === 'win32' || ((await stat(key)).mode & 0o077) === 0)
+    if (here.platform === 'win32' || ((await stat(key)).mode & 0o077) === 0)
       return { finding: good(check, `${path}, for its owner only`), home }
     const found = `${key} can be read by others: psql and ssh refuse such a key`
     return { finding: { check, state: 'bad', found, fix: `run chmod 600 ${key}` }, home }

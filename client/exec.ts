@@ -73,7 +73,7 @@ export async function exec(connected: Connected, options: ExecOptions): Promise<
       })
     const above = parent === null ? [] : [parent.path, ...(parent.card.above ?? [])]
     const sandbox = options.sandbox
-      ? findSandbox(findHidden({ own: path, above, environment }), clean({}))
+      ? findSandbox(() => findHidden({ own: path, above, environment }), clean({}))
       : null
     const opened = await openIdentity(connected, path, {
       source,

@@ -8,6 +8,7 @@ import { type Held, isIdentityView } from './exchange.ts'
 import { readKey } from './key.ts'
 import { makeOwnerOnly } from './owner-only.ts'
 import type { Rewrites } from './scope.ts'
+import { here } from './system.ts'
 
 /** What `identity.json` holds: nothing secret. */
 export interface Card {
@@ -110,12 +111,12 @@ export async function writePrivate(home: string, name: string, content: string |
   await replace(draft, join(home, name))
 }
 
-/** Windows keeps a file from being replaced while a program reads it, which takes a moment. */
-async function replace(draft: string, path: string, tries = 20): Promise<void> {
+/** Renames a draft. Windows keeps a file from being replaced while a program reads it, which takes a moment. */
+export async function replace(draft: string, path: string, tries = 20): Promise<void> {
   try {
     await rename(draft, path)
   } catch (error) {
-    if (process.platform !== 'win32' || tries === 0) throw error
+    if (here.platform !== 'win32' || tries === 0) throw error
     await new Promise((resolve) => setTimeout(resolve, 50))
     await replace(draft, path, tries - 1)
   }
@@ -158,7 +159,7 @@ async function checkFolder(path: string, next = exposed): Promise<void> {
     const why = `HOOP_HOME cannot be read (${systemCode(cause) ?? 'unknown error'}): ${path}`
     throw new ClientError('no_identity', why, gone, { cause })
   })
-  if (process.platform === 'win32') return // modes say nothing about who may read
+  if (here.platform === 'win32') return // modes say nothing about who may read
   const user = process.getuid?.()
   if ((status.mode & 0o077) !== 0 || (user !== undefined && status.uid !== user)) {
     throw new ClientError('bad_home', `others can read HOOP_HOME: ${path}`, next)

@@ -1,7 +1,8 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
-import { closeSync, openSync, readFileSync, readdirSync } from 'node:fs'
 import { constants } from 'node:os'
 import { ClientError, systemCode } from './error.ts'
+import { coverFiles, descend } from './sandbox-process.ts'
+import { here } from './system.ts'
 import { windowsCommand } from './windows-command.ts'
 
 const passed = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
@@ -33,17 +34,17 @@ export function runCommand(
   const [name = '', ...words] = command
   if (name === '')
     throw new ClientError('wrong_usage', 'no command was given', 'write it after --', { exitCode: 2 })
-  const nothing = within === undefined ? null : openSync('/dev/null', 'r+')
+  const cover = within === undefined ? null : coverFiles()
   const { program, args, verbatim } =
-    process.platform === 'win32'
+    here.platform === 'win32'
       ? windowsCommand(command, environment)
       : { program: name, args: words, verbatim: false }
   const child = start(name, program, args, {
     windowsVerbatimArguments: verbatim,
-    stdio: nothing === null ? 'inherit' : ['inherit', 'inherit', 'inherit', ...coverFiles(nothing)],
+    stdio: cover === null ? 'inherit' : ['inherit', 'inherit', 'inherit', ...cover.files],
     env: environment,
   })
-  if (nothing !== null) closeSync(nothing)
+  cover?.close()
   const kill = (signal: NodeJS.Signals): void => {
     const pid = within === undefined ? undefined : descend(child.pid, within.depth)
     if (pid === undefined) child.kill(signal)
@@ -81,23 +82,6 @@ function start(name: string, program: string, args: readonly string[], how: Spaw
   } catch (cause) {
     if (cause instanceof Error) throw cannotStart(name, cause)
     throw cause
-  }
-}
-
-/** What stands in for every open file of ours from 3 on: files that we were handed ourselves are handed on otherwise. */
-function coverFiles(nothing: number): number[] {
-  const open = readdirSync('/proc/self/fd').map(Number)
-  return Array.from({ length: Math.max(...open, 2) - 2 }, () => nothing)
-}
-
-/** The process so many generations below, following the first child of each; undefined when it is not there (yet). */
-function descend(pid: number | undefined, depth: number): number | undefined {
-  if (pid === undefined || depth === 0) return pid
-  try {
-    const [first = ''] = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ')
-    return first === '' ? undefined : descend(Number(first), depth - 1)
-  } catch {
-    return undefined // it ended while it was looked at
   }
 }
 

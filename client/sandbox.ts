@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { ClientError } from './error.ts'
 import type { Hidden } from './hidden.ts'
+import { here } from './system.ts'
 
 /** How a command is kept apart: the words that run it, and whether it has a session (a terminal's) of its own. */
 export interface Sandbox {
@@ -10,17 +11,18 @@ export interface Sandbox {
 }
 
 /**
- * A sandbox in which `hidden` is not there: processes, devices, terminals and shared memory are the command's own, the
+ * A sandbox in which what `look` finds is not there: processes, devices, terminals and shared memory are the command's own, the
  * network and the rest of the file system are as outside, and nothing in it can gain a privilege. By bubblewrap where it
  * works, else by util-linux. Throws `ClientError` `no_sandbox`, with what has to be changed, where the system allows neither.
  */
-export function findSandbox(hidden: Hidden, environment: Readonly<Record<string, string>>): Sandbox {
-  if (process.platform !== 'linux') {
+export function findSandbox(look: () => Hidden, environment: Readonly<Record<string, string>>): Sandbox {
+  if (here.platform !== 'linux') {
     throw noSandbox(
-      `there is none for ${process.platform}`,
+      `there is none for ${here.platform}`,
       'run it on Linux, or in a job or a container of its own',
     )
   }
+  const hidden = look()
   // Elsewhere what is typed into a terminal comes from those who type: before, a program could type, too.
   const ownSession = hasTerminal() && readSetting('dev/tty/legacy_tiocsti') !== '0'
   const failures: string[] = []

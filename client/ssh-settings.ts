@@ -1,10 +1,11 @@
 import { constants } from 'node:fs'
-import { chmod, lstat, mkdir, open, readFile, rename, rm } from 'node:fs/promises'
+import { chmod, lstat, mkdir, open, readFile, rm } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { join } from 'node:path'
 import type { ConnectionView } from '../gateway/core/contract.ts'
 import { ClientError, systemCode } from './error.ts'
-import { writePrivate } from './home.ts'
+import { replace, writePrivate } from './home.ts'
+import { here } from './system.ts'
 
 /** What known_hosts calls the gateway, whatever address it is reached by. */
 const alias = 'hoop-access-gateway'
@@ -61,7 +62,7 @@ export async function includeSshConfig(home: string, userHome = findUserHome()):
 async function findStale(config: string): Promise<Set<string>> {
   const stale = new Set<string>()
   for (const line of config.split('\n')) {
-    const path = /^Include "(.+[\\/]hoop-[^\\/"]+[\\/](?:home[\\/])?ssh_config)"$/.exec(line)?.[1]
+    const path = /^Include "(.+[\\/]hoop-[^\\/"]+[\\/](?:home[\\/])?ssh_config)"\r?$/.exec(line)?.[1]
     if (path !== undefined && (await readOrNull(path)) === null) stale.add(line)
   }
   return stale
@@ -75,7 +76,7 @@ export async function excludeSshConfig(home: string, userHome = findUserHome()):
   await edit(userHome, (config) =>
     config
       .split('\n')
-      .filter((one) => one !== line)
+      .filter((one) => one.replace(/\r$/, '') !== line)
       .join('\n'),
   )
 }
@@ -95,7 +96,7 @@ export function includeLine(home: string): string {
 }
 
 /** OpenSSH takes a backslash for an escape, and slashes on Windows, too. */
-export function configPath(path: string, platform = process.platform): string {
+export function configPath(path: string, platform = here.platform): string {
   return platform === 'win32' ? path.replaceAll('\\', '/') : path
 }
 
@@ -116,7 +117,7 @@ async function edit(userHome: string, change: (config: string) => string): Promi
     await file.close()
   }
   await chmod(draft, 0o600)
-  await rename(draft, path)
+  await replace(draft, path)
 }
 
 /** A link, or somebody else's file: replacing it would surprise its owner, and OpenSSH refuses a foreign one. */
@@ -125,8 +126,8 @@ async function refuseForeign(path: string): Promise<void> {
     if (systemCode(cause) === 'ENOENT') return null
     throw unreadable(path, cause)
   })
-  if (found === null || (found.isFile() && (process.getuid === undefined || found.uid === process.getuid())))
-    return
+  const user = process.getuid?.()
+  if (found === null || (found.isFile() && (user === undefined || found.uid === user))) return
   throw new ClientError(
     'bad_home',
     `${path} is a link or belongs to somebody else, and was left as it is`,
