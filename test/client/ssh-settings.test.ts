@@ -59,6 +59,15 @@ test('the user’s own config gets one line, first, and gets rid of it again', a
   expect(await config()).toBe('Host *\n  User me\n')
 })
 
+test('the line goes also where an editor has ended every line as Windows does', async () => {
+  await writeSshSettings(home, [host])
+  await mkdir(join(user, '.ssh'))
+  await includeSshConfig(home, user)
+  await writeFile(join(user, '.ssh/config'), `${includeLine(home)}\r\nHost *\r\n  User me\r\n`)
+  await excludeSshConfig(home, user)
+  expect(await config()).toBe('Host *\r\n  User me\r\n')
+})
+
 test('where there was no config, none is left; other folders’ lines stay', async () => {
   await writeSshSettings(home, [host])
   await includeSshConfig(home, user)

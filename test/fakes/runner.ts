@@ -1,8 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, openSync, readFileSync } from 'node:fs'
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { parse } from 'yaml'
+import { here } from '../machines/here.ts'
+import type { Machine } from '../machines/machine.ts'
 
 /** What one step of a job did. */
 export interface StepResult {
@@ -42,30 +45,33 @@ export interface JobOptions {
   readonly root: string
   readonly oidc: { readonly requestUrl: string; readonly requestToken: string } | null
   readonly env?: Readonly<Record<string, string>>
+  /** What its steps run on; this machine when not given. */
+  readonly machine?: Machine
 }
 
 /** Starts a job whose action is the bundle that `action.yml` in `root` names. */
-export async function startJob({ root, oidc, env = {} }: JobOptions): Promise<Job> {
+export async function startJob({ root, oidc, env = {}, machine = here }: JobOptions): Promise<Job> {
   const action = await readAction(root)
   const temp = await mkdtemp(join(tmpdir(), 'hoop-runner-'))
+  const { delimiter } = machine
   const summaryFile = join(temp, 'summary.md')
   await writeFile(summaryFile, '')
   const masks = new Set<string>()
   const states: Record<string, string>[] = []
   const job: Record<string, string> = {
-    PATH: [dirname(process.execPath), process.env.PATH ?? ''].join(':'),
-    HOME: temp,
+    PATH: [...machine.folders, ...(machine.os === 'Windows' ? [] : [process.env.PATH ?? ''])].join(delimiter),
+    HOME: machine.path(temp),
     CI: 'true',
     GITHUB_ACTIONS: 'true',
     GITHUB_JOB: 'job',
-    GITHUB_WORKSPACE: root,
+    GITHUB_WORKSPACE: machine.path(root),
     GITHUB_SERVER_URL: 'https://github.com',
     GITHUB_REPOSITORY: 'acme/shop',
     GITHUB_RUN_ID: '1',
     GITHUB_RUN_ATTEMPT: '1',
-    GITHUB_STEP_SUMMARY: summaryFile,
-    RUNNER_TEMP: join(temp, '_temp'),
-    RUNNER_OS: 'Linux',
+    GITHUB_STEP_SUMMARY: machine.path(summaryFile),
+    RUNNER_TEMP: machine.path(join(temp, '_temp')),
+    RUNNER_OS: machine.os,
     ...(oidc && {
       ACTIONS_ID_TOKEN_REQUEST_URL: oidc.requestUrl,
       ACTIONS_ID_TOKEN_REQUEST_TOKEN: oidc.requestToken,
@@ -83,10 +89,12 @@ export async function startJob({ root, oidc, env = {} }: JobOptions): Promise<Jo
     onStart?: (child: ChildProcess) => void,
   ): Promise<StepResult & { state: Record<string, string> }> {
     const files: Record<string, string> = {}
+    const written: Record<string, string> = {}
     for (const name of ['ENV', 'OUTPUT', 'STATE', 'PATH']) {
       const file = join(temp, '_temp', `${name.toLowerCase()}-${steps}`)
       await writeFile(file, '')
-      files[`GITHUB_${name}`] = file
+      files[`GITHUB_${name}`] = machine.path(file)
+      written[name] = file
     }
     steps++
     const lines: string[] = []
@@ -101,15 +109,17 @@ export async function startJob({ root, oidc, env = {} }: JobOptions): Promise<Jo
       lines.push(shown)
       onLine?.(shown)
     }
-    const code = await runProcess(command, { ...job, ...files, ...extra }, read, onStart)
-    Object.assign(job, await readCommandFile(files.GITHUB_ENV))
-    const added = (await readFile(files.GITHUB_PATH ?? '', 'utf8')).split('\n').filter((one) => one !== '')
-    job.PATH = [...added.reverse(), job.PATH].join(':')
+    const started = machine.start(command, { ...job, ...files, ...extra })
+    const output = machine.pipes ? null : join(temp, `output-${steps}`)
+    const code = await runProcess(started, { onLine: read, onStart, output })
+    Object.assign(job, await readCommandFile(written.ENV))
+    const added = (await readFile(written.PATH ?? '', 'utf8')).split(/\r?\n/).filter((one) => one !== '')
+    job.PATH = [...added.reverse(), job.PATH].join(delimiter)
     return {
       code,
       log: lines.join('\n'),
-      outputs: await readCommandFile(files.GITHUB_OUTPUT),
-      state: await readCommandFile(files.GITHUB_STATE),
+      outputs: await readCommandFile(written.OUTPUT),
+      state: await readCommandFile(written.STATE),
     }
   }
 
@@ -124,7 +134,7 @@ export async function startJob({ root, oidc, env = {} }: JobOptions): Promise<Jo
         given[inputName(name)] = value
       }
       const { state, ...result } = await step(
-        [process.execPath, join(root, action.main)],
+        [machine.node, machine.path(join(root, action.main))],
         given,
         onLine,
         onStart,
@@ -142,7 +152,11 @@ export async function startJob({ root, oidc, env = {} }: JobOptions): Promise<Jo
         const given = Object.fromEntries(
           Object.entries(state).map(([name, value]) => [`STATE_${name}`, value]),
         )
-        const { state: _, ...result } = await step([process.execPath, join(root, action.post)], given, onLine)
+        const { state: _, ...result } = await step(
+          [machine.node, machine.path(join(root, action.post))],
+          given,
+          onLine,
+        )
         results.push(result)
       }
       return results
@@ -180,7 +194,7 @@ function unescape(value: string): string {
 
 /** Reads `NAME=value` and `NAME<<DELIMITER` entries, as the runner reads GITHUB_ENV, GITHUB_OUTPUT and GITHUB_STATE. */
 async function readCommandFile(path: string | undefined): Promise<Record<string, string>> {
-  const lines = (await readFile(path ?? '', 'utf8')).split('\n')
+  const lines = (await readFile(path ?? '', 'utf8')).split(/\r?\n/)
   const found: Record<string, string> = {}
   for (let index = 0; index < lines.length; index++) {
     const line = lines[index] ?? ''
@@ -200,28 +214,38 @@ async function readCommandFile(path: string | undefined): Promise<Record<string,
   return found
 }
 
-function runProcess(
-  [program = '', ...args]: readonly string[],
-  env: Record<string, string>,
-  onLine: (line: string) => void,
-  onStart?: (child: ChildProcess) => void,
+/** Runs one program, line by line; `output` is the file that it writes to, where it cannot write to a pipe. */
+async function runProcess(
+  { command, env }: ReturnType<Machine['start']>,
+  how: {
+    onLine: (line: string) => void
+    onStart: ((child: ChildProcess) => void) | undefined
+    output: string | null
+  },
 ): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const { onLine, onStart, output } = how
+  const [program = '', ...args] = command
+  const file = output === null ? null : openSync(output, 'w')
+  const code = await new Promise<number>((resolve, reject) => {
+    const child = spawn(program, args, { env, stdio: ['ignore', file ?? 'pipe', file ?? 'pipe'] })
     onStart?.(child)
     for (const stream of [child.stdout, child.stderr]) {
       let rest = ''
-      stream.setEncoding('utf8')
-      stream.on('data', (chunk: string) => {
+      stream?.setEncoding('utf8')
+      stream?.on('data', (chunk: string) => {
         const lines = (rest + chunk).split('\n')
         rest = lines.pop() ?? ''
         lines.forEach(onLine)
       })
-      stream.on('end', () => {
+      stream?.on('end', () => {
         if (rest !== '') onLine(rest)
       })
     }
     child.on('error', reject)
-    child.on('close', (code, signal) => resolve(code ?? (signal === null ? 1 : 137)))
+    child.on('close', (status, signal) => resolve(status ?? (signal === null ? 1 : 137)))
   })
+  if (file === null || output === null) return code
+  closeSync(file)
+  for (const line of readFileSync(output, 'utf8').split(/\r?\n/)) onLine(line)
+  return code
 }
