@@ -91,6 +91,7 @@ var package_default = {
     start: "node bin/hoop-access.js gateway",
     build: "node build.ts",
     test: "vitest run",
+    "test:windows": "node test/machines/windows.ts && vitest run test/flows/on-windows.test.ts",
     "test:releases": "node test/servers/postgres-releases.ts && vitest run test/protocols/postgres/releases.test.ts",
     lint: "oxlint --type-aware --deny-warnings && biome format . && tsc && knip",
     format: "biome format --write .",
@@ -785,7 +786,7 @@ async function replace(draft, path2, tries = 20) {
   try {
     await (0, import_promises6.rename)(draft, path2);
   } catch (error) {
-    if (process.platform !== "win32" || tries === 0) throw error;
+    if (here.platform !== "win32" || tries === 0) throw error;
     await new Promise((resolve) => setTimeout(resolve, 50));
     await replace(draft, path2, tries - 1);
   }
@@ -821,7 +822,7 @@ async function checkFolder(path2, next = exposed) {
     const why = `HOOP_HOME cannot be read (${systemCode(cause) ?? "unknown error"}): ${path2}`;
     throw new ClientError("no_identity", why, gone, { cause });
   });
-  if (process.platform === "win32") return;
+  if (here.platform === "win32") return;
   const user = process.getuid?.();
   if ((status.mode & 63) !== 0 || user !== void 0 && status.uid !== user) {
     throw new ClientError("bad_home", `others can read HOOP_HOME: ${path2}`, next);
@@ -1125,7 +1126,7 @@ ${rest.join("\n")}`;
 async function findStale(config) {
   const stale = /* @__PURE__ */ new Set();
   for (const line of config.split("\n")) {
-    const path2 = /^Include "(.+[\\/]hoop-[^\\/"]+[\\/](?:home[\\/])?ssh_config)"$/.exec(line)?.[1];
+    const path2 = /^Include "(.+[\\/]hoop-[^\\/"]+[\\/](?:home[\\/])?ssh_config)"\r?$/.exec(line)?.[1];
     if (path2 !== void 0 && await readOrNull(path2) === null) stale.add(line);
   }
   return stale;
@@ -1136,7 +1137,7 @@ async function excludeSshConfig(home, userHome = findUserHome()) {
   const line = includeLine(home);
   await edit(
     userHome,
-    (config) => config.split("\n").filter((one) => one !== line).join("\n")
+    (config) => config.split("\n").filter((one) => one.replace(/\r$/, "") !== line).join("\n")
   );
 }
 function findUserHome() {
@@ -1149,7 +1150,7 @@ function findUserHome() {
 function includeLine(home) {
   return `Include "${configPath((0, import_node_path2.join)(home, "ssh_config"))}"`;
 }
-function configPath(path2, platform = process.platform) {
+function configPath(path2, platform = here.platform) {
   return platform === "win32" ? path2.replaceAll("\\", "/") : path2;
 }
 var configOf = (userHome) => (0, import_node_path2.join)(userHome, ".ssh", "config");
@@ -1167,15 +1168,15 @@ async function edit(userHome, change) {
     await file.close();
   }
   await (0, import_promises7.chmod)(draft, 384);
-  await (0, import_promises7.rename)(draft, path2);
+  await replace(draft, path2);
 }
 async function refuseForeign(path2) {
   const found = await (0, import_promises7.lstat)(path2).catch((cause) => {
     if (systemCode(cause) === "ENOENT") return null;
     throw unreadable(path2, cause);
   });
-  if (found === null || found.isFile() && (process.getuid === void 0 || found.uid === process.getuid()))
-    return;
+  const user = process.getuid?.();
+  if (found === null || found.isFile() && (user === void 0 || found.uid === user)) return;
   throw new ClientError(
     "bad_home",
     `${path2} is a link or belongs to somebody else, and was left as it is`,
@@ -5341,7 +5342,7 @@ async function checkHome(path2) {
   try {
     const home = await readHome(path2);
     const key = filesOf(path2).key;
-    if (process.platform === "win32" || ((await (0, import_promises9.stat)(key)).mode & 63) === 0)
+    if (here.platform === "win32" || ((await (0, import_promises9.stat)(key)).mode & 63) === 0)
       return { finding: good(check2, `${path2}, for its owner only`), home };
     const found = `${key} can be read by others: psql and ssh refuse such a key`;
     return { finding: { check: check2, state: "bad", found, fix: `run chmod 600 ${key}` }, home };
@@ -5735,7 +5736,7 @@ function decoded(value) {
     }
   });
 }
-function childEnvironment(environment, inheritance, platform = process.platform) {
+function childEnvironment(environment, inheritance, platform = here.platform) {
   const { parentHome, gateway, rewritten: rewritten2, keep, sandbox, settings } = inheritance;
   const replaced = parentHome !== null || "PGSERVICEFILE" in settings;
   const secret = (name2, value) => roots.test(name2) || isTokenFor(gateway, value) || tokens.test(name2) && !named(keep, name2, platform);
@@ -5856,13 +5857,14 @@ function inherited(rewrites, connections) {
 // client/sandbox.ts
 var import_node_child_process5 = require("node:child_process");
 var import_node_fs6 = require("node:fs");
-function findSandbox(hidden, environment) {
-  if (process.platform !== "linux") {
+function findSandbox(look, environment) {
+  if (here.platform !== "linux") {
     throw noSandbox(
-      `there is none for ${process.platform}`,
+      `there is none for ${here.platform}`,
       "run it on Linux, or in a job or a container of its own"
     );
   }
+  const hidden = look();
   const ownSession = hasTerminal() && readSetting("dev/tty/legacy_tiocsti") !== "0";
   const failures = [];
   for (const [name2, wrap] of [
@@ -5978,13 +5980,32 @@ function noSandbox(why, next) {
 
 // client/run.ts
 var import_node_child_process6 = require("node:child_process");
-var import_node_fs8 = require("node:fs");
 var import_node_os6 = require("node:os");
 
-// client/windows-command.ts
+// client/sandbox-process.ts
 var import_node_fs7 = require("node:fs");
+function coverFiles() {
+  const nothing = (0, import_node_fs7.openSync)("/dev/null", "r+");
+  const open5 = (0, import_node_fs7.readdirSync)("/proc/self/fd").map(Number);
+  return {
+    files: Array.from({ length: Math.max(...open5, 2) - 2 }, () => nothing),
+    close: () => (0, import_node_fs7.closeSync)(nothing)
+  };
+}
+function descend(pid, depth) {
+  if (pid === void 0 || depth === 0) return pid;
+  try {
+    const [first = ""] = (0, import_node_fs7.readFileSync)(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ");
+    return first === "" ? void 0 : descend(Number(first), depth - 1);
+  } catch {
+    return void 0;
+  }
+}
+
+// client/windows-command.ts
+var import_node_fs8 = require("node:fs");
 var import_node_path9 = require("node:path");
-function windowsCommand([name2 = "", ...args], environment, exists = import_node_fs7.existsSync) {
+function windowsCommand([name2 = "", ...args], environment, exists = import_node_fs8.existsSync) {
   const program2 = findProgram(name2, environment, exists);
   if (program2 === void 0 || !/\.(?:bat|cmd)$/i.test(program2))
     return { program: program2 ?? name2, args, verbatim: false };
@@ -6029,14 +6050,14 @@ function runCommand(command, environment, within) {
   const [name2 = "", ...words] = command;
   if (name2 === "")
     throw new ClientError("wrong_usage", "no command was given", "write it after --", { exitCode: 2 });
-  const nothing = within === void 0 ? null : (0, import_node_fs8.openSync)("/dev/null", "r+");
-  const { program: program2, args, verbatim } = process.platform === "win32" ? windowsCommand(command, environment) : { program: name2, args: words, verbatim: false };
+  const cover2 = within === void 0 ? null : coverFiles();
+  const { program: program2, args, verbatim } = here.platform === "win32" ? windowsCommand(command, environment) : { program: name2, args: words, verbatim: false };
   const child = start(name2, program2, args, {
     windowsVerbatimArguments: verbatim,
-    stdio: nothing === null ? "inherit" : ["inherit", "inherit", "inherit", ...coverFiles(nothing)],
+    stdio: cover2 === null ? "inherit" : ["inherit", "inherit", "inherit", ...cover2.files],
     env: environment
   });
-  if (nothing !== null) (0, import_node_fs8.closeSync)(nothing);
+  cover2?.close();
   const kill = (signal) => {
     const pid = within === void 0 ? void 0 : descend(child.pid, within.depth);
     if (pid === void 0) child.kill(signal);
@@ -6071,19 +6092,6 @@ function start(name2, program2, args, how) {
   } catch (cause) {
     if (cause instanceof Error) throw cannotStart(name2, cause);
     throw cause;
-  }
-}
-function coverFiles(nothing) {
-  const open5 = (0, import_node_fs8.readdirSync)("/proc/self/fd").map(Number);
-  return Array.from({ length: Math.max(...open5, 2) - 2 }, () => nothing);
-}
-function descend(pid, depth) {
-  if (pid === void 0 || depth === 0) return pid;
-  try {
-    const [first = ""] = (0, import_node_fs8.readFileSync)(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ");
-    return first === "" ? void 0 : descend(Number(first), depth - 1);
-  } catch {
-    return void 0;
   }
 }
 function cannotStart(program2, cause) {
@@ -6258,7 +6266,7 @@ async function exec(connected, options) {
         settings
       });
       const above = parent === null ? [] : [parent.path, ...parent.card.above ?? []];
-      const sandbox = options.sandbox ? findSandbox(findHidden({ own: path2, above, environment }), clean({})) : null;
+      const sandbox = options.sandbox ? findSandbox(() => findHidden({ own: path2, above, environment }), clean({})) : null;
       const opened = await openIdentity(connected, path2, {
         source,
         wish,

@@ -20235,7 +20235,7 @@ async function replace(draft, path2, tries = 20) {
   try {
     await (0, import_promises5.rename)(draft, path2);
   } catch (error2) {
-    if (process.platform !== "win32" || tries === 0) throw error2;
+    if (here.platform !== "win32" || tries === 0) throw error2;
     await new Promise((resolve) => setTimeout(resolve, 50));
     await replace(draft, path2, tries - 1);
   }
@@ -20271,7 +20271,7 @@ async function checkFolder(path2, next = exposed) {
     const why = `HOOP_HOME cannot be read (${systemCode(cause) ?? "unknown error"}): ${path2}`;
     throw new ClientError("no_identity", why, gone, { cause });
   });
-  if (process.platform === "win32") return;
+  if (here.platform === "win32") return;
   const user = process.getuid?.();
   if ((status.mode & 63) !== 0 || user !== void 0 && status.uid !== user) {
     throw new ClientError("bad_home", `others can read HOOP_HOME: ${path2}`, next);
@@ -20555,7 +20555,7 @@ ${rest.join("\n")}`;
 async function findStale(config) {
   const stale = /* @__PURE__ */ new Set();
   for (const line of config.split("\n")) {
-    const path2 = /^Include "(.+[\\/]hoop-[^\\/"]+[\\/](?:home[\\/])?ssh_config)"$/.exec(line)?.[1];
+    const path2 = /^Include "(.+[\\/]hoop-[^\\/"]+[\\/](?:home[\\/])?ssh_config)"\r?$/.exec(line)?.[1];
     if (path2 !== void 0 && await readOrNull(path2) === null) stale.add(line);
   }
   return stale;
@@ -20570,7 +20570,7 @@ function findUserHome() {
 function includeLine(home) {
   return `Include "${configPath((0, import_node_path2.join)(home, "ssh_config"))}"`;
 }
-function configPath(path2, platform2 = process.platform) {
+function configPath(path2, platform2 = here.platform) {
   return platform2 === "win32" ? path2.replaceAll("\\", "/") : path2;
 }
 var configOf = (userHome) => (0, import_node_path2.join)(userHome, ".ssh", "config");
@@ -20588,15 +20588,15 @@ async function edit(userHome, change) {
     await file.close();
   }
   await (0, import_promises6.chmod)(draft, 384);
-  await (0, import_promises6.rename)(draft, path2);
+  await replace(draft, path2);
 }
 async function refuseForeign(path2) {
   const found = await (0, import_promises6.lstat)(path2).catch((cause) => {
     if (systemCode(cause) === "ENOENT") return null;
     throw unreadable(path2, cause);
   });
-  if (found === null || found.isFile() && (process.getuid === void 0 || found.uid === process.getuid()))
-    return;
+  const user = process.getuid?.();
+  if (found === null || found.isFile() && (user === void 0 || found.uid === user)) return;
   throw new ClientError(
     "bad_home",
     `${path2} is a link or belongs to somebody else, and was left as it is`,

@@ -20086,6 +20086,15 @@ function windowsProgram(name, root = process.env.SystemRoot ?? "C:\\Windows") {
 }
 
 // client/home.ts
+async function replace(draft, path, tries = 20) {
+  try {
+    await (0, import_promises5.rename)(draft, path);
+  } catch (error) {
+    if (here.platform !== "win32" || tries === 0) throw error;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await replace(draft, path, tries - 1);
+  }
+}
 async function removeHome(path) {
   await (0, import_promises5.rm)(path, { recursive: true, force: true, maxRetries: 3 });
 }
@@ -20172,7 +20181,7 @@ async function excludeSshConfig(home, userHome = findUserHome()) {
   const line = includeLine(home);
   await edit(
     userHome,
-    (config) => config.split("\n").filter((one) => one !== line).join("\n")
+    (config) => config.split("\n").filter((one) => one.replace(/\r$/, "") !== line).join("\n")
   );
 }
 function findUserHome() {
@@ -20185,7 +20194,7 @@ function findUserHome() {
 function includeLine(home) {
   return `Include "${configPath((0, import_node_path.join)(home, "ssh_config"))}"`;
 }
-function configPath(path, platform2 = process.platform) {
+function configPath(path, platform2 = here.platform) {
   return platform2 === "win32" ? path.replaceAll("\\", "/") : path;
 }
 var configOf = (userHome) => (0, import_node_path.join)(userHome, ".ssh", "config");
@@ -20203,15 +20212,15 @@ async function edit(userHome, change) {
     await file.close();
   }
   await (0, import_promises6.chmod)(draft, 384);
-  await (0, import_promises6.rename)(draft, path);
+  await replace(draft, path);
 }
 async function refuseForeign(path) {
   const found = await (0, import_promises6.lstat)(path).catch((cause) => {
     if (systemCode(cause) === "ENOENT") return null;
     throw unreadable(path, cause);
   });
-  if (found === null || found.isFile() && (process.getuid === void 0 || found.uid === process.getuid()))
-    return;
+  const user = process.getuid?.();
+  if (found === null || found.isFile() && (user === void 0 || found.uid === user)) return;
   throw new ClientError(
     "bad_home",
     `${path} is a link or belongs to somebody else, and was left as it is`,
