@@ -72,8 +72,10 @@ export async function claimHome(environment: Readonly<Record<string, string | un
     // Not its parents: what is missing there is more likely a slip than a wish.
     await mkdir(path, { mode: 0o700 })
     await makeOwnerOnly(path)
+    await claim(path)
     return path
   } catch (cause) {
+    if (cause instanceof ClientError) throw cause
     const code = systemCode(cause) ?? 'unknown error'
     if (code !== 'EEXIST')
       throw new ClientError('bad_home', `HOOP_HOME cannot be made (${code}): ${path}`, elsewhere, { cause })
@@ -82,16 +84,46 @@ export async function claimHome(environment: Readonly<Record<string, string | un
   const found = await readdir(path).catch((cause: unknown) => {
     throw new ClientError('bad_home', `HOOP_HOME is not a folder: ${path}`, elsewhere, { cause })
   })
-  if (found.length === 0) return path
-  if (!found.includes('identity.json')) {
+  if (!found.includes(claimed) && found.length > 0 && !found.includes('identity.json')) {
     throw new ClientError('bad_home', `HOOP_HOME holds other things than an identity: ${path}`, elsewhere)
   }
-  const { card, held } = await readHome(path)
-  if (held.expiresAt > Date.now()) {
-    const why = `HOOP_HOME holds ${card.identity.id}, which is in force: ${path}`
-    throw new ClientError('home_in_use', why, 'close it first (`hoop-access close`), or unset HOOP_HOME')
+  await claim(path)
+  try {
+    await refuseInForce(path)
+    return path
+  } catch (error) {
+    await releaseHome(path)
+    throw error
   }
-  return path
+}
+
+/** The mark of an `open` that is under way. */
+const claimed = '.open'
+
+/** Of two that come at once, one gets the folder: the other would write over it, and remove it where it fails. */
+async function claim(path: string): Promise<void> {
+  try {
+    await (await open(join(path, claimed), 'wx', 0o600)).close()
+  } catch (cause) {
+    if (systemCode(cause) !== 'EEXIST') throw cause
+    const why = `another \`hoop-access open\` writes into HOOP_HOME, or was killed there: ${path}`
+    const next = 'give each its own HOOP_HOME, or remove the folder if none runs any more'
+    throw new ClientError('home_in_use', why, next, { cause })
+  }
+}
+
+/** Takes the mark away that `claimHome` has left, once all is written. */
+export async function releaseHome(path: string): Promise<void> {
+  await rm(join(path, claimed), { force: true })
+}
+
+/** Whoever had the mark before may have written since it was looked whether there is an identity. */
+async function refuseInForce(path: string): Promise<void> {
+  if (!(await readdir(path)).includes('identity.json')) return
+  const { card, held } = await readHome(path)
+  if (held.expiresAt <= Date.now()) return
+  const why = `HOOP_HOME holds ${card.identity.id}, which is in force: ${path}`
+  throw new ClientError('home_in_use', why, 'close it first (`hoop-access close`), or unset HOOP_HOME')
 }
 
 /**

@@ -2,7 +2,7 @@ import type { Command } from 'commander'
 import { startRenewal } from '../../client/background.ts'
 import { connectGateway } from '../../client/connect.ts'
 import { wrongUsage } from '../../client/error.ts'
-import { claimHome, makeHome, readHome, removeHome } from '../../client/home.ts'
+import { claimHome, makeHome, readHome, releaseHome, removeHome } from '../../client/home.ts'
 import { inherited, openIdentity, type Source } from '../../client/open.ts'
 import { choosePlatform } from '../../client/platform.ts'
 import { excludeSshConfig, includeSshConfig } from '../../client/ssh-settings.ts'
@@ -84,6 +84,7 @@ async function open(options: Options): Promise<void> {
       environment: process.env,
       rewrites: ({ connections }) => ({ ...inherited(parent?.card.rewrites, connections), ...rewrites }),
     })
+    await releaseHome(home)
     // Somebody's linked dotfiles are no reason to open nothing.
     await includeSshConfig(home).catch((error: unknown) => complain(error, options.json === true))
     if (options.renew) await renewLater({ home, card, job, ttl: wish.ttl })

@@ -43,7 +43,7 @@ const rules: readonly {
   {
     what: 'a shell that is not everywhere',
     found:
-      /shell: true|\bexec(Sync)?\(['`]|(spawn|execFile|run)\w*\('(sh|bash|cmd)'|\['(sh|bash|cmd)', '[-\/]/,
+      /shell: true|\bexec(Sync)?\(['`]|(spawn|execFile|run)\w*\('(sh|bash|cmd)'|\['(sh|bash|cmd)', '[-/]/,
     allowed: { 'client/sandbox.ts': "['sh', '-c'" },
   },
   {

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { decodeProtectedHeader, EmbeddedJWK, jwtVerify } from 'jose'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { connectGateway } from '../../client/connect.ts'
-import { claimHome, makeHome, readHome, removeHome, writePrivate } from '../../client/home.ts'
+import { claimHome, makeHome, readHome, releaseHome, removeHome, writePrivate } from '../../client/home.ts'
 import { makeKey } from '../../client/key.ts'
 import { openIdentity, type Opened } from '../../client/open.ts'
 import { opensshKey } from '../../client/openssh.ts'
@@ -134,9 +134,22 @@ describe('the folder that HOOP_HOME names', () => {
     const path = join(folder, 'home')
     expect(await claimHome({ HOOP_HOME: path })).toBe(path)
     expect((await stat(path)).mode & 0o777).toBe(0o700)
+    await releaseHome(path)
     expect(await claimHome({ HOOP_HOME: path })).toBe(path)
     expect(await claimHome({ HOOP_HOME: '', RUNNER_TEMP: folder })).toContain(join(folder, 'hoop-'))
   })
+
+  test.each(['is not there yet', 'is empty'])(
+    'is one’s of those who come at once, where it %s',
+    async (how) => {
+      const path = join(folder, 'home')
+      if (how === 'is empty') await mkdir(path, { mode: 0o700 })
+      const all = await Promise.allSettled(Array.from({ length: 8 }, () => claimHome({ HOOP_HOME: path })))
+      expect(all.filter(({ status }) => status === 'fulfilled').length).toBe(1)
+      for (const one of all)
+        if (one.status === 'rejected') expect(one.reason).toMatchObject({ code: 'home_in_use' })
+    },
+  )
 
   test('is refused when it holds something else, is open to others, or is no absolute path', async () => {
     await writeFile(join(folder, 'thesis.txt'), 'mine')
@@ -153,6 +166,7 @@ describe('the folder that HOOP_HOME names', () => {
     const path = join(folder, 'home')
     const live = await startGatewayApi()
     await open(live, await claimHome({ HOOP_HOME: path }))
+    await releaseHome(path)
     await expect(claimHome({ HOOP_HOME: path })).rejects.toMatchObject({
       code: 'home_in_use',
       next: expect.stringContaining('close'),

@@ -48,8 +48,7 @@ test('a job opens, reads, narrows, is renewed, and ends, and looks for nothing t
   expect(read.code, read.log).toBe(0)
 
   const nested = await job.run([
-    'hoop-access',
-    ...['exec', '--', 'hoop-access', 'exec', '--connections', 'orders-db:read', '--'],
+    ...'hoop-access exec -- hoop-access exec --connections orders-db:read --'.split(' '),
     ...query('SELECT 7 * 6 AS answer', 'DELETE FROM orders'),
   ])
   expect(nested.log).toContain('42')

@@ -149,6 +149,29 @@ test('a registration that names another process ends nothing', async () => {
   await close(env)
 })
 
+test.each([1, 2])(
+  'of three that open one folder at once, one does, and the others harm nothing (%i)',
+  async (round) => {
+    const home = join(stack.folder, `at-once-${round}`)
+    const env = {
+      HOOP_HOME: home,
+      HOOP_GATEWAY: stack.url,
+      HOOP_CA: stack.gateway.pin,
+      HOOP_ID_TOKEN: await stack.oidc.issue({ run_id: `77${round}` }, { aud: stack.url }),
+    }
+    const opening = [executable, 'open', '--platform', 'token', '--stage', 'test', '--no-renew']
+    const all = await Promise.all([1, 2, 3].map(() => run(process.execPath, opening, env)))
+    expect(all.filter(({ code }) => code === 0).length, all.map(({ err }) => err).join('')).toBe(1)
+    for (const { code, err } of all) if (code !== 0) expect(err).toMatch(/HOOP_HOME/)
+    const { held, card } = await readHome(home)
+    const settings = environmentOf(home, card, { current: {} })
+    const client = await connect({ env: settings, home, held, revoke: () => Promise.resolve() })
+    expect((await client.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }])
+    await client.end()
+    expect((await close(env)).err).toContain('is revoked')
+  },
+)
+
 test('what it had to say is told at close', async () => {
   const { home, env } = await open('test', '--no-renew')
   await writeFile(join(home, 'renewal.log'), 'it could not be renewed\n')

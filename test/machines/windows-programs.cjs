@@ -2,16 +2,16 @@
 // Loaded first by every Node of the Windows of tests: some are programs of another name (see windows.ts).
 const { appendFileSync, writeSync } = require('node:fs')
 const { Socket } = require('node:net')
-const { basename } = require('node:path')
+const path = require('node:path')
 
 // Node has made a path of the first word.
 const [, first = '', ...rest] = process.argv
 const fail = () => process.exit(87)
 const sid = 'S-1-5-21-1004336348-1177238915-682003330-1001'
 
-switch (basename(process.execPath).toLowerCase()) {
+switch (path.basename(process.execPath).toLowerCase()) {
   case 'whoami.exe':
-    if (`${basename(first)} ${rest.join(' ')}` !== 'user /fo csv /nh') fail()
+    if (`${path.basename(first)} ${rest.join(' ')}` !== 'user /fo csv /nh') fail()
     writeSync(1, `"BUILD\\\\kontofuehrer","${sid}"\r\n`)
     process.exit(0)
     break
