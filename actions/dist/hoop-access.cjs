@@ -749,8 +749,10 @@ async function claimHome(environment) {
   try {
     await (0, import_promises6.mkdir)(path2, { mode: 448 });
     await makeOwnerOnly(path2);
+    await claim(path2);
     return path2;
   } catch (cause) {
+    if (cause instanceof ClientError) throw cause;
     const code = systemCode(cause) ?? "unknown error";
     if (code !== "EEXIST")
       throw new ClientError("bad_home", `HOOP_HOME cannot be made (${code}): ${path2}`, elsewhere, { cause });
@@ -759,16 +761,38 @@ async function claimHome(environment) {
   const found = await (0, import_promises6.readdir)(path2).catch((cause) => {
     throw new ClientError("bad_home", `HOOP_HOME is not a folder: ${path2}`, elsewhere, { cause });
   });
-  if (found.length === 0) return path2;
-  if (!found.includes("identity.json")) {
+  if (!found.includes(claimed) && found.length > 0 && !found.includes("identity.json")) {
     throw new ClientError("bad_home", `HOOP_HOME holds other things than an identity: ${path2}`, elsewhere);
   }
-  const { card, held } = await readHome(path2);
-  if (held.expiresAt > Date.now()) {
-    const why = `HOOP_HOME holds ${card.identity.id}, which is in force: ${path2}`;
-    throw new ClientError("home_in_use", why, "close it first (`hoop-access close`), or unset HOOP_HOME");
+  await claim(path2);
+  try {
+    await refuseInForce(path2);
+    return path2;
+  } catch (error) {
+    await releaseHome(path2);
+    throw error;
   }
-  return path2;
+}
+var claimed = ".open";
+async function claim(path2) {
+  try {
+    await (await (0, import_promises6.open)((0, import_node_path.join)(path2, claimed), "wx", 384)).close();
+  } catch (cause) {
+    if (systemCode(cause) !== "EEXIST") throw cause;
+    const why = `another \`hoop-access open\` writes into HOOP_HOME, or was killed there: ${path2}`;
+    const next = "give each its own HOOP_HOME, or remove the folder if none runs any more";
+    throw new ClientError("home_in_use", why, next, { cause });
+  }
+}
+async function releaseHome(path2) {
+  await (0, import_promises6.rm)((0, import_node_path.join)(path2, claimed), { force: true });
+}
+async function refuseInForce(path2) {
+  if (!(await (0, import_promises6.readdir)(path2)).includes("identity.json")) return;
+  const { card, held } = await readHome(path2);
+  if (held.expiresAt <= Date.now()) return;
+  const why = `HOOP_HOME holds ${card.identity.id}, which is in force: ${path2}`;
+  throw new ClientError("home_in_use", why, "close it first (`hoop-access close`), or unset HOOP_HOME");
 }
 async function writePrivate(home, name2, content) {
   const draft = (0, import_node_path.join)(home, `.${name2}.${process.pid}.new`);
@@ -6532,6 +6556,7 @@ async function open4(options) {
       environment: process.env,
       rewrites: ({ connections: connections2 }) => ({ ...inherited(parent?.card.rewrites, connections2), ...rewrites })
     });
+    await releaseHome(home);
     await includeSshConfig(home).catch((error) => complain(error, options.json === true));
     if (options.renew) await renewLater({ home, card, job, ttl: wish.ttl });
     const { identity } = card;
