@@ -23,10 +23,17 @@ export function dayOf(at: number): string {
   return new Date(at).toISOString().slice(0, 10)
 }
 
-/** Makes a folder that only the gateway may enter. */
+/** Makes a folder that only the gateway may enter. Throws `GatewayError` `recording_failed`. */
 export function makePrivateFolder(path: string): void {
-  mkdirSync(path, { recursive: true, mode: 0o700 })
-  chmodSync(path, 0o700)
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+    chmodSync(path, 0o700)
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : 'unknown error'
+    throw new GatewayError('recording_failed', `the folder ${path} cannot be made private (${code})`, {
+      cause: error,
+    })
+  }
 }
 
 /** The path of a session's recording, or null when there is none. */

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { AppendFile } from '../../gateway/recording/disk.ts'
-import { findRecording } from '../../gateway/recording/files.ts'
+import { dayOf, findRecording } from '../../gateway/recording/files.ts'
 import { SessionRecorder } from '../../gateway/recording/recorder.ts'
 import { verify } from '../../gateway/recording/verify.ts'
 import { end, keys, makeFolder, open, publicJwk, request, startOf } from '../recording/folder.ts'
@@ -32,6 +32,13 @@ test('a recorder that could not write once never works again', async () => {
   await expect(recorder.sync()).rejects.toEqual(failed)
   await expect(recorder.close(end)).rejects.toEqual(failed)
   expect(noted).toBe(false)
+})
+
+test('where the folder of the day cannot be made, no session is let in, and the reason is said', async () => {
+  const recordings = await open(dir)
+  writeFileSync(join(dir, dayOf(Date.now())), 'in the way')
+  await expect(recordings.open(startOf('ses_1'))).rejects.toEqual(failed)
+  await recordings.close('done')
 })
 
 /** A small file system, or null where this user may not mount one. */
