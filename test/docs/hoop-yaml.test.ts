@@ -56,7 +56,11 @@ test('the pages give a lot of it to copy', () => expect(parts.length).toBeGreate
 test.each(parts)('$what', ({ part }) => {
   const yaml = stringify('gateway' in part ? part : whole(part))
   const loaded = load(yaml, { secrets: false })
-  expect([...places(loaded), ...places(loaded, 'warnings')], yaml).toEqual([])
+  // The files that it names are the reader's own.
+  const found = [...places(loaded), ...places(loaded, 'warnings')].filter(
+    (place) => !/ the file \S+ does not exist/.test(place),
+  )
+  expect(found, yaml).toEqual([])
 })
 
 /** Rules alone, in a grant of a connection that they can be of. */
