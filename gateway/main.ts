@@ -106,7 +106,7 @@ export async function startGateway(options: {
     keys,
     store,
     issuers,
-    review: askGithub({ apps: githubs, store }),
+    review: askGithub({ apps: githubs, store, config: () => inForce.config }),
     report: (event) => recordings.note(event),
     cut: async () => crew?.cut(),
   })

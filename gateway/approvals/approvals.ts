@@ -8,7 +8,8 @@ import type { Alarm } from './gates/gate.ts'
 import { ledgerGate } from './gates/ledger.ts'
 import type { ApprovalEvent, ApprovalsOptions, LiveApprovals } from './live-approvals.ts'
 import { githubStarters } from '../platforms/github-apps.ts'
-import { isRequester, nobodys, personOf } from './people.ts'
+import { namedStarters } from '../platforms/starter.ts'
+import { nobodys, personOf, refuseStarter, refuseUnknown } from './people.ts'
 import { Places } from './places.ts'
 import type { PostingRow } from './posting-rows.ts'
 import { Postings } from './postings.ts'
@@ -90,6 +91,8 @@ class StoredApprovals implements LiveApprovals {
 
   async ask(question: Question, signal: AbortSignal): Promise<Asked> {
     if (signal.aborted) throw withdrawn([])
+    // Nobody is asked what nobody could approve, as far as the token tells; the rest turns out when somebody answers.
+    refuseUnknown(namedStarters(question.identity.origin), this.#options.config())
     for (const waiter of this.#waiters.values())
       if (waiter.awaits(question)) return waiter.join(question.identity, signal)
     const { store, url, config } = this.#options
@@ -190,9 +193,8 @@ class StoredApprovals implements LiveApprovals {
         'run the job again, and approve what it asks then',
       )
     }
-    if (isRequester(person, origin, await startersOf(origin), config())) {
-      throw new Refused('denied', `${person} set off the job that asks`, 'have somebody else approve it')
-    }
+    refuseStarter(person, namedStarters(origin), config())
+    refuseStarter(person, await startersOf(origin), config())
   }
 
   #wait(row: Row, release: () => void): Waiter {

@@ -1,8 +1,9 @@
 import type { ApprovalState, ApprovalView } from '../core/contract.ts'
 import type { Origin } from '../core/identity.ts'
 import type { Config } from '../policy/schema.ts'
+import type { Starter } from '../platforms/starter.ts'
 import type { Store } from '../store/open.ts'
-import type { Account, AccountAnswer, Approvals, GivenAnswer, Outcome } from './approval.ts'
+import type { AccountAnswer, Approvals, GivenAnswer, Outcome } from './approval.ts'
 import type { AnswerDesk, ApprovalGate } from './gates/gate.ts'
 import type { PlaceLimits } from './places.ts'
 import type { PostingTimes } from './postings.ts'
@@ -41,8 +42,8 @@ export interface ApprovalsOptions {
   readonly url: string
   /** Where people are asked; the console alone, when absent. */
   readonly gates?: readonly ApprovalGate[]
-  /** The accounts that set off a job, beyond those its claims name; rejects with `Refused` when that cannot be told now. */
-  readonly startersOf?: (origin: Origin) => Promise<readonly Account[]>
+  /** Who set off a job, beyond those whom its token names; rejects with `Refused` when that cannot be told now. */
+  readonly startersOf?: (origin: Origin) => Promise<readonly Starter[]>
   /** Milliseconds since the epoch. */
   readonly clock?: () => number
   readonly onEvent?: (event: ApprovalEvent) => void

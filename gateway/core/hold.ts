@@ -1,6 +1,6 @@
 import { type Answer, ApprovalRefused, type Approvals } from '../approvals/approval.ts'
 import type { RecordEvent, Recorder } from '../recording/event.ts'
-import { GatewayError, Refused } from './errors.ts'
+import { GatewayError, Refused, asRefused } from './errors.ts'
 import type { Gate, Grant } from './gate.ts'
 import type { LiveEntry } from './live-sessions.ts'
 import type { Request } from './operation.ts'
@@ -40,22 +40,26 @@ export async function hold(
   entry.counts.held++
   recorder.flush()
   const digest = gate.digest(request)
-  const asked = await approvals.ask(
-    {
-      identity: grant.identity,
-      session: entry.id,
-      connection: grant.connection,
-      by,
-      rule,
-      policy: grant.policy.version,
-      operations: request.meaning.operations,
-      statement: held.shown,
-      masks: gate.masksOn(grant, request.meaning),
-      digest,
-      ...(held.linger !== undefined && { linger: held.linger }),
-    },
-    held.signal,
-  )
+  const question = {
+    identity: grant.identity,
+    session: entry.id,
+    connection: grant.connection,
+    by,
+    rule,
+    policy: grant.policy.version,
+    operations: request.meaning.operations,
+    statement: held.shown,
+    masks: gate.masksOn(grant, request.meaning),
+    digest,
+    ...(held.linger !== undefined && { linger: held.linger }),
+  }
+  const asked = await approvals.ask(question, held.signal).catch((error: unknown) => {
+    const { code, why } = asRefused(error)
+    recorder.record({ kind: 'unasked', request: seq, code, why })
+    recorder.flush()
+    entry.counts.denied++
+    throw error
+  })
   const { id: approval, url, expiresAt } = asked
   recorder.record({ kind: 'asked', request: seq, approval, by, digest, expiresAt })
   const remind = (): void => tell({ kind: 'waiting', approval: { id: approval, url, by, rule, expiresAt } })

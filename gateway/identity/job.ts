@@ -40,9 +40,10 @@ const shownClaims = {
     'environment',
     'user_id',
     'user_login',
+    'user_email',
   ],
   jenkins: [...jobClaims.jenkins],
-  oidc: ['sub', 'jti'],
+  oidc: ['sub', 'jti', 'email'],
 } as const
 
 /** The key of the job that a token is of; throws `Refused` `invalid_token` when it does not say which. */

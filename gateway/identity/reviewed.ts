@@ -1,7 +1,10 @@
 import { z } from 'zod'
 import { Refused } from '../core/errors.ts'
 import type { GithubApps } from '../platforms/github-apps.ts'
-import { type RunReview, readProtected, readReviews, readRun } from '../platforms/github-runs.ts'
+import { type Run, type RunReview, readProtected, readReviews, readRun } from '../platforms/github-runs.ts'
+import { githubStarter } from '../platforms/starter.ts'
+import { botOf } from '../policy/bots.ts'
+import type { Config } from '../policy/schema.ts'
 import type { Store } from '../store/open.ts'
 import { claimText } from './claims.ts'
 import type { PlatformToken } from './issuers.ts'
@@ -25,9 +28,11 @@ export const unreviewed: Review = async () => {
 export function askGithub(options: {
   readonly apps: GithubApps
   readonly store: Store
+  /** The configuration in force at the moment of the call. */
+  readonly config: () => Config
   readonly now?: () => number
 }): Review {
-  const { apps, store, now = Date.now } = options
+  const { apps, store, config, now = Date.now } = options
   return async (token) => {
     const github = apps.get(token.issuer)
     if (github === undefined) return unreviewed(token)
@@ -59,8 +64,11 @@ export function askGithub(options: {
         'have it approved, or start a new run',
       )
     }
-    const starters = new Set([run.actor.id, run.triggering_actor.id, Number(claim('actor_id'))])
-    if (!environment.preventsSelfReview && fresh.every(({ user }) => starters.has(user.id))) {
+    const behind = peopleBehind(run, config())
+    const starters = new Set([run.actor.id, run.triggering_actor.id, Number(claim('actor_id')), ...behind])
+    // GitHub does not know who is behind a bot, and lets them review what it started.
+    const prevented = environment.preventsSelfReview && behind.length === 0
+    if (!prevented && fresh.every(({ user }) => starters.has(user.id))) {
       throw mismatch(
         `run ${id} was approved only by who set it off`,
         'have somebody else approve it; "Prevent self-review" in the settings of the environment makes GitHub see to that',
@@ -74,6 +82,29 @@ export function askGithub(options: {
       triggering_actor_id: String(run.triggering_actor.id),
     }
   }
+}
+
+/** The accounts of those who may have had a bot set a run off; throws `Refused` when they are not known. */
+function peopleBehind(run: Run, config: Config): readonly number[] {
+  return [run.actor, run.triggering_actor].flatMap((user) => {
+    const { bot, kind, id, name } = githubStarter(user)
+    const known = botOf({ kind, id }, config)
+    if (known === null && !bot) return []
+    if (known === null) {
+      throw mismatch(
+        `run ${run.id} was set off by ${name}, which is no person, so whoever approved it may be behind that`,
+        `have a person start the run, or say in hoop.yaml who is behind it: \`bots: { NAME: { github: ${id}, behind: [PERSON] } }\``,
+      )
+    }
+    return [...known.behind].map((person) => {
+      const account = Object.hasOwn(config.people, person) ? config.people[person]?.github : undefined
+      if (account !== undefined) return account
+      throw mismatch(
+        `run ${run.id} was set off by ${known.name}, and ${person}, who is behind it, has no \`github\` in \`people\` by which GitHub's reviewers could be told from them`,
+        'have a person start the run, or give them one in hoop.yaml',
+      )
+    })
+  })
 }
 
 const seenShape = z.record(z.string(), z.int())

@@ -3,6 +3,7 @@ import type { Origin } from '../core/identity.ts'
 import type { Config, IssuerConfig, Secret } from '../policy/schema.ts'
 import { type Github, GithubApp } from './github.ts'
 import { readRun } from './github-runs.ts'
+import { type Starter, githubStarter } from './starter.ts'
 
 /** The Apps of a configuration, by the issuer's name. */
 export type GithubApps = ReadonlyMap<string, Github>
@@ -29,16 +30,17 @@ function apiOf({ url, api }: Extract<IssuerConfig, { platform: 'github' }>): str
 
 /**
  * Who set off an attempt of a run: its actor and who triggered this attempt. A first attempt has both in one, and its token
- * names them.
+ * names them; whether that is a person, GitHub tells for sure.
  */
 export async function githubStarters(
   apps: GithubApps,
   { issuer, platform, claims }: Origin,
-): Promise<readonly { readonly kind: 'github'; readonly id: number }[]> {
+): Promise<readonly Starter[]> {
   const { run_attempt: attempt = '', run_id: id = '', repository = '', repository_id: repositoryId } = claims
-  if (platform !== 'github' || attempt === '1' || attempt === '') return []
+  if (platform !== 'github') return []
   const github = apps.get(issuer)
   if (github === undefined) {
+    if (attempt === '1' || attempt === '') return []
     throw new Refused(
       'denied',
       `the job is attempt ${attempt} of its run, and this gateway has no GitHub App with which to ask who started that`,
@@ -49,5 +51,5 @@ export async function githubStarters(
   if (String(run.repository.id) !== repositoryId) {
     throw new Refused('denied', `${repository} is another repository by now`, 'start a new run in it')
   }
-  return [run.actor, run.triggering_actor].map((user) => ({ kind: 'github', id: user.id }))
+  return [run.actor, run.triggering_actor].map(githubStarter)
 }

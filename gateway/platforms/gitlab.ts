@@ -5,6 +5,7 @@ import { Refused } from '../core/errors.ts'
 import type { Origin } from '../core/identity.ts'
 import type { Config, Secret } from '../policy/schema.ts'
 import { fetchFrom } from './call.ts'
+import type { Starter } from './starter.ts'
 
 /** One GitLab's REST API, with the token of hoop.yaml: gitbeaker's resources over the gateway's own requests. Calls reject with `Refused` or `TryLater`. */
 export type GitlabApi = Pick<
@@ -88,8 +89,7 @@ export async function gitlabSelf(api: GitlabApi): Promise<number> {
 
 /** Rejects with `Refused` when an account is a bot (of a project, a group, a service), or is blocked. */
 export async function wantPerson(api: GitlabApi, id: number): Promise<void> {
-  const found = readGitlab(userShape, await api.Users.show(id))
-  if (found.id !== id) throw lyingGitlab('it is about another account')
+  const found = await readUser(api, id)
   if (found.bot === false && found.state === 'active') return
   throw new Refused(
     'denied',
@@ -98,30 +98,50 @@ export async function wantPerson(api: GitlabApi, id: number): Promise<void> {
   )
 }
 
+async function readUser(api: GitlabApi, id: number): Promise<z.output<typeof userShape>> {
+  const found = readGitlab(userShape, await api.Users.show(id))
+  if (found.id !== id) throw lyingGitlab('it is about another account')
+  return found
+}
+
 const pipelineShape = z.object({ id: z.int(), project_id: z.int(), user: z.object({ id: z.int() }) })
 
-/** Who started the pipeline that a job belongs to, where GitLab can be asked: the job's token names who ran the job, which is somebody else once it is run again. */
+/**
+ * Who started the pipeline that a job belongs to, and who ran the job, where GitLab can be asked: the job's token names only
+ * the latter, who is somebody else once it is run again, and does not tell bots from people.
+ */
 export async function gitlabStarters(
   apis: ReadonlyMap<string, GitlabApi>,
   { issuer, platform, claims }: Origin,
-): Promise<readonly { readonly kind: 'gitlab'; readonly id: number }[]> {
+): Promise<readonly Starter[]> {
   const api = platform === 'gitlab' ? apis.get(issuer) : undefined
   if (api === undefined) return []
   const { project_id: code = '', job_project_id: project = code, pipeline_id: pipeline = '' } = claims
-  if (!/^\d{1,15}$/.test(project) || !/^\d{1,15}$/.test(pipeline)) {
+  const { user_id: runner = '' } = claims
+  if (![project, pipeline, runner].every((id) => /^\d{1,15}$/.test(id))) {
     throw new Refused(
       'denied',
-      'the job does not say which pipeline it is of, so who started that cannot be told',
+      'the job does not say which pipeline and user it is of, so who started that cannot be told',
       'run the job again, and approve what it asks then',
     )
   }
   const found = readGitlab(pipelineShape, await api.Pipelines.show(project, Number(pipeline)))
   if (String(found.id) !== pipeline || String(found.project_id) !== project)
     throw lyingGitlab('it is about another pipeline')
-  return [{ kind: 'gitlab', id: found.user.id }]
+  const starters: Starter[] = []
+  for (const id of new Set([found.user.id, Number(runner)])) {
+    const { bot, username: name } = await readUser(api, id)
+    starters.push({ kind: 'gitlab', id: String(id), name, bot: bot !== false })
+  }
+  return starters
 }
 
-const userShape = z.object({ id: z.int(), bot: z.boolean().nullable(), state: z.string() })
+const userShape = z.object({
+  id: z.int(),
+  username: z.string(),
+  bot: z.boolean().nullable(),
+  state: z.string(),
+})
 
 /** A part of an answer that is as documented, or `Refused`. */
 export function readGitlab<Shape extends z.ZodType>(shape: Shape, given: unknown): z.output<Shape> {

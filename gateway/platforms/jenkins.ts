@@ -3,6 +3,7 @@ import { Refused } from '../core/errors.ts'
 import type { Origin } from '../core/identity.ts'
 import type { Config, Secret } from '../policy/schema.ts'
 import { TryLater, call } from './call.ts'
+import type { Starter } from './starter.ts'
 
 const buildShape = z.object({
   number: z.int(),
@@ -15,6 +16,7 @@ const buildShape = z.object({
       causes: z
         .array(
           z.object({
+            _class: z.string().optional(),
             userId: z.string().nullish(),
             upstreamUrl: z.string().nullish(),
             upstreamBuild: z.int().nullish(),
@@ -27,14 +29,21 @@ const buildShape = z.object({
 const inputsShape = z.array(z.object({ id: z.string(), message: z.string() }))
 
 const APPROVER = 'org.jenkinsci.plugins.workflow.support.steps.input.ApproverAction'
+/** A timer is set by whoever configures the job, and starts it for nobody. */
+const TIMER = 'hudson.triggers.TimerTrigger$TimerTriggerCause'
+/** These come beside the cause that names who did it. */
+const companions = new Set([
+  'org.jenkinsci.plugins.workflow.cps.replay.ReplayCause',
+  'org.jenkinsci.plugins.pipeline.modeldefinition.causes.RestartDeclarativePipelineCause',
+])
 
 /** One build, as its controller describes it. */
 export interface JenkinsBuild {
   readonly building: boolean
   /** Users that answered an `input` with yes, in order. */
   readonly approvers: readonly string[]
-  /** Users that started it; empty when a timer, a commit or another build did. */
-  readonly starters: readonly string[]
+  /** Users that started it, and causes that name nobody; empty when another build did. */
+  readonly starters: readonly Starter[]
   /** Pages of the builds that started it. */
   readonly upstreams: readonly string[]
 }
@@ -91,7 +100,8 @@ export function openJenkinses(
     }
     found.set(name, {
       async build(page, signal) {
-        const tree = 'number,url,building,actions[_class,userId,causes[userId,upstreamUrl,upstreamBuild]]'
+        const tree =
+          'number,url,building,actions[_class,userId,causes[_class,userId,upstreamUrl,upstreamBuild]]'
         const build = await get(buildShape, `${page}api/json?tree=${encodeURIComponent(tree)}`, signal)
         if (new URL(build.url).pathname !== new URL(page).pathname)
           throw lyingJenkins('it is about another build')
@@ -102,7 +112,7 @@ export function openJenkinses(
           approvers: build.actions.flatMap(({ _class, userId }) =>
             _class === APPROVER && typeof userId === 'string' ? [userId] : [],
           ),
-          starters: causes.flatMap(({ userId }) => (typeof userId === 'string' ? [userId] : [])),
+          starters: startersIn(causes),
           // Below the controller's root: `job/NAME/` and a number.
           upstreams: causes.flatMap(({ upstreamUrl: job, upstreamBuild: number }) =>
             typeof job === 'string' && typeof number === 'number'
@@ -117,6 +127,22 @@ export function openJenkinses(
   return found
 }
 
+type Causes = NonNullable<z.output<typeof buildShape>['actions'][number]['causes']>
+
+/** Who started a build by its causes, and what did where a cause names neither a user nor another build. */
+function startersIn(causes: Causes): readonly Starter[] {
+  const found = causes
+    .filter(({ _class: cause = '' }) => !companions.has(cause))
+    .flatMap(({ _class: cause = '', userId, upstreamUrl, upstreamBuild }): Starter[] => {
+      if (typeof userId === 'string') return [{ kind: 'jenkins', id: userId, name: userId, bot: false }]
+      if (typeof upstreamUrl === 'string' && typeof upstreamBuild === 'number') return []
+      return [{ kind: 'cause', id: cause, name: cause || 'a cause without a name', bot: cause !== TIMER }]
+    })
+  const upstream = causes.some(({ upstreamUrl }) => typeof upstreamUrl === 'string')
+  if (found.length > 0 || upstream) return found
+  return [{ kind: 'cause', id: '', name: 'something that its controller does not name', bot: true }]
+}
+
 /** Builds that are looked through for who set one off. */
 const CHAIN_CAP = 20
 
@@ -127,20 +153,27 @@ const CHAIN_CAP = 20
 export async function jenkinsStarters(
   jenkinses: ReadonlyMap<string, Jenkins>,
   { issuer, platform, url }: Origin,
-): Promise<readonly { readonly kind: 'jenkins'; readonly id: string }[]> {
-  const jenkins = platform === 'jenkins' ? jenkinses.get(issuer) : undefined
-  if (jenkins === undefined || url === null) return []
+): Promise<readonly Starter[]> {
+  if (platform !== 'jenkins') return []
+  const jenkins = jenkinses.get(issuer)
+  if (jenkins === undefined || url === null) {
+    throw new Refused(
+      'denied',
+      'this gateway cannot ask the controller who started the build, so whoever approves may be the one',
+      'give the issuer `user` and `token` in hoop.yaml',
+    )
+  }
   const pages = new Set([url])
-  const starters = new Set<string>()
+  const starters: Starter[] = []
   for (const page of pages) {
     const build = await jenkins.build(page).catch((error: unknown) => {
       throw page === url || error instanceof TryLater ? error : hidden(page, error)
     })
-    for (const starter of build.starters) starters.add(starter)
+    starters.push(...build.starters)
     for (const upstream of build.upstreams) pages.add(upstream)
     if (pages.size > CHAIN_CAP) throw hidden(page, null)
   }
-  return [...starters].map((id) => ({ kind: 'jenkins', id }))
+  return starters
 }
 
 function hidden(page: string, cause: unknown): Refused {

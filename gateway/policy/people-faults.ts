@@ -1,6 +1,6 @@
 import type { Findings } from './fault.ts'
 import { findGateFaults } from './gate-faults.ts'
-import { checkName, checkRepeats } from './name-faults.ts'
+import { checkName, checkRepeats, ownValue } from './name-faults.ts'
 import type { Config } from './schema.ts'
 
 /** Accounts that would answer as two people, and names that are taken. */
@@ -22,6 +22,30 @@ export function findPeopleFaults(config: Config, findings: Findings): void {
       }
       accounts.set(key, name)
     }
+  }
+  findBotFaults(config, accounts, findings)
+}
+
+/** `accounts` are those of people, by platform and account. */
+function findBotFaults(config: Config, accounts: Map<string, string>, findings: Findings): void {
+  const names = [...Object.keys(config.people), ...Object.keys(config.approvers), 'operator']
+  for (const [name, { behind, ...own }] of Object.entries(config.bots)) {
+    const path = ['bots', name]
+    if (Object.keys(own).length === 0) {
+      findings.fault(path, 'it has no account: give it `github`, `gitlab`, `jenkins` or `cause`')
+    }
+    for (const [platform, account] of Object.entries(own)) {
+      const key = `${platform} ${String(account)}`
+      const other = accounts.get(key)
+      if (other !== undefined) {
+        findings.fault([...path, platform], `this ${platform} account is ${other}'s already`)
+      }
+      accounts.set(key, name)
+    }
+    if (behind === 'nobody') continue
+    for (const [index, each] of behind.entries())
+      checkName('person or approver group', each, names, [...path, 'behind', index], findings)
+    checkRepeats(behind, [...path, 'behind'], findings)
   }
 }
 
@@ -48,6 +72,25 @@ export function findApproverFaults(config: Config, findings: Findings): void {
     for (const [index, gate] of group.gates.entries()) {
       const at = [...path, 'gates', index]
       findGateFaults(config, { gate, members: group.members }, at, findings)
+    }
+  }
+  warnOfStrangers(config, findings)
+}
+
+/** Members who are not known on a platform whose jobs ask: what they set off there, they could approve. */
+function warnOfStrangers({ people, approvers, stages, issuers }: Config, findings: Findings): void {
+  const subjects = Object.values(stages).flatMap((stage) => stage.subjects ?? [])
+  const platforms = new Set(subjects.map(({ issuer }) => ownValue(issuers, issuer)?.platform))
+  const members = new Set(Object.values(approvers).flatMap((group) => group.members))
+  for (const platform of ['github', 'gitlab', 'jenkins'] as const) {
+    if (!platforms.has(platform)) continue
+    for (const member of members) {
+      const person = ownValue(people, member)
+      if (person === undefined || person[platform] !== undefined) continue
+      findings.warn(
+        ['people', member],
+        `${member} has no \`${platform}\`: what they set off there is not known to be theirs, and they could approve it`,
+      )
     }
   }
 }

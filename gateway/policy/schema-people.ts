@@ -14,6 +14,24 @@ export const person = z.strictObject({
     .describe('The `sub` by which the issuer of `console.login` names them; without it their email does'),
 })
 
+/** One of `bots:`: what starts jobs without being a person. */
+export const bot = z.strictObject({
+  github: z.int().optional().describe('The numeric id of the GitHub account'),
+  gitlab: z.int().optional().describe('The numeric id of the GitLab account'),
+  jenkins: text.optional().describe('The Jenkins user id'),
+  cause: text
+    .regex(/^[\w.$]+$/, 'must be the class of a cause')
+    .optional()
+    .describe(
+      'Jenkins: the class of a cause that names nobody, such as hudson.triggers.SCMTrigger$SCMTriggerCause',
+    ),
+  behind: z
+    .union([z.literal('nobody'), z.array(text).min(1)], {
+      error: 'who is behind it: a list of people and approver groups, or `nobody`',
+    })
+    .describe('Who may have it start a job for them, and so cannot approve what that asks; or `nobody`'),
+})
+
 /** An entry of a group’s `gates:`. */
 export const gateSchema = z.union(
   [

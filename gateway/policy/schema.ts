@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { group, person } from './schema-people.ts'
+import { bot, group, person } from './schema-people.ts'
 import { type rule, stage } from './schema-stages.ts'
 import { connection, issuer } from './schema-targets.ts'
 import { name, address, port, text, url, pattern, secret, allowPrivate } from './schema-values.ts'
@@ -98,6 +98,7 @@ export const configSchema = z.strictObject({
     .default({ default: true, patterns: {} })
     .describe('Secrets found in any response'),
   people: z.record(name, person).default({}).describe('Who is who'),
+  bots: z.record(name, bot).default({}).describe('Who is behind what starts jobs without being a person'),
   approvers: z.record(name, group).default({}).describe('Groups that are asked'),
   slack: z
     .strictObject({

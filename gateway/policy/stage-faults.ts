@@ -16,7 +16,15 @@ export function findStageFaults(config: Config, name: string, findings: Findings
   for (const [index, subject] of (stage.subjects ?? []).entries()) {
     const at = [...path, 'subjects', index]
     checkName('issuer', subject.issuer, Object.keys(config.issuers), [...at, 'issuer'], findings)
-    const platform = ownValue(config.issuers, subject.issuer)?.platform
+    const issuer = ownValue(config.issuers, subject.issuer)
+    const platform = issuer?.platform
+    const asks = (stage.grants ?? []).some(({ approve = [] }) => approve.length > 0)
+    if (asks && issuer?.platform === 'jenkins' && (issuer.user ?? issuer.token) === undefined) {
+      findings.warn(
+        [...at, 'issuer'],
+        `nobody can approve what its jobs ask: the gateway cannot see who started a build of issuer ${subject.issuer}, which has no \`user\` and \`token\``,
+      )
+    }
     if (subject.reviewed === true && platform !== undefined && platform !== 'github') {
       findings.fault(
         [...at, 'reviewed'],

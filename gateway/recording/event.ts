@@ -52,6 +52,8 @@ export type RecordEvent =
       readonly digest: string
       readonly expiresAt: number
     }
+  /** A request that waits for people, and is refused because they cannot be asked. */
+  | { readonly kind: 'unasked'; readonly request: number; readonly code: string; readonly why: string }
   | {
       readonly kind: 'answered'
       readonly request: number

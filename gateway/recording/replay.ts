@@ -122,6 +122,8 @@ function linesOf(
       return [
         `held: approval ${text('approval')} is asked of ${Array.isArray(event.by) ? event.by.join(', ') : ''}`,
       ]
+    case 'unasked':
+      return [`refused: ${text('code')}: ${text('why')}`]
     case 'answered': {
       const people = list(event.answers).map(
         (one) =>

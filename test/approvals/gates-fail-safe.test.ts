@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import type { ApprovalEvent } from '../../gateway/approvals/live-approvals.ts'
+import type { ApprovalEvent, ApprovalsOptions } from '../../gateway/approvals/live-approvals.ts'
 import type { ApprovalGate, Posting } from '../../gateway/approvals/gates/gate.ts'
 import { Seen } from '../../gateway/approvals/gates/hook.ts'
 import { TryLater } from '../../gateway/platforms/call.ts'
 import { Refused } from '../../gateway/core/errors.ts'
+import type { Starter } from '../../gateway/platforms/starter.ts'
 import { identity } from '../core/doubles.ts'
 import { approve, baseConfig, deny, keep, makeDesk, never, question } from './desk.ts'
 
@@ -184,18 +185,20 @@ describe('a reason', () => {
 })
 
 describe('breaking the glass', () => {
-  async function glass() {
+  const glassy = {
+    slack: { token: 'x' },
+    approvers: {
+      dba: { ...baseConfig.approvers.dba, required: 2, break_glass: 'oncall' },
+      oncall: { members: ['carol'], gates: [{ console: {} }] },
+      elsewhere: { members: ['bob'], gates: [{ slack: { channel: '#all' } }] },
+    },
+  }
+  async function glass(startersOf: ApprovalsOptions['startersOf'] = () => Promise.resolve([])) {
     const slack = gate()
     const events: ApprovalEvent[] = []
-    const desk = await makeDesk({ gates: [slack], times, onEvent: (event) => events.push(event) })
-    desk.configure({
-      slack: { token: 'x' },
-      approvers: {
-        dba: { ...baseConfig.approvers.dba, required: 2, break_glass: 'oncall' },
-        oncall: { members: ['carol'], gates: [{ console: {} }] },
-        elsewhere: { members: ['bob'], gates: [{ slack: { channel: '#all' } }] },
-      },
-    })
+    const onEvent = (event: ApprovalEvent): unknown => events.push(event)
+    const desk = await makeDesk({ gates: [slack], times, startersOf, onEvent })
+    desk.configure(glassy)
     const asked = await desk.approvals.ask(question(), never())
     return { ...desk, slack, events, asked }
   }
@@ -236,7 +239,39 @@ describe('breaking the glass', () => {
     await expect.poll(() => slack.told.some((what) => what.startsWith('alarm pending'))).toBe(true)
   })
 
-  it('is still not for who set off the job, and not for who has left the group', async () => {
+  it('is still not for who set off the job, nor for anybody where a bot did of which nobody knows who is behind it', async () => {
+    const starter: Starter = { kind: 'gitlab', id: '4', name: 'agent', bot: true }
+    const { approvals, configure } = await glass(() => Promise.resolve([starter]))
+    const asking = (user: string) => {
+      const claims = { user_id: user, user_login: 'someone' }
+      const origin = { issuer: 'gitlab', platform: 'gitlab', claims, url: null } as const
+      return approvals.ask(question({ identity: identity({ origin }) }), never())
+    }
+    const own = await asking('3')
+    await expect(approvals.answer(own.id, broken('carol', 'prod is down'))).rejects.toMatchObject({
+      why: 'carol set off the job that asks',
+    })
+    const bots = await asking('9')
+    await expect(approvals.answer(bots.id, broken('carol', 'prod is down'))).rejects.toMatchObject({
+      code: 'denied',
+      next: expect.stringContaining('`bots: { NAME: { gitlab: 4, behind: [PERSON] } }`'),
+    })
+    configure({ ...glassy, bots: { agent: { gitlab: 4, behind: ['oncall'] } } })
+    await expect(approvals.answer(bots.id, broken('carol', 'prod is down'))).rejects.toMatchObject({
+      why: 'carol is behind agent, which set off the job that asks',
+    })
+    expect((await approvals.list({ limit: 10 })).map(({ state, alarms }) => [state, alarms])).toEqual([
+      ['pending', []],
+      ['pending', []],
+      ['pending', []],
+    ])
+    configure({ ...glassy, bots: { agent: { gitlab: 4, behind: 'nobody' } } })
+    expect(await approvals.answer(bots.id, broken('carol', 'prod is down'))).toMatchObject({
+      kind: 'decided',
+    })
+  })
+
+  it('is not for who has left the group', async () => {
     const { approvals, asked, configure } = await glass()
     configure({ approvers: { dba: { ...baseConfig.approvers.dba, break_glass: 'oncall' } } })
     await expect(approvals.answer(asked.id, broken('carol', 'why not'))).rejects.toMatchObject({

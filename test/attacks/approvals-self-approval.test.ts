@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect } from 'vitest'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
 import { type Person, type Way, people } from '../flows/gate-ways.ts'
 import { type Job, run } from '../flows/gateway-stack.ts'
+import { githubUser } from '../fakes/github-api.ts'
 import { type ApprovalsStack, startApprovalsStack, withCurl as test } from './approvals-stack.ts'
 
 // Whoever set off a job wants what it asks to pass, and is a member of every group that is asked.
@@ -118,6 +119,125 @@ describe('nobody approves what they set off themselves', () => {
       await stack.refuse(held)
     }
   }, 60_000)
+})
+
+/** Has a bot be who set off the jobs of a platform, by what only the platform itself can tell, until it is called off. */
+function setOffBy(which: 'release' | 'agent', platform: Way['platform']): () => void {
+  const { github, gitlab, jenkins } = stack
+  const known = which === 'release'
+  switch (platform) {
+    case 'github': {
+      const runs = [...github.repository.runs.values()].filter(({ id }) => Number(id) < 10)
+      const before = runs.map(({ actor, triggering_actor }) => ({ actor, triggering_actor }))
+      // Such as GitHub's own agents, whose login is like a person's.
+      for (const one of runs) one.actor = one.triggering_actor = githubUser(known ? 61 : 62, which, 'Bot')
+      return () => runs.forEach((one, index) => Object.assign(one, before[index]))
+    }
+    case 'gitlab':
+      gitlab.starters.set(574, known ? 998 : 997)
+      return () => gitlab.starters.delete(574)
+    case 'jenkins': {
+      const { starter, cause } = jenkins.build
+      const by = known ? 'hudson.triggers.SCMTrigger$SCMTriggerCause' : 'jenkins.branch.BranchEventCause'
+      Object.assign(jenkins.build, { starter: null, cause: by })
+      return () => Object.assign(jenkins.build, { starter, cause })
+    }
+  }
+}
+
+describe('nobody approves what a bot set off, which may have been for them', () => {
+  const unknown = /(agent|BranchEventCause), which is no person, and who is behind that is not known/
+
+  test.each(named)(
+    'by %s: nobody, where hoop.yaml does not say who is behind it; it says what to write there',
+    async (group) => {
+      const way = wayBy(group)
+      const undo = setOffBy('agent', way.platform)
+      try {
+        const held = await stack.hold(await stack.job(way.platform), `${group}/agent`)
+        await inVain(way, people.alice, { approval: held.approval, why: unknown })
+        const remedy = /bots: \{ NAME: \{ .*(62|997|BranchEventCause).*, behind: \[PERSON\] \} \}/
+        await inVain(way, people.bob, { approval: held.approval, why: remedy })
+        await stack.refuse(held)
+      } finally {
+        undo()
+      }
+    },
+    60_000,
+  )
+
+  test.each(named)(
+    'by %s: not who is behind it, and others may',
+    async (group) => {
+      const way = wayBy(group)
+      const undo = setOffBy('release', way.platform)
+      try {
+        const held = await stack.hold(await stack.job(way.platform), `${group}/release`)
+        await inVain(way, people.alice, { approval: held.approval, why: /alice is behind release/ })
+        // A deployment takes one approval, and alice has given it.
+        await (group === 'gitlab-deployment' ? wayBy('console') : way).approve(held.approval, people.bob)
+        expect((await held.outcome).out).toMatch(/200$/)
+        expect(stack.passed).toContain(`/${group}/release`)
+      } finally {
+        undo()
+      }
+    },
+    60_000,
+  )
+
+  test('nor what it ran again: a second attempt has two who set it off', async () => {
+    const agent = githubUser(62, 'agent', 'Bot')
+    stack.github.run({ id: 9, run_attempt: 2, actor: people.dev.github, triggering_actor: agent })
+    const held = await stack.hold(
+      await open({ run_attempt: '2', run_id: '9', actor: 'dev', actor_id: '7' }),
+      'everywhere/bot-again',
+    )
+    for (const group of ['webhook', 'console', 'slack'])
+      await inVain(wayBy(group), people.alice, { approval: held.approval, why: unknown })
+    await stack.refuse(held)
+  })
+
+  test('nor by the bot’s own account, listed as a person’s', async () => {
+    const { github: robot } = people.robot
+    stack.github.run({ id: 9, actor: robot, triggering_actor: robot })
+    const held = await stack.hold(
+      await open({ run_attempt: '1', run_id: '9', actor: 'robot', actor_id: '60' }),
+      'everywhere/itself',
+    )
+    await inVain(wayBy('console'), people.robot, { approval: held.approval, why: /robot set off the job/ })
+    await inVain(wayBy('console'), people.alice, {
+      approval: held.approval,
+      why: /robot, which is no person/,
+    })
+    await stack.refuse(held)
+  })
+
+  test('nor by the operator', async () => {
+    const undo = setOffBy('agent', 'github')
+    const held = await stack.hold(await stack.job('github'), 'console/operator')
+    const { code, err } = await stack.operator('approvals', 'approve', held.approval.id, '--reason', 'mine')
+    expect(code).not.toBe(0)
+    expect(err).toMatch(unknown)
+    undo()
+    await stack.refuse(held)
+  })
+
+  test('and where its token says so, nobody is even asked: the job is told at once, and the record says it', async () => {
+    const passed = stack.passed.length
+    for (const actor of ['release-bot[bot]', 'Copilot']) {
+      const { out } = await stack.act(
+        await open({ actor, actor_id: '63', check_run_id: actor }),
+        'console/at-once',
+      )
+      expect(out).toMatch(/403$/)
+      expect(out).toContain(`set off by ${actor}, which is no person`)
+      expect(out).toContain('bots: { NAME: { github: 63, behind: [PERSON] } }')
+    }
+    expect(stack.passed).toHaveLength(passed)
+    const records = await stack.recorded('"unasked"')
+    expect(records).toHaveLength(2)
+    expect(records[0]).toMatchObject({ kind: 'unasked', code: 'denied' })
+  })
 })
 
 describe('a bot approves nothing, though it is in `people` and a member', () => {

@@ -8,7 +8,12 @@ export function identity(fields: Partial<Identity> = {}): Identity {
     id: 'idn_aaaaaaaaaaaaaaaaaaaaaaaaaa',
     stage: 'deploy',
     parent: null,
-    origin: { issuer: 'github', platform: 'github', claims: { repository: 'acme/shop' }, url: null },
+    origin: {
+      issuer: 'github',
+      platform: 'github',
+      claims: { repository: 'acme/shop', actor: 'octocat', actor_id: '583231' },
+      url: null,
+    },
     connections: new Map([['orders-db', null]]),
     binding: 'required',
     auditOnly: false,

@@ -130,6 +130,8 @@ export async function startGitlabApi(issuer: string | (() => string)): Promise<G
       { id: 44, username: 'bob', state: 'active', bot: false },
       { id: 45, username: 'carol', state: 'active', bot: false },
       { id: 46, username: 'gone', state: 'blocked', bot: false },
+      { id: 998, username: 'release', state: 'active', bot: true },
+      { id: 997, username: 'agent', state: 'active', bot: true },
       { id: 999, username: 'project_7_bot', state: 'active', bot: true },
     ].map((user) => [user.id, user]),
   )

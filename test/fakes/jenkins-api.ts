@@ -11,8 +11,8 @@ export interface JenkinsApi {
   readonly page: string
   readonly user: string
   readonly token: string
-  /** What the build's page says; tests change it as people would. */
-  readonly build: { building: boolean; starter: string | null; readonly approvers: string[] }
+  /** What the build's page says; tests change it as people would. `cause` is the class of its cause, which names nobody where there is no starter. */
+  readonly build: { building: boolean; starter: string | null; cause: string; readonly approvers: string[] }
   /** By job: who started its builds, a person or a build of another job. */
   readonly jobs: Map<string, { starter: string | null; upstream?: { job: string; number: number } }>
   readonly inputs: { id: string; message: string }[]
@@ -26,11 +26,21 @@ export interface JenkinsApi {
   close(): Promise<void>
 }
 
+/** Causes of other classes than a user's have no `userId` at all. */
+function causeOf(userId: string | null, cause: string): object {
+  return { _class: cause, ...(cause.endsWith('UserIdCause') && { userId }) }
+}
+
 /** Starts it on 127.0.0.1; `issuer` is asked for what lies below /oidc, as if it were the controller's own. */
 export async function startJenkinsApi(issuer?: string): Promise<JenkinsApi> {
   const [user, token] = ['hoop', '11aabbccddeeff00112233445566778899']
   const violations: string[] = []
-  const build: JenkinsApi['build'] = { building: true, starter: 'dev', approvers: [] }
+  const build: JenkinsApi['build'] = {
+    building: true,
+    starter: 'dev',
+    cause: 'hudson.model.Cause$UserIdCause',
+    approvers: [],
+  }
   const jobs: JenkinsApi['jobs'] = new Map()
   const inputs: JenkinsApi['inputs'] = []
   let failing: number | null = null
@@ -86,7 +96,7 @@ export async function startJenkinsApi(issuer?: string): Promise<JenkinsApi> {
               _class: 'hudson.model.CauseAction',
               causes: [
                 by?.upstream === undefined
-                  ? { _class: 'hudson.model.Cause$UserIdCause', userId: by?.starter ?? build.starter }
+                  ? causeOf(by?.starter ?? build.starter, build.cause)
                   : {
                       _class: 'hudson.model.Cause$UpstreamCause',
                       upstreamBuild: by.upstream.number,

@@ -131,6 +131,8 @@ ${Object.values(people)
       `  ${name}: { email: ${name}@acme.example, github: ${id}, gitlab: ${account}, slack: ${member}, jenkins: ${name} }`,
   )
   .join('\n')}
+bots:
+  release: { github: 61, gitlab: 998, cause: hudson.triggers.SCMTrigger$SCMTriggerCause, behind: [alice] }
 slack: { token: ${slack.token}, signing_secret: ${slack.signingSecret}, api: "${slack.url}" }
 smtp: { url: "smtps://hoop:${smtp.password}@localhost:${smtp.port}", from: hoop@acme.example, ca: ${JSON.stringify(smtp.ca)} }
 webhooks:

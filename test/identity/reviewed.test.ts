@@ -24,9 +24,10 @@ afterEach(async () => {
   expect(api.violations).toEqual([])
 })
 
-function review(claims: object): Promise<Readonly<Record<string, string>>> {
+function review(claims: object, more: object = {}): Promise<Readonly<Record<string, string>>> {
   const config = configSchema.parse({
     gateway: { url: 'https://hoop.test' },
+    ...more,
     issuers: {
       github: {
         platform: 'github',
@@ -52,7 +53,7 @@ function review(claims: object): Promise<Readonly<Record<string, string>>> {
       ...claims,
     },
   }
-  return askGithub({ apps: openGithubApps(config, readSecret), store })(token)
+  return askGithub({ apps: openGithubApps(config, readSecret), store, config: () => config })(token)
 }
 
 describe('a reviewed environment', () => {
@@ -110,6 +111,43 @@ describe('a reviewed environment', () => {
     expect(await review({ run_attempt: '2' })).toMatchObject({ reviewed_by: 'alice' })
     api.run({ id: 55, run_attempt: 3 })
     await expect(review({ run_attempt: '3' })).rejects.toMatchObject({ code: 'subject_mismatch' })
+  })
+
+  describe('of a run that a bot set off', () => {
+    const bot = githubUser(61, 'release-bot[bot]', 'Bot')
+    const people = { alice: { github: 1 }, bob: { github: 2 }, carol: {} }
+    const behind = (who: unknown): object => ({ people, bots: { release: { github: 61, behind: who } } })
+
+    it.each([
+      ['set it off', {}],
+      ['is an agent of GitHub’s own', { actor: githubUser(61, 'Copilot', 'Bot') }],
+      ['ran it again', { actor: dev, run_attempt: 2 }],
+    ])('is of nobody knows whom: it %s', async (_, fields) => {
+      const run = api.run({ id: 55, actor: bot, triggering_actor: bot, ...fields })
+      protect(api.repository, 'production', { preventSelfReview: true })
+      api.review(55, alice, 'approved', '', 'production')
+      const attempt = { run_attempt: String(run.run_attempt), actor_id: String(run.actor.id) }
+      await expect(review(attempt)).rejects.toMatchObject({
+        code: 'subject_mismatch',
+        why: expect.stringContaining('which is no person'),
+        next: expect.stringContaining('`bots: { NAME: { github: 61, behind: [PERSON] } }`'),
+      })
+    })
+
+    it('is not approved by who is behind it, although GitHub prevents self-review; by others it is', async () => {
+      api.run({ id: 55, actor: bot, triggering_actor: bot })
+      protect(api.repository, 'production', { preventSelfReview: true })
+      api.review(55, alice, 'approved', '', 'production')
+      await expect(review({}, behind(['alice']))).rejects.toMatchObject({
+        why: expect.stringContaining('only by who set it off'),
+      })
+      expect(await review({}, behind(['bob']))).toMatchObject({ reviewed_by: 'alice' })
+      expect(await review({}, behind('nobody'))).toMatchObject({ reviewed_by: 'alice' })
+      // Their accounts at GitHub are not known, so any reviewer may be one.
+      await expect(review({}, behind(['bob', 'carol']))).rejects.toMatchObject({
+        why: expect.stringContaining('carol, who is behind it, has no `github`'),
+      })
+    })
   })
 
   it('is not believed of a job without an environment, of another repository, or of an unreviewed run', async () => {

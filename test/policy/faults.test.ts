@@ -50,6 +50,12 @@ describe('what the schema sees', () => {
     ['\ngateway:\n  url: https://h.test\n→stage: {}\n', 'unknown key `stage`, did you mean `stages`?'],
     ['\n→gateway:\n  listen: 127.0.0.1:1\n', '`url` is missing'],
     ['\n→people: {}\n', '`gateway` is missing'],
+    [`${base}bots: { →b: { github: 2 } }\n`, '`behind` is missing'],
+    [
+      `${base}bots: { b: { github: 2, behind: →someone } }\n`,
+      '`behind`: who is behind it: a list of people and approver groups, or `nobody`',
+    ],
+    [`${base}bots: { b: { cause: →"a b", behind: nobody } }\n`, '`cause`: must be the class of a cause'],
     ['\n→gateway:\n', '`gateway` has no value: it must be a map of keys and values'],
     ['\ngateway:\n  url: →hoop.test\n', '`url`: must be an https: URL'],
     ['\ngateway:\n  url: →ftp://hoop.test\n', '`url`: must be an https: URL'],
@@ -214,6 +220,17 @@ describe('what contradicts itself', () => {
       base.replace('members: [alice]', 'members: [alice, operator], required: →3'),
       '`required` 3 is more than the group has members',
     ],
+    [`${base}bots: { b: →{ behind: nobody } }\n`, 'it has no account: give it `github`'],
+    [`${base}bots: { b: { github: →1, behind: nobody } }\n`, "this github account is alice's already"],
+    [
+      `${base}bots: { b: { jenkins: ci, behind: nobody }, c: { jenkins: →ci, behind: nobody } }\n`,
+      "this jenkins account is b's already",
+    ],
+    [
+      `${base}bots: { b: { github: 2, behind: [alice, dba, →alcie] } }\n`,
+      'there is no person or approver group named `alcie`, did you mean `alice`?',
+    ],
+    [`${base}bots: { b: { github: 2, behind: [dba, →dba] } }\n`, '`dba` is here twice'],
     [base.replace('{ console: {} }', '{ slack: →{ channel: c } }'), 'this gate needs the `slack` settings'],
     [
       `${base.replace('{ console: {} }', '{ slack: →{ channel: c } }')}slack: { signing_secret: s }\n`,
@@ -443,6 +460,20 @@ describe('what is odd, and only a warning', () => {
     [
       `${base.replace('{ console: {} }', '{ email: →{} }')}${people}smtp: { url: u, from: f }\n`,
       'alice has no `email` in `people`',
+    ],
+    [
+      stage('')
+        .replace('issuer: other, claims: {', 'issuer: github, claims: { repository_id: "1",')
+        .replace('alice: { github: 1 }', 'alice: →{ slack: U1 }'),
+      'alice has no `github`: what they set off there is not known to be theirs',
+    ],
+    [
+      stage('')
+        .replace('allow: [{ operations: [read] }]', 'approve: [{ operations: [ddl], by: dba }]')
+        .replace('issuer: other', 'issuer: →ci')
+        .replace('issuers:\n', 'issuers:\n  ci: { platform: jenkins, url: https://ci.test/oidc }\n')
+        .replace('github: 1', 'jenkins: alice'),
+      'nobody can approve what its jobs ask',
     ],
   ]
   for (const [text, message] of cases) test(message, () => check(text, message, 'warnings'))

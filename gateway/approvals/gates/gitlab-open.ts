@@ -1,6 +1,6 @@
 import type { Origin } from '../../core/identity.ts'
 import { gitlabStarters, openGitlabs } from '../../platforms/gitlab.ts'
-import type { Account } from '../approval.ts'
+import type { Starter } from '../../platforms/starter.ts'
 import type { ApprovalGate } from './gate.ts'
 import { GitlabDeploymentGate } from './gitlab-deployment.ts'
 import { GitlabHook } from './gitlab-hook.ts'
@@ -20,7 +20,7 @@ export function openGitlab({
   readonly gates: readonly ApprovalGate[]
   readonly hooks: readonly Hook[]
   readonly report: TakeReport
-  readonly startersOf: (origin: Origin) => Promise<readonly Account[]>
+  readonly startersOf: (origin: Origin) => Promise<readonly Starter[]>
 } {
   const apis = openGitlabs(config(), readSecret)
   const manualJob = new GitlabManualJobGate({ apis, store, desk })

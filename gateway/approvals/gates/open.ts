@@ -2,9 +2,9 @@ import type { Origin } from '../../core/identity.ts'
 import type { PlatformToken } from '../../identity/issuers.ts'
 import { type GithubApps, githubStarters } from '../../platforms/github-apps.ts'
 import { jenkinsStarters, openJenkinses } from '../../platforms/jenkins.ts'
+import type { Starter } from '../../platforms/starter.ts'
 import type { Config, Secret } from '../../policy/schema.ts'
 import type { Store } from '../../store/open.ts'
-import type { Account } from '../approval.ts'
 import { consoleGate } from './console.ts'
 import { EmailGate } from './email.ts'
 import type { AnswerDesk, ApprovalGate } from './gate.ts'
@@ -37,8 +37,8 @@ export interface OpenGates {
   readonly hooks: readonly Hook[]
   /** Lets go of connections that gates keep, and of what they look for by themselves. */
   readonly close: () => void
-  /** The accounts that set off a job, beyond those its claims name; rejects with `Refused` when that cannot be told now. */
-  readonly startersOf: (origin: Origin) => Promise<readonly Account[]>
+  /** Who set off a job, beyond those whom its token names; rejects with `Refused` when that cannot be told now. */
+  readonly startersOf: (origin: Origin) => Promise<readonly Starter[]>
 }
 
 /** Opens the gates: each is added here, and nowhere else. */
