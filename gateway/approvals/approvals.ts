@@ -8,7 +8,7 @@ import type { Alarm } from './gates/gate.ts'
 import { ledgerGate } from './gates/ledger.ts'
 import type { ApprovalEvent, ApprovalsOptions, LiveApprovals } from './live-approvals.ts'
 import { githubStarters } from '../platforms/github-apps.ts'
-import { namedStarters } from '../platforms/starter.ts'
+import { type Starter, namedStarters } from '../platforms/starter.ts'
 import { nobodys, personOf, refuseStarter, refuseUnknown } from './people.ts'
 import { Places } from './places.ts'
 import type { PostingRow } from './posting-rows.ts'
@@ -47,6 +47,8 @@ class StoredApprovals implements LiveApprovals {
   readonly #places: Places
   readonly #postings: Postings
   readonly #waiters = new Map<string, Waiter>()
+  /** Who set off the jobs of what waits, as far as it was told. */
+  readonly #starters = new Map<string, readonly Starter[]>()
   readonly #sweep: NodeJS.Timeout
   /** True from a sweep that failed to one that worked: told once. */
   #blind = false
@@ -112,6 +114,8 @@ class StoredApprovals implements LiveApprovals {
       const waiter = this.#wait(row, release)
       this.#emit({ kind: 'asked', id: row.id, state: 'pending', waitedMs: 0 })
       this.#postings.open(row.id, postings)
+      // What is known by then needs no platform when somebody answers: it may be down.
+      void this.#startersOf(row.id, question.identity.origin).catch(() => undefined)
       return waiter.join(question.identity, signal)
     } catch (error) {
       release()
@@ -176,7 +180,7 @@ class StoredApprovals implements LiveApprovals {
 
   /** What one started, another has to approve: fails closed when it cannot be told who started it. */
   async #refuseRequester(id: string, person: string): Promise<void> {
-    const { store, config, startersOf = (origin) => githubStarters(new Map(), origin) } = this.#options
+    const { store, config } = this.#options
     const row = await store.db
       .selectFrom('approvals')
       .select('identity')
@@ -194,7 +198,15 @@ class StoredApprovals implements LiveApprovals {
       )
     }
     refuseStarter(person, namedStarters(origin), config())
-    refuseStarter(person, await startersOf(origin), config())
+    refuseStarter(person, await this.#startersOf(id, origin), config())
+  }
+
+  /** Who set off a job never changes, so it is asked until it is told once. */
+  async #startersOf(id: string, origin: Origin): Promise<readonly Starter[]> {
+    const { startersOf = (from) => githubStarters(new Map(), from) } = this.#options
+    const starters = this.#starters.get(id) ?? (await startersOf(origin))
+    if (this.#waiters.has(id)) this.#starters.set(id, starters)
+    return starters
   }
 
   #wait(row: Row, release: () => void): Waiter {
@@ -217,6 +229,7 @@ class StoredApprovals implements LiveApprovals {
       use: () => this.#use(row),
       forget: () => {
         if (this.#waiters.get(id) === waiter) this.#waiters.delete(id)
+        this.#starters.delete(id)
         release()
       },
     })

@@ -77,11 +77,13 @@ describe('nobody approves what they set off themselves', () => {
         approval: held.approval,
         why: new RegExp(`${who.name} set off the job`),
       })
+    await stack.refuse(held)
     // While GitHub cannot be asked, nobody can.
     stack.github.interfere(({ path }) => (path.includes('/attempts/') ? { status: 502 } : null))
-    await inVain(wayBy('webhook'), people.bob, { approval: held.approval, why: /GitHub answers 502/ })
+    const unknown = await stack.hold(job, 'everywhere/unknown')
+    await inVain(wayBy('webhook'), people.bob, { approval: unknown.approval, why: /GitHub answers 502/ })
     stack.github.interfere(null)
-    await stack.refuse(held)
+    await stack.refuse(unknown)
   })
 
   test('nor what the pipeline’s other account set off: of a GitLab job that somebody else runs again', async () => {
@@ -91,13 +93,16 @@ describe('nobody approves what they set off themselves', () => {
       { job_id: '1001', pipeline_id: '600', sha: 'c'.repeat(40) },
       { aud: stack.url },
     )
-    const held = await stack.hold(await stack.open('deploy', { token }), 'everywhere/again')
+    const job = await stack.open('deploy', { token })
+    const held = await stack.hold(job, 'everywhere/again')
     for (const group of ['webhook', 'gitlab-merge-request'])
       await inVain(wayBy(group), people.alice, { approval: held.approval, why: /alice set off the job/ })
-    stack.gitlab.fail(502)
-    await inVain(wayBy('webhook'), people.bob, { approval: held.approval, why: /GitLab answers 502/ })
-    stack.gitlab.fail(null)
     await stack.refuse(held)
+    stack.gitlab.fail(502)
+    const unknown = await stack.hold(job, 'everywhere/unknown')
+    await inVain(wayBy('webhook'), people.bob, { approval: unknown.approval, why: /GitLab answers 502/ })
+    stack.gitlab.fail(null)
+    await stack.refuse(unknown)
   })
 
   test('nor with an account that is nobody’s', async () => {

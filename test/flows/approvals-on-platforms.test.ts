@@ -44,6 +44,8 @@ describe.skipIf(lacks('curl', 'psql', 'ssh', 'sshd'))(
         startPostgres({ tls: true }),
         startSshd(),
       ])
+      // The runs that the jobs are of.
+      for (let id = 1; id < 10; id++) github.run({ id })
       await postgres.query('CREATE DATABASE shop')
       await postgres.query('CREATE TABLE legacy (id int); CREATE TABLE keep (id int)', { database: 'shop' })
       upstream = createServer((request, response) => {
