@@ -76,7 +76,8 @@ function whole(part: Part): Part {
   return {
     ...around,
     ...part,
-    people: { alice, ...under('people') },
+    // A chapter tells the account that it is about.
+    people: { ...under('people'), alice: { ...alice, ...((under('people')['alice'] ?? {}) as Part) } },
     issuers: { ...platforms, ...under('issuers') },
     connections: { ...targets, ...under('connections') },
     approvers: { ...groups, ...under('approvers') },
