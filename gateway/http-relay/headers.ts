@@ -71,8 +71,8 @@ export function headersBound(raw: RawHeaders): string {
   return JSON.stringify(bound.toSorted(([one], [other]) => (one < other ? -1 : one > other ? 1 : 0)))
 }
 
-/** What tells of a whole answer that it is what it was: no longer true of a masked one, and a way to guess what was masked. */
-const digests = /etag|digest|md5|sha-?[1-5]|checksum|hash/
+/** What tells of a whole answer that it is what it was: no longer true of a masked one, and a way to guess what was masked. Warnings quote values. */
+const telling = /etag|digest|md5|sha-?[1-5]|checksum|hash|^warning$/
 
 /** The headers that a client may see of an answer, secrets in them replaced; `masked` when its body is changed on its way, `place` where its URIs are turned to the gateway. */
 export function headersToClient(
@@ -89,7 +89,7 @@ export function headersToClient(
     const value = raw[i + 1] ?? ''
     if (hopByHop.has(name) || notFromUpstream.has(name) || named.has(name) || name.startsWith('proxy-'))
       continue
-    if (masked && digests.test(name)) continue
+    if (masked && telling.test(name)) continue
     const replaced = clean ? null : redact(Buffer.from(value, 'latin1'))
     const shown = replaced === null ? value : Buffer.from(replaced).toString('latin1')
     kept.push(name, place === null ? shown : relocate(name, shown, place))

@@ -1,4 +1,4 @@
-import { findAuthority, findJwt, findPrivateKey } from './structures.ts'
+import { encodedKeys, findAuthority, findEncodedKey, findJwt, findPrivateKey } from './structures.ts'
 import { type Scan, set } from './scan.ts'
 import type { Verify } from './keywords.ts'
 
@@ -217,5 +217,6 @@ export const formats: readonly Format[] = [
   { kind: 'age-key', words: ['AGE-SECRET-KEY-1'], verify: prefixed({ of: set.upper, min: 58, max: 58 }) },
   { kind: 'jwt', words: ['eyJ'], verify: findJwt },
   { kind: 'private-key', words: ['-----BEGIN '], verify: findPrivateKey },
+  { kind: 'private-key', words: encodedKeys, verify: findEncodedKey },
   { kind: 'url-password', words: ['://', ':\\/\\/'], verify: findAuthority },
 ]

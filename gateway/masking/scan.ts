@@ -14,6 +14,10 @@ export const set = {
   armour: 512,
   /** What may stand between a name and its value. */
   separator: 1024,
+  /** What base64 ends with. */
+  padding: 2048,
+  /** What a line may begin with. */
+  indent: 4096,
 } as const
 
 /** Which sets a byte belongs to. */
@@ -38,6 +42,8 @@ put(
   `${Buffer.from(Array.from({ length: 33 }, (_, byte) => byte)).toString('latin1')}"'\`<>/?#\\\x7f`,
 )
 put(set.armour, ` \t\r\n\\=:,"+()-_./${digits}${lower}${upper}`)
+put(set.padding, '=')
+put(set.indent, ' ')
 put(set.separator, ' \t:="\'>\\,|')
 
 /** True for a byte of one of the sets. */

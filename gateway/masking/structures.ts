@@ -6,6 +6,7 @@ import { type Scan, isOf, set } from './scan.ts'
 
 const longestSegment = 16_384
 const longestPem = 16_384
+const longestEncodedPem = 24_576
 const longestAuthority = 1024
 
 /** A JWS (RFC 7515 §7.1: three segments, the second again JSON) or JWE (RFC 7516 §7.1: five) in compact form. */
@@ -42,6 +43,36 @@ export function findPrivateKey(kind: number): Verify {
     // Without its end the body is still a secret, once it is longer than words that mention such a line.
     if (at - label >= 48) scan.add(start, at, kind)
   }
+}
+
+/** How a private key in PEM armour begins when it is base64 once more, as kubeconfigs and dumps of Secrets have it (`client-key-data`). */
+export const encodedKeys = ['', 'RSA ', 'EC ', 'DSA ', 'OPENSSH ', 'ENCRYPTED ', 'PGP '].map((label) => {
+  const begins = Buffer.from(`-----BEGIN ${label}PRIVATE KEY`)
+  // What follows takes part in a group of three that is not whole.
+  return begins.toString('base64', 0, begins.length - (begins.length % 3))
+})
+
+/** Such a key; on one line, or on lines of one length as `base64` writes them. */
+export function findEncodedKey(kind: number): Verify {
+  return (scan, start, end) => {
+    const stop = start + longestEncodedPem
+    let line = start
+    let at = scan.run(end, set.base64, stop - end)
+    while (at - line >= 60 && at - line <= 80) {
+      line = lineAfter(scan, at)
+      const next = scan.run(line, set.base64, stop - line)
+      if (next <= at || next === line) break
+      at = next
+    }
+    at = scan.run(at, set.padding, 2)
+    if (at - start >= 96) scan.add(start, at, kind)
+  }
+}
+
+/** The beginning of the next line, behind its indent; `at` where none ends there. */
+function lineAfter(scan: Scan, at: number): number {
+  const ended = ['\r\n', '\n', '\\r\\n', '\\n'].find((end) => scan.follows(at, end))
+  return ended === undefined ? at : scan.run(at + ended.length, set.indent, 16)
 }
 
 /** The end of `… PRIVATE KEY-----` (or `… PRIVATE KEY BLOCK-----`); -1 when the label is another. */

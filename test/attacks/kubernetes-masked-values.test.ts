@@ -143,6 +143,16 @@ test.each([
   expect(got.body).not.toContain(secret)
 })
 
+test('a warning that quotes values is dropped, and shows for what is no Secret', async () => {
+  answer = { headers: { warning: `299 - "b is ${secret}"` }, parts: [JSON.stringify(object)] }
+  expect(
+    (await job.request('PUT', `${secrets}/door`, { headers: json, body: '{}' })).headers,
+  ).not.toHaveProperty('warning')
+  answer = { headers: { warning: '299 - "v1 is old"' }, parts: ['{}'] }
+  const got = await job.request('GET', '/k8s/cluster/api/v1/namespaces/shop/configmaps/a')
+  expect(got.headers['warning']).toBe('299 - "v1 is old"')
+})
+
 test.each([
   [404, 'secrets "door" not found'],
   [

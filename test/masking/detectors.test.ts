@@ -47,6 +47,15 @@ describe('secrets are found', () => {
     expect(detectors.redactText(JSON.stringify(`a\n${jwt}`))).toBe('"a\\n[redacted:jwt]"')
   })
 
+  test('a private key in base64 is gone with its lines, and what stands beside it stays', () => {
+    const key = Buffer.from(pem('rsa')).toString('base64')
+    const beside = (text: string): string => `client-key-data: ${text}\n    username: me\n`
+    expect(detectors.redactText(beside(key))).toBe(beside('[redacted:private-key]'))
+    expect(detectors.redactText(key.replaceAll(/.{76}/g, '$&\n'))).toBe('[redacted:private-key]')
+    const certificate = Buffer.from('-----BEGIN CERTIFICATE-----\nMIIB').toString('base64').repeat(9)
+    expect(detectors.redactText(certificate)).toBe(certificate)
+  })
+
   test('a private key is gone with its frame', () => {
     expect(detectors.redactText(`a\n${pem('rsa')}\nb`)).toBe('a\n[redacted:private-key]\nb')
     expect(detectors.redactText(`"${pem('rsa').replaceAll('\n', '\\n')}\\n"`)).toBe(

@@ -27,6 +27,10 @@ export const pem = (type: 'rsa' | 'ec'): string => {
   return key.export({ type: 'pkcs8', format: 'pem' }).toString().trim()
 }
 
+const keys = { rsa: '', ec: '' }
+/** The same key in base64 once more. */
+const encoded = (type: 'rsa' | 'ec'): string => (keys[type] ||= Buffer.from(pem(type)).toString('base64'))
+
 const json = (value: unknown): string => Buffer.from(JSON.stringify(value)).toString('base64url')
 export const jwt = `${json({ alg: 'RS256', typ: 'JWT' })}.${json({ sub: 'alice', iat: 1 })}.${body('jwt', 86, url)}`
 const jwe = `${json({ alg: 'RSA-OAEP', enc: 'A256GCM' })}.${body('k', 80, url)}.${body('iv', 16, url)}.${body('c', 60, url)}.${body('t', 22, url)}`
@@ -90,6 +94,14 @@ export const secrets: readonly (readonly [kind: string, text: string, secret: st
   ['private-key', pem('rsa').replaceAll('\n', ' '), 'MII'],
   ['private-key', pem('rsa').replaceAll('PRIVATE', 'OPENSSH PRIVATE'), 'MII'],
   ['private-key', pem('rsa').slice(0, 600), 'MII'],
+  ['private-key', `    client-key-data: ${encoded('ec')}\n    username: me`, encoded('ec').slice(60)],
+  ['private-key', JSON.stringify({ data: { 'tls.key': encoded('rsa') } }), encoded('rsa').slice(60)],
+  ['private-key', encoded('rsa').replaceAll(/.{76}/g, '$&\n'), encoded('rsa').slice(152, 228)],
+  [
+    'private-key',
+    JSON.stringify(encoded('rsa').replaceAll(/.{64}/g, '  $&\r\n')),
+    encoded('rsa').slice(128, 192),
+  ],
   ['url-password', 'postgres://ci:s3cr3t-Pa55@db.internal/shop', 's3cr3t-Pa55'],
   ['url-password', 'redis://:s3cr3tpass@cache:6379', 's3cr3tpass'],
   ['url-password', '{"url":"https:\\/\\/bob:p%40ssw0rd@example.com\\/x"}', 'p%40ssw0rd'],
