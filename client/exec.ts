@@ -73,7 +73,7 @@ export async function exec(connected: Connected, options: ExecOptions): Promise<
       })
     const above = parent === null ? [] : [parent.path, ...(parent.card.above ?? [])]
     const sandbox = options.sandbox
-      ? findSandbox(() => findHidden({ own: path, above, environment }), clean({}))
+      ? findSandbox(() => findHidden({ own: path, above, environment }), clean({}), path)
       : null
     const opened = await openIdentity(connected, path, {
       source,
@@ -159,6 +159,7 @@ async function attend(transport: Transport, { card, held }: Opened, attendance: 
         : runCommand(sandbox.wrap(command), attendance.environment, {
             depth: 2,
             ownSession: sandbox.ownSession,
+            filter: sandbox.filter,
           })
     const starter = watchStarter(attendance.starter)
     let gaveUp = false

@@ -20,6 +20,8 @@ export interface Within {
   readonly depth: number
   /** True when it is not in our session, so that a terminal's signals do not reach it by themselves. */
   readonly ownSession: boolean
+  /** The file to be open as the first after the standard streams. */
+  readonly filter: string | null
 }
 
 /**
@@ -34,7 +36,7 @@ export function runCommand(
   const [name = '', ...words] = command
   if (name === '')
     throw new ClientError('wrong_usage', 'no command was given', 'write it after --', { exitCode: 2 })
-  const cover = within === undefined ? null : coverFiles()
+  const cover = within === undefined ? null : coverFiles(within.filter)
   const { program, args, verbatim } =
     here.platform === 'win32'
       ? windowsCommand(command, environment)

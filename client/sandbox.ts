@@ -1,21 +1,31 @@
-import { spawnSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { ClientError } from './error.ts'
 import type { Hidden } from './hidden.ts'
+import { coverFiles } from './sandbox-process.ts'
+import { seccompFilter } from './seccomp.ts'
 import { here } from './system.ts'
 
 /** How a command is kept apart: the words that run it, and whether it has a session (a terminal's) of its own. */
 export interface Sandbox {
   wrap(command: readonly string[]): readonly string[]
   readonly ownSession: boolean
+  /** The file of the filter that has to be open as the first file after the standard streams; null where there is none. */
+  readonly filter: string | null
 }
 
 /**
  * A sandbox in which what `look` finds is not there: processes, devices, terminals and shared memory are the command's own, the
  * network and the rest of the file system are as outside, and nothing in it can gain a privilege. By bubblewrap where it
- * works, else by util-linux. Throws `ClientError` `no_sandbox`, with what has to be changed, where the system allows neither.
+ * works, where keyrings are not handed on either, else by util-linux. `folder` is a private one of ours, for what it is
+ * made of. Throws `ClientError` `no_sandbox`, with what has to be changed, where the system allows neither.
  */
-export function findSandbox(look: () => Hidden, environment: Readonly<Record<string, string>>): Sandbox {
+export function findSandbox(
+  look: () => Hidden,
+  environment: Readonly<Record<string, string>>,
+  folder: string,
+): Sandbox {
   if (here.platform !== 'linux') {
     throw noSandbox(
       `there is none for ${here.platform}`,
@@ -25,18 +35,15 @@ export function findSandbox(look: () => Hidden, environment: Readonly<Record<str
   const hidden = look()
   // Elsewhere what is typed into a terminal comes from those who type: before, a program could type, too.
   const ownSession = hasTerminal() && readSetting('dev/tty/legacy_tiocsti') !== '0'
+  const filter = writeFilter(folder)
   const failures: string[] = []
   for (const [name, wrap] of [
     ['bwrap', bubblewrap],
     ['unshare', utilLinux],
   ] as const) {
-    const sandbox: Sandbox = { wrap: (command) => wrap(command, hidden, ownSession), ownSession }
-    const [program = '', ...args] = sandbox.wrap(['true'])
-    const tried = spawnSync(program, args, {
-      env: environment,
-      stdio: ['ignore', 'ignore', 'pipe'],
-      timeout: 30_000,
-    })
+    const own = { ownSession, filter: name === 'bwrap' ? filter : null }
+    const sandbox: Sandbox = { wrap: (command) => wrap(command, hidden, own), ...own }
+    const tried = attempt(sandbox, environment)
     if (tried.status === 0) return sandbox
     const said = tried.stderr?.toString().trim().split('\n')[0] ?? ''
     failures.push(
@@ -48,15 +55,35 @@ export function findSandbox(look: () => Hidden, environment: Readonly<Record<str
   throw noSandbox(failures.join('; '), remedy(failures))
 }
 
+/** Null where it is not known how this machine numbers what is to be refused. */
+function writeFilter(folder: string): string | null {
+  if (!['x64', 'arm64'].includes(here.arch)) return null
+  const path = join(folder, 'seccomp.bpf')
+  writeFileSync(path, seccompFilter(), { mode: 0o600 })
+  return path
+}
+
+function attempt(sandbox: Sandbox, environment: Readonly<Record<string, string>>): SpawnSyncReturns<Buffer> {
+  const [program = '', ...args] = sandbox.wrap(['true'])
+  const cover = coverFiles(sandbox.filter)
+  try {
+    const stdio = ['ignore' as const, 'ignore' as const, 'pipe' as const, ...cover.files]
+    return spawnSync(program, args, { env: environment, stdio, timeout: 30_000 })
+  } finally {
+    cover.close()
+  }
+}
+
 /** bubblewrap: its own first process passes nothing on, and is not the command. */
 function bubblewrap(
   command: readonly string[],
   { folders, files, ways, fixed }: Hidden,
-  ownSession: boolean,
+  { ownSession, filter }: Omit<Sandbox, 'wrap'>,
 ): string[] {
   const apart = 'bwrap --unshare-user --unshare-pid --unshare-ipc --die-with-parent --cap-drop ALL'.split(' ')
   return [
     ...(ownSession ? [...apart, '--new-session'] : apart),
+    ...(filter === null ? [] : ['--seccomp', '3']),
     ...'--bind / / --dev /dev --proc /proc'.split(' '),
     // What something is mounted on can be neither renamed nor removed.
     ...ways.flatMap((folder) => ['--bind', folder, folder]),
@@ -102,7 +129,7 @@ exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"`
 function utilLinux(
   command: readonly string[],
   { folders, files, ways, fixed }: Hidden,
-  ownSession: boolean,
+  { ownSession }: Omit<Sandbox, 'wrap'>,
 ): string[] {
   const lists = [ways, fixed, folders, files]
   const numbers = [process.getuid?.(), process.getgid?.(), ...lists.map((list) => list.length)].map(String)

@@ -5,12 +5,14 @@ import { promisify } from 'node:util'
 /** The system underneath: what it is, its files, and its programs. Tests put another in its place. */
 export interface System {
   readonly platform: NodeJS.Platform
+  readonly arch: NodeJS.Architecture
   read(path: string): Promise<string>
   run(program: string, args: readonly string[]): Promise<string>
 }
 
 export const here: System = {
   platform: process.platform,
+  arch: process.arch,
   read: (path) => readFile(path, 'utf8'),
   run: async (program, args) => {
     // What they print is compared with what they print elsewhere: in no language, and in no time zone.

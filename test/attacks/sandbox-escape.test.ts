@@ -199,11 +199,16 @@ const tricksOfRoot: readonly (readonly [name: string, script: string])[] = [
 const handedAt = 200
 
 /** Runs a script under `exec`, the parent's key and folder open; `PARENT` is its folder, which no variable of a child names. */
-async function attempt(script: string, flags: readonly string[], path = ''): Promise<string> {
+async function attempt(
+  script: string,
+  flags: readonly string[],
+  { path = '', by = [] }: { path?: string; by?: readonly string[] } = {},
+): Promise<string> {
   const handed = [openSync(join(home, 'client.key'), 'r'), openSync(home, 'r')]
   const named = `export PARENT="$TEMP/runner/$PARENT_NAME"; ${script}`
   const between = Array.from({ length: handedAt - 3 }, () => 'ignore' as const)
-  const child = spawn(process.execPath, [executable, 'exec', ...flags, '--', 'sh', '-c', named], {
+  const command = [...by, process.execPath, executable, 'exec', ...flags, '--', 'sh', '-c', named]
+  const child = spawn(command[0] ?? '', command.slice(1), {
     env: { PATH: `${path}${process.env.PATH}`, ...settings, VICTIM: String(process.pid) },
     stdio: ['ignore', 'pipe', 'pipe', ...between, ...handed],
   })
@@ -215,6 +220,17 @@ async function attempt(script: string, flags: readonly string[], path = ''): Pro
   return said
 }
 
+// add_key(2) into a session's keyring of its own, which what it starts inherits; keyctl(2) to read it there.
+const withKey = [
+  'perl',
+  '-e',
+  'syscall(250, 1, 0); syscall(248, $t = "user", $n = "hoop", $p = "parents-id-token", 16, -3); exec @ARGV or die',
+]
+const readKey = `perl -e '$k = syscall(250, 10, -3, $t = "user", $n = "hoop", 0); $b = "x" x 64; $l = syscall(250, 11, $k, $b, 64); print substr($b, 0, $l > 0 ? $l : 0)'`
+const noKeys =
+  lacks('perl') ||
+  told(process.arch === 'x64' ? null : 'not x64, whose numbers of system calls are written here')
+
 const stolen = (said: string): boolean =>
   said.includes(secret) || /parents-id-token|parents-socket|STOLEN/.test(said)
 
@@ -223,15 +239,28 @@ describe('without a sandbox', () => {
     expect(stolen(await attempt(script, []))).toBe(true)
   })
 
+  test.skipIf(noKeys)('the keyring that it inherits can be read', async () => {
+    expect(stolen(await attempt(readKey, [], { by: withKey }))).toBe(true)
+  })
+
   test('files that were handed on are handed on', async () => {
     expect(stolen(await attempt(`cat /proc/self/fd/${handedAt}`, []))).toBe(true)
   })
 })
 
+test.skipIf(kinds[0][1] || noKeys)('in a sandbox by bubblewrap the keyring gives nothing', async () => {
+  const said = await attempt(`${readKey}; echo through`, ['--sandbox'], {
+    by: withKey,
+  })
+  expect(said).toContain('through')
+  expect(stolen(said)).toBe(false)
+})
+
 describe.each(kinds)('in a sandbox by %s', (kind, unavailable) => {
   const flags = ['--sandbox']
   const path = kind === 'util-linux' ? `__/util-linux:` : ''
-  const tried = (script: string): Promise<string> => attempt(script, flags, path.replace('__', temp))
+  const tried = (script: string): Promise<string> =>
+    attempt(script, flags, { path: path.replace('__', temp) })
 
   test.skipIf(unavailable).each([...roads, ...tricks])('%s gives nothing', async (_, script) => {
     const said = await tried(`${script}; echo through`)

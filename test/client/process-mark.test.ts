@@ -6,6 +6,7 @@ import { here, type System } from '../../client/system.ts'
 const nothing = (): Promise<never> => Promise.reject(new Error('not asked'))
 const system = (platform: NodeJS.Platform, more: Partial<System>): System => ({
   platform,
+  arch: 'x64',
   read: nothing,
   run: nothing,
   ...more,

@@ -16,6 +16,7 @@ function windows(answers: Readonly<Record<string, string>>): System & { calls: s
   const calls: string[][] = []
   return {
     platform: 'win32',
+    arch: 'x64',
     calls,
     read: () => Promise.reject(new Error('no /proc')),
     run(program, args) {
