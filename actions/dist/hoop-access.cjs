@@ -221,12 +221,12 @@ function systemCode(error) {
 var patience = { attempts: 6, first: 500, within: 6e4 };
 async function retrying(work, limits = patience, signal) {
   const end2 = performance.now() + limits.within;
-  for (let attempt = 1; ; attempt++) {
+  for (let attempt2 = 1; ; attempt2++) {
     try {
       return await work();
     } catch (error) {
-      if (!(error instanceof ClientError) || !error.temporary || attempt >= limits.attempts) throw error;
-      const backoff = limits.first * 2 ** (attempt - 1);
+      if (!(error instanceof ClientError) || !error.temporary || attempt2 >= limits.attempts) throw error;
+      const backoff = limits.first * 2 ** (attempt2 - 1);
       const wait2 = Math.max(backoff / 2 + Math.random() * backoff / 2, error.retryAfter ?? 0);
       if (performance.now() + wait2 > end2) throw error;
       await (0, import_promises2.setTimeout)(wait2, void 0, signal === void 0 ? {} : { signal }).catch(
@@ -601,19 +601,19 @@ async function revoke(transport, held, limits = brief) {
 }
 var brief = { attempts: 3, first: 300, within: 15e3 };
 async function viewIdentity(transport, held) {
-  const answer = await retrying(() => getAs(transport, held, "/api/v1/identity"), brief);
-  if (!isIdentityView(answer)) throw badAnswer(transport.gateway, "it does not describe the identity");
-  return answer;
+  const answer2 = await retrying(() => getAs(transport, held, "/api/v1/identity"), brief);
+  if (!isIdentityView(answer2)) throw badAnswer(transport.gateway, "it does not describe the identity");
+  return answer2;
 }
 async function viewActivity(transport, held, signal) {
-  const answer = await getAs(transport, held, "/api/v1/identity/activity", signal);
-  if (!isRecord(answer) || !Array.isArray(answer.sessions) || !Array.isArray(answer.approvals)) {
+  const answer2 = await getAs(transport, held, "/api/v1/identity/activity", signal);
+  if (!isRecord(answer2) || !Array.isArray(answer2.sessions) || !Array.isArray(answer2.approvals)) {
     throw badAnswer(transport.gateway, "it does not describe the identity’s activity");
   }
-  const { observed } = answer;
+  const { observed } = answer2;
   return {
-    sessions: answer.sessions,
-    approvals: answer.approvals,
+    sessions: answer2.sessions,
+    approvals: answer2.approvals,
     ...Array.isArray(observed) && { observed }
   };
 }
@@ -631,7 +631,7 @@ function lifeOf(ttl) {
 async function ask(transport, { key, prover, form }) {
   const url = new URL("/oauth/token", transport.gateway);
   const presented = form.subject_token_type === accessToken ? form.subject_token : void 0;
-  const answer = await transport.json({
+  const answer2 = await transport.json({
     method: "POST",
     path: url.pathname,
     headers: {
@@ -644,13 +644,13 @@ async function ask(transport, { key, prover, form }) {
       ...form
     }).toString()
   });
-  if (!isTokenAnswer(answer)) throw badAnswer(transport.gateway, "it gives no token");
+  if (!isTokenAnswer(answer2)) throw badAnswer(transport.gateway, "it gives no token");
   return {
     key,
-    token: answer.access_token,
-    tokenType: answer.token_type,
-    certificate: answer.client_certificate,
-    expiresAt: Date.now() + answer.expires_in * 1e3
+    token: answer2.access_token,
+    tokenType: answer2.token_type,
+    certificate: answer2.client_certificate,
+    expiresAt: Date.now() + answer2.expires_in * 1e3
   };
 }
 function getAs(transport, held, path2, signal) {
@@ -686,6 +686,7 @@ var import_promises4 = require("node:fs/promises");
 var import_node_util = require("node:util");
 var here = {
   platform: process.platform,
+  arch: process.arch,
   read: (path2) => (0, import_promises4.readFile)(path2, "utf8"),
   run: async (program2, args) => {
     const env = { ...process.env, LC_ALL: "C", TZ: "UTC" };
@@ -1116,17 +1117,17 @@ async function writeSshSettings(home, connections) {
   await writePrivate(home, "ssh_config", hosts.map((host) => block(home, host)).join("\n"));
 }
 function block(home, { name: name2, host, port }) {
-  const at = (file) => `"${configPath((0, import_node_path2.join)(home, file))}"`;
+  const at2 = (file) => `"${configPath((0, import_node_path2.join)(home, file))}"`;
   return `Host ${name2}
   HostName ${host}
   Port ${port}
   User ${name2}
-  IdentityFile ${at("id_ecdsa")}
+  IdentityFile ${at2("id_ecdsa")}
   IdentitiesOnly yes
   IdentityAgent none
   PreferredAuthentications publickey
   HostKeyAlias ${alias2}
-  UserKnownHostsFile ${at("known_hosts")}
+  UserKnownHostsFile ${at2("known_hosts")}
   GlobalKnownHostsFile /dev/null
   StrictHostKeyChecking yes
   UpdateHostKeys no
@@ -1360,8 +1361,8 @@ function decode(text) {
 
 // client/settings.ts
 function filesOf(home) {
-  const at = (name2) => (0, import_node_path3.join)(home, name2);
-  return { ca: at("ca.pem"), certificate: at("client.crt"), key: at("client.key"), pk8: at("client.pk8") };
+  const at2 = (name2) => (0, import_node_path3.join)(home, name2);
+  return { ca: at2("ca.pem"), certificate: at2("client.crt"), key: at2("client.key"), pk8: at2("client.pk8") };
 }
 async function writeSettings(home, card, held, ca) {
   await writePrivate(home, "ca.pem", ca);
@@ -5079,15 +5080,15 @@ Pull requests from forks never get one.`);
     );
   }
   endpoint.searchParams.set("audience", audience);
-  const answer = await askOnce(endpoint, bearer);
-  if (!answer.ok) {
-    await answer.body?.cancel();
-    const temporary = answer.status === 429 || answer.status >= 500;
-    const why = `GitHub refused to give an ID token (status ${answer.status})`;
+  const answer2 = await askOnce(endpoint, bearer);
+  if (!answer2.ok) {
+    await answer2.body?.cancel();
+    const temporary = answer2.status === 429 || answer2.status >= 500;
+    const why = `GitHub refused to give an ID token (status ${answer2.status})`;
     const next = temporary ? "see https://www.githubstatus.com and run the job again" : permission;
     throw new ClientError(temporary ? "issuer_unavailable" : "no_id_token", why, next, { temporary });
   }
-  const value = readValue(await boundedText(answer));
+  const value = readValue(await boundedText(answer2));
   if (value !== null) return value;
   throw new ClientError("issuer_unavailable", "GitHub’s answer holds no ID token", "run the job again", {
     temporary: true
@@ -5109,10 +5110,10 @@ async function askOnce(endpoint, bearer) {
     throw new ClientError("issuer_unavailable", why, next, { cause, temporary: true });
   }
 }
-async function boundedText(answer) {
+async function boundedText(answer2) {
   const decoder = new TextDecoder();
   let text = "";
-  for await (const chunk of answer.body ?? []) {
+  for await (const chunk of answer2.body ?? []) {
     text += decoder.decode(chunk, { stream: true });
     if (text.length > 64 * 1024) return "";
   }
@@ -5120,9 +5121,9 @@ async function boundedText(answer) {
 }
 function readValue(text) {
   try {
-    const answer = JSON.parse(text);
-    if (typeof answer !== "object" || answer === null || !("value" in answer)) return null;
-    return typeof answer.value === "string" && answer.value !== "" ? answer.value : null;
+    const answer2 = JSON.parse(text);
+    if (typeof answer2 !== "object" || answer2 === null || !("value" in answer2)) return null;
+    return typeof answer2.value === "string" && answer2.value !== "" ? answer2.value : null;
   } catch {
     return null;
   }
@@ -5209,7 +5210,7 @@ var patience2 = { attempts: 8, first: 1e3, within: 12e4 };
 function reportApproval({ transport, platform }, approval) {
   return retrying(async () => {
     const token = await platform.getIdToken(transport.gateway.origin);
-    const answer = await transport.json({
+    const answer2 = await transport.json({
       method: "POST",
       path: "/hooks/approve",
       headers: { authorization: `Bearer ${token}`, "content-type": "application/json" },
@@ -5217,11 +5218,11 @@ function reportApproval({ transport, platform }, approval) {
     }).catch((error) => {
       throw refused(error);
     });
-    return read(transport.gateway, answer);
+    return read(transport.gateway, answer2);
   }, patience2);
 }
-function read(gateway, answer) {
-  const { id, kind, state, missing } = Object(answer);
+function read(gateway, answer2) {
+  const { id, kind, state, missing } = Object(answer2);
   if (typeof id !== "string") throw badAnswer(gateway, "it names no approval");
   switch (kind) {
     case "decided":
@@ -5880,8 +5881,81 @@ function inherited(rewrites, connections) {
 
 // client/sandbox.ts
 var import_node_child_process5 = require("node:child_process");
+var import_node_fs7 = require("node:fs");
+var import_node_path9 = require("node:path");
+
+// client/sandbox-process.ts
 var import_node_fs6 = require("node:fs");
-function findSandbox(look, environment) {
+function coverFiles(first) {
+  const nothing = (0, import_node_fs6.openSync)("/dev/null", "r+");
+  const named2 = first === null ? nothing : (0, import_node_fs6.openSync)(first, "r");
+  const open5 = (0, import_node_fs6.readdirSync)("/proc/self/fd").map(Number);
+  const rest = Array.from({ length: Math.max(...open5, 3) - 3 }, () => nothing);
+  return {
+    files: [named2, ...rest],
+    close: () => [.../* @__PURE__ */ new Set([named2, nothing])].forEach((file) => (0, import_node_fs6.closeSync)(file))
+  };
+}
+function descend(pid, depth) {
+  if (pid === void 0 || depth === 0) return pid;
+  try {
+    const [first = ""] = (0, import_node_fs6.readFileSync)(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ");
+    return first === "" ? void 0 : descend(Number(first), depth - 1);
+  } catch {
+    return void 0;
+  }
+}
+
+// client/seccomp.ts
+var load = 32;
+var isEqual = 21;
+var answer = 6;
+var at = { number: 0, architecture: 4, secondArgument: 24 };
+var allow = 2147418112;
+var [absent, forbidden] = [327680 | 38, 327680 | 1];
+var killed = 2147483648;
+var typing = [21522, 21532];
+var tables = [
+  // x32 has the bit 30, and an ioctl of its own.
+  [3221225534, [248, 249, 250, 1073742072, 1073742073, 1073742074], [16, 1073741840, 1073742338]],
+  [1073741827, [286, 287, 288], [54]],
+  [3221225655, [217, 218, 219], [29]],
+  [1073741864, [309, 310, 311], [54]]
+];
+function seccompFilter() {
+  const program2 = tables.flatMap(([architecture, keys, ioctl]) => {
+    const rules = [
+      [load, 0, 0, at.number],
+      ...keys.flatMap((number) => [
+        [isEqual, 0, 1, number],
+        [answer, 0, 0, absent]
+      ]),
+      ...ioctl.flatMap((number) => [
+        [isEqual, 0, 2 + 2 * typing.length, number],
+        [load, 0, 0, at.secondArgument],
+        ...typing.flatMap((request) => [
+          [isEqual, 0, 1, request],
+          [answer, 0, 0, forbidden]
+        ]),
+        [answer, 0, 0, allow]
+      ]),
+      [answer, 0, 0, allow]
+    ];
+    return [[load, 0, 0, at.architecture], [isEqual, 0, rules.length, architecture], ...rules];
+  });
+  program2.push([answer, 0, 0, killed]);
+  const bytes = Buffer.alloc(program2.length * 8);
+  for (const [index, [code, ifTrue, ifFalse, k]] of program2.entries()) {
+    bytes.writeUInt16LE(code, index * 8);
+    bytes.writeUInt8(ifTrue, index * 8 + 2);
+    bytes.writeUInt8(ifFalse, index * 8 + 3);
+    bytes.writeUInt32LE(k, index * 8 + 4);
+  }
+  return bytes;
+}
+
+// client/sandbox.ts
+function findSandbox(look, environment, folder) {
   if (here.platform !== "linux") {
     throw noSandbox(
       `there is none for ${here.platform}`,
@@ -5890,18 +5964,15 @@ function findSandbox(look, environment) {
   }
   const hidden = look();
   const ownSession = hasTerminal() && readSetting("dev/tty/legacy_tiocsti") !== "0";
+  const filter = writeFilter(folder);
   const failures = [];
   for (const [name2, wrap] of [
     ["bwrap", bubblewrap],
     ["unshare", utilLinux]
   ]) {
-    const sandbox = { wrap: (command) => wrap(command, hidden, ownSession), ownSession };
-    const [program2 = "", ...args] = sandbox.wrap(["true"]);
-    const tried = (0, import_node_child_process5.spawnSync)(program2, args, {
-      env: environment,
-      stdio: ["ignore", "ignore", "pipe"],
-      timeout: 3e4
-    });
+    const own = { ownSession, filter: name2 === "bwrap" ? filter : null };
+    const sandbox = { wrap: (command) => wrap(command, hidden, own), ...own };
+    const tried = attempt(sandbox, environment);
     if (tried.status === 0) return sandbox;
     const said = tried.stderr?.toString().trim().split("\n")[0] ?? "";
     failures.push(
@@ -5910,10 +5981,27 @@ function findSandbox(look, environment) {
   }
   throw noSandbox(failures.join("; "), remedy(failures));
 }
-function bubblewrap(command, { folders, files, ways, fixed }, ownSession) {
+function writeFilter(folder) {
+  if (!["x64", "arm64"].includes(here.arch)) return null;
+  const path2 = (0, import_node_path9.join)(folder, "seccomp.bpf");
+  (0, import_node_fs7.writeFileSync)(path2, seccompFilter(), { mode: 384 });
+  return path2;
+}
+function attempt(sandbox, environment) {
+  const [program2 = "", ...args] = sandbox.wrap(["true"]);
+  const cover2 = coverFiles(sandbox.filter);
+  try {
+    const stdio = ["ignore", "ignore", "pipe", ...cover2.files];
+    return (0, import_node_child_process5.spawnSync)(program2, args, { env: environment, stdio, timeout: 3e4 });
+  } finally {
+    cover2.close();
+  }
+}
+function bubblewrap(command, { folders, files, ways, fixed }, { ownSession, filter }) {
   const apart = "bwrap --unshare-user --unshare-pid --unshare-ipc --die-with-parent --cap-drop ALL".split(" ");
   return [
     ...ownSession ? [...apart, "--new-session"] : apart,
+    ...filter === null ? [] : ["--seccomp", "3"],
     ..."--bind / / --dev /dev --proc /proc".split(" "),
     // What something is mounted on can be neither renamed nor removed.
     ...ways.flatMap((folder) => ["--bind", folder, folder]),
@@ -5948,7 +6036,7 @@ while [ "$files" -gt 0 ]; do
   mount --bind -o nodev /dev/null "$1"; mount -o remount,bind,ro,nodev "$1"; shift; files=$((files - 1))
 done
 exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"`;
-function utilLinux(command, { folders, files, ways, fixed }, ownSession) {
+function utilLinux(command, { folders, files, ways, fixed }, { ownSession }) {
   const lists = [ways, fixed, folders, files];
   const numbers = [process.getuid?.(), process.getgid?.(), ...lists.map((list) => list.length)].map(String);
   return [
@@ -5976,7 +6064,7 @@ function remedy(failures) {
   if (readSetting("user/max_user_namespaces") === "0") {
     return `user namespaces are switched off: \`sysctl user.max_user_namespaces=15000\`; ${wayOut}`;
   }
-  if ((0, import_node_fs6.existsSync)("/.dockerenv") || (0, import_node_fs6.existsSync)("/run/.containerenv")) {
+  if ((0, import_node_fs7.existsSync)("/.dockerenv") || (0, import_node_fs7.existsSync)("/run/.containerenv")) {
     return `the container forbids them: \`--security-opt seccomp=unconfined --security-opt systempaths=unconfined\` when it is started; ${wayOut}`;
   }
   if (process.getuid?.() === 0)
@@ -5984,12 +6072,12 @@ function remedy(failures) {
   return failures.every((one) => one.endsWith("not installed")) ? `install bubblewrap (\`apt-get install bubblewrap\`), ${wayOut}` : `ask the people who run this machine for user namespaces, ${wayOut}`;
 }
 function hasTerminal() {
-  const text = (0, import_node_fs6.readFileSync)("/proc/self/stat", "utf8");
+  const text = (0, import_node_fs7.readFileSync)("/proc/self/stat", "utf8");
   return text.slice(text.lastIndexOf(")") + 2).split(" ")[4] !== "0";
 }
 function readSetting(name2) {
   try {
-    return (0, import_node_fs6.readFileSync)(`/proc/sys/${name2}`, "utf8").trim();
+    return (0, import_node_fs7.readFileSync)(`/proc/sys/${name2}`, "utf8").trim();
   } catch {
     return null;
   }
@@ -6006,29 +6094,9 @@ function noSandbox(why, next) {
 var import_node_child_process6 = require("node:child_process");
 var import_node_os6 = require("node:os");
 
-// client/sandbox-process.ts
-var import_node_fs7 = require("node:fs");
-function coverFiles() {
-  const nothing = (0, import_node_fs7.openSync)("/dev/null", "r+");
-  const open5 = (0, import_node_fs7.readdirSync)("/proc/self/fd").map(Number);
-  return {
-    files: Array.from({ length: Math.max(...open5, 2) - 2 }, () => nothing),
-    close: () => (0, import_node_fs7.closeSync)(nothing)
-  };
-}
-function descend(pid, depth) {
-  if (pid === void 0 || depth === 0) return pid;
-  try {
-    const [first = ""] = (0, import_node_fs7.readFileSync)(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ");
-    return first === "" ? void 0 : descend(Number(first), depth - 1);
-  } catch {
-    return void 0;
-  }
-}
-
 // client/windows-command.ts
 var import_node_fs8 = require("node:fs");
-var import_node_path9 = require("node:path");
+var import_node_path10 = require("node:path");
 function windowsCommand([name2 = "", ...args], environment, exists = import_node_fs8.existsSync) {
   const program2 = findProgram(name2, environment, exists);
   if (program2 === void 0 || !/\.(?:bat|cmd)$/i.test(program2))
@@ -6057,7 +6125,7 @@ function findProgram(name2, environment, exists) {
   for (const folder of folders) {
     if (folder === "" && folders.length > 1) continue;
     for (const ending of endings) {
-      const path2 = folder === "" ? `${name2}${ending}` : import_node_path9.win32.join(folder, `${name2}${ending}`);
+      const path2 = folder === "" ? `${name2}${ending}` : import_node_path10.win32.join(folder, `${name2}${ending}`);
       if (exists(path2)) return path2;
     }
   }
@@ -6074,7 +6142,7 @@ function runCommand(command, environment, within) {
   const [name2 = "", ...words] = command;
   if (name2 === "")
     throw new ClientError("wrong_usage", "no command was given", "write it after --", { exitCode: 2 });
-  const cover2 = within === void 0 ? null : coverFiles();
+  const cover2 = within === void 0 ? null : coverFiles(within.filter);
   const { program: program2, args, verbatim } = here.platform === "win32" ? windowsCommand(command, environment) : { program: name2, args: words, verbatim: false };
   const child = start(name2, program2, args, {
     windowsVerbatimArguments: verbatim,
@@ -6290,7 +6358,7 @@ async function exec(connected, options) {
         settings
       });
       const above = parent === null ? [] : [parent.path, ...parent.card.above ?? []];
-      const sandbox = options.sandbox ? findSandbox(() => findHidden({ own: path2, above, environment }), clean({})) : null;
+      const sandbox = options.sandbox ? findSandbox(() => findHidden({ own: path2, above, environment }), clean({}), path2) : null;
       const opened = await openIdentity(connected, path2, {
         source,
         wish,
@@ -6360,7 +6428,8 @@ async function attend(transport, { card, held }, attendance) {
     const { sandbox, command } = attendance;
     const running = sandbox === null ? runCommand(command, attendance.environment) : runCommand(sandbox.wrap(command), attendance.environment, {
       depth: 2,
-      ownSession: sandbox.ownSession
+      ownSession: sandbox.ownSession,
+      filter: sandbox.filter
     });
     const starter = watchStarter(attendance.starter);
     let gaveUp = false;

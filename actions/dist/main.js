@@ -20164,6 +20164,7 @@ var import_promises3 = require("node:fs/promises");
 var import_node_util = require("node:util");
 var here = {
   platform: process.platform,
+  arch: process.arch,
   read: (path2) => (0, import_promises3.readFile)(path2, "utf8"),
   run: async (program, args) => {
     const env = { ...process.env, LC_ALL: "C", TZ: "UTC" };

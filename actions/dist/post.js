@@ -20075,6 +20075,7 @@ var import_promises4 = require("node:fs/promises");
 var import_node_util = require("node:util");
 var here = {
   platform: process.platform,
+  arch: process.arch,
   read: (path) => (0, import_promises4.readFile)(path, "utf8"),
   run: async (program, args) => {
     const env = { ...process.env, LC_ALL: "C", TZ: "UTC" };
