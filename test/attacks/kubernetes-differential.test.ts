@@ -1,15 +1,18 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { request } from 'node:https'
+import { json } from 'node:stream/consumers'
 import { type ConnectionOptions, connect } from 'node:tls'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { readTarget } from '../../gateway/http-relay/target.ts'
+import { readBody } from '../../gateway/protocols/kubernetes/bodies.ts'
 import { requestOf } from '../../gateway/protocols/kubernetes/operations.ts'
 import { readRequestInfo } from '../../gateway/protocols/kubernetes/request-info.ts'
 import { type KubernetesStack, anyone, startKubernetesStack } from '../flows/kubernetes-stack.ts'
 import { Random, seed } from '../policy/random.ts'
 import { type Audited, missingForKubernetes } from '../servers/kubernetes.ts'
 import { told } from '../servers/programs.ts'
-import { type OddRequest, oddRequest } from './kubernetes-odd-requests.ts'
+import { type OddRequest, oddBody, oddRequest } from './kubernetes-odd-requests.ts'
 
 /** How many are generated. */
 const rounds = Number(process.env['HOOP_ODD_REQUESTS'] ?? 1000)
@@ -138,6 +141,31 @@ describe.skipIf(told(missingForKubernetes))('the gateway and a real API server',
   })
   afterAll(() => stack?.close())
 
+  /** The name of the ConfigMap that the API server would make of a body; undefined when it would make none. */
+  function made(type: string, body: Buffer): Promise<string | undefined> {
+    const { url, ca, tokens } = stack.cluster
+    const headers = {
+      authorization: `Bearer ${tokens.admin}`,
+      'content-type': type,
+      accept: 'application/json',
+    }
+    return new Promise((resolve, reject) => {
+      const sent = request(
+        `${url}/api/v1/namespaces/default/configmaps?dryRun=All`,
+        { method: 'POST', ca, headers, agent: false },
+        (response) => {
+          const { statusCode = 0 } = response
+          json(response).then((answer) => {
+            const { name } = (answer as { metadata?: { name?: string } }).metadata ?? {}
+            resolve(statusCode < 300 ? name : undefined)
+          }, reject)
+        },
+      )
+      sent.once('error', reject)
+      sent.end(body)
+    })
+  }
+
   /** Every resource of the cluster that can be updated, in each of its versions. */
   async function updated(): Promise<{ base: string; resource: string; kind: string; namespaced: boolean }[]> {
     const groups = (await stack.cluster.call('GET', '/apis')) as {
@@ -223,6 +251,30 @@ describe.skipIf(told(missingForKubernetes))('the gateway and a real API server',
     }
     expect(kept).toEqual([])
   }, 300_000)
+
+  test(`agree on the name that a body says, or the gateway takes none, HOOP_SEED=${seed}`, async () => {
+    const random = new Random(seed)
+    const differ: string[] = []
+    const counts = { agreed: 0, 'none taken': 0, refused: 0 }
+    for (let round = 0; round < rounds / 4; round++) {
+      const { type, body } = oddBody(random)
+      const created = await made(type, body)
+      let decided: string | undefined
+      try {
+        decided = readBody(body, type).name
+      } catch {
+        counts.refused++
+        continue
+      }
+      if (created === undefined) counts.refused++
+      else if (decided === undefined) counts['none taken']++
+      else if (decided === created) counts.agreed++
+      else differ.push(`${type} ${JSON.stringify(body.toString('latin1'))}: ${decided}, made ${created}`)
+    }
+    console.log(`seed ${seed}: ${JSON.stringify(counts)}`)
+    expect(differ).toEqual([])
+    expect(counts.agreed).toBeGreaterThan(10)
+  }, 600_000)
 
   test(`agree on requests at random, or the gateway refuses them, HOOP_SEED=${seed}`, async () => {
     const random = new Random(seed)

@@ -77,6 +77,69 @@ export function oddRequest(random: Random): OddRequest {
   }
 }
 
+const members = [
+  '"metadata":{"name":"a"}',
+  '"metadata":{"name":"b","labels":{"name":"c"}}',
+  '"metadata":{"name":"a","name":"b"}',
+  '"metadata":{"name":"a","Name":"b"}',
+  '"metadata":{"NAME":"a"}',
+  '"metadata":{"n\\u0061me":"d"}',
+  '"metadata":{"name":"a","name":null}',
+  '"metadata":{"generateName":"e-"}',
+  '"metadata":{"labels":{"x":"y"}}',
+  '"metadata":{}',
+  '"metadata":null',
+  '"Metadata":{"name":"f"}',
+  '"m\\u0065tadata":{"name":"g"}',
+  '"metadata":{"name":"h\\u0000"}',
+  '"metadata":{"name":"\xffi"}',
+  '"__proto__":{"metadata":{"name":"j"}}',
+  '"metadata":{"__proto__":{"name":"k"}}',
+  '"metadata":[{"name":"l"}]',
+  '"data":{"metadata":"m","name":"m"}',
+]
+const bodyTypes = [
+  ...Array.from({ length: 6 }, () => 'application/json'),
+  'application/json; charset=utf-16',
+  'application/yaml',
+  'application/vnd.kubernetes.protobuf',
+  'application/vnd.kubernetes.protobuf',
+]
+/** Fields of an ObjectMeta (1 name, 2 generateName), each within a ConfigMap's field 1. */
+const metas = [
+  '0a0161',
+  '0a0162',
+  '0a01610a0162',
+  '12026561',
+  '',
+  '0a00',
+  '5a0a0a046e616d65120161',
+  '0a03ff6162',
+]
+
+/** The body of a ConfigMap to be made, whose name more than one reader could take for another. */
+export function oddBody(random: Random): { readonly type: string; readonly body: Buffer } {
+  const type = random.pick(bodyTypes)
+  if (type.includes('protobuf')) {
+    const field = (number: number, ...parts: Buffer[]): Buffer => {
+      const content = Buffer.concat(parts)
+      return Buffer.concat([Buffer.of((number << 3) | 2, content.byteLength), content])
+    }
+    const meta = (): Buffer => field(1, Buffer.from(random.pick(metas), 'hex'))
+    const kind = field(1, field(1, Buffer.from('v1')), field(2, Buffer.from('ConfigMap')))
+    const objects = Array.from({ length: 1 + random.below(2) }, () =>
+      field(2, ...Array.from({ length: 1 + random.below(3) }, meta)),
+    )
+    return { type, body: Buffer.concat([Buffer.from('k8s\0'), kind, ...objects]) }
+  }
+  const said = ['"kind":"ConfigMap"', '"apiVersion":"v1"', ...random.some(members, 3)].join(',')
+  const [before, after] = [
+    random.chance(12) ? random.pick(['\xef\xbb\xbf', ' ', '//x\n']) : '',
+    random.chance(12) ? random.pick([' ', ',', '{}', '\0']) : '',
+  ]
+  return { type, body: Buffer.from(`${before}{${said}}${after}`, 'latin1') }
+}
+
 function queryOf(random: Random, most: number): string {
   const separator = random.chance(20) ? ';' : random.chance(12) ? '&&' : '&'
   const pairs = Array.from({ length: random.below(most + 1) }, () => {
