@@ -186,7 +186,7 @@ function hidden(page: string, cause: unknown): Refused {
 }
 
 /** What does not fit what was asked for. */
-export function lyingJenkins(what: string): Refused {
+function lyingJenkins(what: string): Refused {
   return new Refused(
     'upstream_untrusted',
     `the answer of Jenkins cannot be trusted: ${what}`,

@@ -5,7 +5,7 @@ import { Parser, type ParserLimits, parserLimits } from './parser.ts'
 import { type Skeleton, liftMeaning, placeMeaning, skeletonOf } from './skeleton.ts'
 
 /** The longest text that is read, in UTF-8 bytes. */
-export const maxText = 1024 * 1024
+const maxText = 1024 * 1024
 
 /** Starts an analyzer: its workers are ready within some 100 ms and need no waiting for. `close` ends them. */
 export function createAnalyzer(

@@ -32,7 +32,7 @@ export function plainColumns(count: number): Shape {
   return { columns, rest: null, exact: count }
 }
 
-export function resultOf(shape: Shape | null): Result | null {
+function resultOf(shape: Shape | null): Result | null {
   if (shape === null) return null
   const columns = shape.columns.slice(0, shape.exact).map((column) => [...column.origin.columns])
   if (shape.rest === null) return { columns }

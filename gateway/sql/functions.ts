@@ -217,6 +217,6 @@ function noteEffect(reader: Reader, name: string, call: FuncCallFields): void {
 }
 
 /** `'s.seq'::regclass` is how pg_dump and serial columns write a sequence. */
-export function unwrapCast(node: Parameters<typeof textOf>[0]): Parameters<typeof textOf>[0] {
+function unwrapCast(node: Parameters<typeof textOf>[0]): Parameters<typeof textOf>[0] {
   return node !== undefined && 'TypeCast' in node ? unwrapCast(node.TypeCast.arg) : node
 }

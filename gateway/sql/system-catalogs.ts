@@ -39,7 +39,7 @@ export const revealingCatalogs: ReadonlySet<string> = new Set(
 )
 
 /** Relations of information_schema that show options of foreign servers and users, which may hold passwords. */
-export const revealingInformation: ReadonlySet<string> = new Set(
+const revealingInformation: ReadonlySet<string> = new Set(
   words(`
   _pg_foreign_data_wrappers _pg_foreign_servers _pg_foreign_table_columns _pg_foreign_tables _pg_user_mappings
   column_options foreign_data_wrapper_options foreign_server_options foreign_table_options user_mapping_options

@@ -69,7 +69,7 @@ let scratch = Buffer.allocUnsafe(131_072)
  * A copy of DataRow or CopyData messages in which all that is not a value is zero: a length before a secret could
  * otherwise look like a letter of it. Valid until the next call.
  */
-export function valuesOnly(messages: Buffer): Buffer {
+function valuesOnly(messages: Buffer): Buffer {
   if (messages.length > scratch.length) {
     if (messages.length > 1_048_576) return blank(Buffer.from(messages))
     scratch = Buffer.allocUnsafe(messages.length * 2)
