@@ -9,11 +9,12 @@ import { readCall } from './functions.ts'
 import { withMade } from './made.ts'
 import { noteHidden } from './hidden-strings.ts'
 import { LiteralWatch } from './literal-watch.ts'
-import { takeInventory, unreadable } from './parse-tree.ts'
+import { open, takeInventory, unreadable } from './parse-tree.ts'
 import type { Parsed } from './parsed.ts'
 import { readQuery } from './queries.ts'
 import type { Reader, Surroundings } from './reader.ts'
 import { noteType, readRelation } from './relations.ts'
+import { addPath, usePath } from './settings.ts'
 import { type Fork, readStatement } from './statements.ts'
 
 /**
@@ -58,7 +59,8 @@ function readOne(parsed: Parsed, reader: Reader, node: Node): Effect {
     const facts = new Facts()
     const own = createReader(reader.around, facts, reader.path, reader.named)
     const effect = readStatement(own, inner, fork)
-    // It does so whenever it is run, by a text that does not show it.
+    // It does so whenever it is run, by a text that does not show it: from here on the path may be that.
+    if (own.found.searchPath !== null) usePath(reader, own.found.searchPath)
     if (own.found.sets !== null) reader.found.sets = 'later'
     for (const names of takeInventory([inner, types]).types) noteType(own, names)
     if (facts.makesRows) for (const rowType of facts.rowTypes.values()) noteType(own, rowType)
@@ -69,7 +71,10 @@ function readOne(parsed: Parsed, reader: Reader, node: Node): Effect {
     }
     return { meaning: { ...meaningOf(parsed.text, facts, [effect.shape], () => []), spans: [] }, effect }
   }
+  reader.facts.runsCode = false
   const effect = readStatement(reader, node, fork)
+  // A user's code can set the path for what follows.
+  if (reader.facts.runsCode && runs(node)) reader.path = addPath(reader.path, ['*'])
   const { makes, sets } = reader.found
   const done = {
     ...effect,
@@ -80,6 +85,13 @@ function readOne(parsed: Parsed, reader: Reader, node: Node): Effect {
   if (makes.length === 0) return done
   reader.around = withMade(reader.around, makes)
   return { ...done, makes }
+}
+
+/** False for what only names the code that it is made of: such a definition runs none. */
+function runs(node: Node): boolean {
+  const { tag, fields } = open(node) ?? { tag: '', fields: {} }
+  if (tag === 'CreateStmt') return fields['partbound'] !== undefined
+  return !/^(Create|Define|Rule|View)/.test(tag) || tag === 'CreateTableAsStmt'
 }
 
 /** True for what is bound to the relations that its names mean. SELECT INTO makes one when it runs. */

@@ -26,6 +26,8 @@ export class Facts {
   makesRows = false
   /** The names of the relations read, which are those of their rows' types. */
   readonly rowTypes = new Map<string, readonly [schema: string, name: string]>()
+  /** True when a user's code is called, or PostgreSQL's own that runs a text. */
+  runsCode = false
   #muted = 0
 
   operation(
@@ -34,6 +36,7 @@ export class Facts {
     more: { reads?: boolean; unbounded?: boolean } = {},
   ): void {
     if (this.#muted > 0) return
+    this.runsCode ||= /^(call|do)$/.test(actions[0]) && !/^pg_catalog\.(pg|lo)_/.test(resource)
     const reads = more.reads ?? false
     const unbounded = more.unbounded ?? false
     const key = `${actions.join(' ')}\n${resource}\n${unbounded}`

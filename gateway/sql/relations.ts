@@ -4,7 +4,7 @@ import { qualify, quote } from './identifiers.ts'
 import { isUnseen } from './made.ts'
 import { merge, type Offered, origin, type Shape } from './origin.ts'
 import type { Reader } from './reader.ts'
-import { noteSetting, splitPaths } from './settings.ts'
+import { addPath, noteSetting, splitPaths } from './settings.ts'
 import {
   describesSchema,
   isSystemSchema,
@@ -225,7 +225,8 @@ function viewShape(reader: Reader, view: CatalogRelation): Shape | null {
   reader.views.set(view, null)
   const [node, more] = view.definition === undefined ? [] : (reader.around.definition(view.definition) ?? [])
   if (node === undefined || more !== undefined || !('SelectStmt' in node)) return null
-  const { path } = reader
+  const { path, found } = reader
+  const set = found.searchPath
   // pg_get_viewdef was asked under an empty search_path: every name but those of pg_catalog is qualified.
   reader.path = []
   try {
@@ -233,7 +234,9 @@ function viewShape(reader: Reader, view: CatalogRelation): Shape | null {
     reader.views.set(view, shape)
     return shape
   } finally {
-    reader.path = path
+    // What it sets holds for what follows in the text.
+    reader.path =
+      found.searchPath === null || found.searchPath === set ? path : addPath(path, found.searchPath)
   }
 }
 

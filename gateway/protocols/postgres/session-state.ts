@@ -100,6 +100,8 @@ export class SessionState {
   /** Waits until all that was sent is answered, and the catalog is up to date. `flush` makes the server answer. */
   settle(flush: () => void): Promise<void> | undefined {
     const { ledger, catalog } = this.#parts
+    // The server says what the path is with its answer to Sync.
+    if (this.#path.isLoose) this.#unsettled = true
     if (this.#unsettled && ledger.size > 0) {
       flush()
       return ledger.until(() => ledger.size === 0).then(() => this.settle(flush))
@@ -142,6 +144,7 @@ export class SessionState {
   #read(text: string, open: boolean, flush: () => void): Analysis | Promise<Analysis> {
     const waiting = this.settle(flush)
     if (waiting !== undefined) return waiting.then(() => this.#read(text, open, flush))
+    if (!open) this.#path.fasten()
     refuseForeignText(text, this.#parts.ledger.parameters, open && this.#settingsTouched)
     this.#metUncertain = false
     this.#metStale = []
@@ -184,6 +187,7 @@ export class SessionState {
   current(prepared: Prepared, open: boolean, flush: () => void): Reading | Promise<Reading> {
     const waiting = this.settle(flush)
     if (waiting !== undefined) return waiting.then(() => this.current(prepared, open, flush))
+    if (!open) this.#path.fasten()
     if (this.#holds(prepared.reading)) return prepared.reading
     const renew = (analysis: Analysis): Reading => {
       const before = prepared.reading
@@ -210,8 +214,9 @@ export class SessionState {
   }
 
   /** Called for every statement that is made under a name: SQL can run it by that. */
-  prepared({ sets }: Statement): void {
+  prepared({ sets, searchPath }: Statement): void {
     if (sets !== undefined) this.#fickle = true
+    if (searchPath !== null) this.#path.add(searchPath)
   }
 
   /** Called for every statement that is sent. */
@@ -221,9 +226,9 @@ export class SessionState {
       this.#settingsTouched = true
       this.#unsettled = true
       this.#touch()
-      // A function can set the path as well; before version 18 the server does not say so.
+      // A function can set the path as well.
       const calls = meaning.operations.some(({ actions }) => actions[0] === 'call' || actions[0] === 'do')
-      if (calls && !this.#path.isReported) this.#path.add(['*'])
+      if (calls) this.#path.loosen()
     }
     for (const { searchPath, changesCatalog, names, forgets, makes, sets } of statements) {
       if (sets !== undefined) this.#touch()

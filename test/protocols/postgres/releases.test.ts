@@ -23,13 +23,15 @@ CREATE TABLE app.people (id int, email text) PARTITION BY RANGE (id);
 CREATE TABLE app.people_low PARTITION OF app.people FOR VALUES FROM (0) TO (100);
 INSERT INTO app.people VALUES (1, 'parted.lovelace@example.com');
 CREATE TABLE app.notes (id serial PRIMARY KEY, body text);
-CREATE TABLE vault.keys (key text); INSERT INTO vault.keys VALUES ('VAULT-7');
+CREATE TABLE vault.keys (key text); CREATE TABLE app.keys (key text); INSERT INTO vault.keys VALUES ('VAULT-7');
 CREATE FUNCTION app.purge() RETURNS boolean LANGUAGE sql AS 'DELETE FROM app.notes; SELECT true';
 CREATE FUNCTION app.purge(int, int) RETURNS boolean LANGUAGE sql AS 'SELECT app.purge()';
 CREATE OPERATOR app.=== (LEFTARG = int, RIGHTARG = int, PROCEDURE = app.purge);
 CREATE FUNCTION app.checks(int) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END';
 CREATE DOMAIN app.checked AS int CHECK (app.checks(VALUE));
 CREATE FUNCTION app.json_value(text, text) RETURNS text LANGUAGE sql AS 'SELECT $1';
+CREATE FUNCTION app.paths_on() RETURNS int LANGUAGE plpgsql AS 'BEGIN PERFORM set_config(''search_path'', ''vault'', false); RETURN 1; END';
+CREATE VIEW app.paths AS SELECT set_config('search_path', 'vault', false);
 ALTER DATABASE postgres SET search_path = app, public;
 `
 const hidden = /lovelace|hopper|LOVELACE|HOPPER/
@@ -57,7 +59,7 @@ for (const release of [...Object.keys(releases), '18']) {
                 connection: 'db',
                 allow: [
                   { operations: ['read', 'write', 'ddl'], resources: ['app.*'] },
-                  { operations: ['pg_sleep', 'call'], resources: ['pg_catalog.*'] },
+                  { operations: ['pg_sleep', 'call'], resources: ['pg_catalog.*', 'app.paths_on'] },
                 ],
                 deny: [{ operations: ['*'], resources: ['vault.*'] }],
               },
@@ -135,6 +137,43 @@ for (const release of [...Object.keys(releases), '18']) {
         await client.query(set)
         expect((await failure(client.query('SELECT key FROM keys'))).code).toBe('42501')
         await client.query('RESET search_path')
+      }
+    })
+
+    test('a path that is set by what is run by its name is followed, in the same text and after it', async () => {
+      const set = "SELECT set_config('search_path', 'vault', false)"
+      for (const texts of [
+        [`PREPARE p AS ${set}`, 'EXECUTE p', 'SELECT key FROM keys'],
+        [`PREPARE p AS ${set}; EXECUTE p; SELECT key FROM keys`],
+        [
+          "PREPARE p(text) AS SELECT set_config('search_path', $1, false)",
+          "EXECUTE p('vault'); SELECT key FROM keys",
+        ],
+        ['BEGIN', `DECLARE c CURSOR FOR ${set}`, 'FETCH c', 'SELECT key FROM keys'],
+        [`BEGIN; DECLARE c CURSOR FOR ${set}; FETCH c; SELECT key FROM keys`],
+        ['SELECT * FROM app.paths; SELECT key FROM keys'],
+      ]) {
+        const own = await house.connect()
+        for (const text of texts.slice(0, -1)) await own.query(text)
+        expect([texts, (await failure(own.query(texts.at(-1) ?? ''))).code]).toEqual([texts, '42501'])
+        await own.end()
+      }
+      const named = [parse('s', set), parse('t', 'EXECUTE s'), bind('', 't'), execute('')]
+      const called = [parse('', 'SELECT paths_on()'), bind('', ''), execute('')]
+      const asked = parse('asked', 'SELECT key FROM keys')
+      // Before 18 the server never says what the path is, and 18 says it with the answer to Sync.
+      for (const pipeline of [
+        [...named, asked],
+        [asked, ...named],
+        [...called, asked],
+        [asked, ...called],
+      ]) {
+        const raw = await house.raw()
+        raw.write(...pipeline, bind('', 'asked'), execute(''), sync)
+        const answers = (await raw.until('Z')).map(({ body }) => body.toString('latin1')).join()
+        expect(answers).toContain('42501')
+        expect(answers).not.toContain('VAULT-7')
+        raw.socket.destroy()
       }
     })
 
