@@ -186,11 +186,8 @@ function targetNames(targets: readonly Node[] | undefined): string[] | null {
 function move(reader: Reader, target: Target, column: string | undefined, value: Origin): void {
   reader.facts.probe(value)
   const written = origin()
-  if (column === undefined) mergeShape(written, target.source.shape)
-  else {
-    for (const known of target.source.shape.columns) if (known.name === column) merge(written, known.origin)
-    if (written.columns.size === 0) mergeShape(written, target.source.shape)
-  }
+  for (const known of target.source.shape.columns) if (known.name === column) merge(written, known.origin)
+  if (written.columns.size === 0) mergeShape(written, target.source.shape)
   reader.facts.link(value, written.columns)
 }
 
@@ -205,9 +202,7 @@ function readAssignments(
     const { name, val, indirection } = node.ResTarget
     const own = origin()
     for (const step of indirection ?? []) if ('A_Indices' in step) reader.expression(step, scope, own, true)
-    const hits = target.source.hits
     reader.expression(val, scope, own, true)
-    target.source.hits = hits
     move(reader, target, name, own)
   }
 }
@@ -232,12 +227,9 @@ function isBounded(reader: Reader, condition: Node | undefined, target: Target, 
 function isSelfComparison(left: Node | undefined, right: Node | undefined): boolean {
   if (left === undefined || right === undefined || !('ColumnRef' in left) || !('ColumnRef' in right))
     return false
-  return (
-    textsOf(left.ColumnRef.fields).at(-1) === textsOf(right.ColumnRef.fields).at(-1) &&
-    (left.ColumnRef.fields?.length === 1 ||
-      right.ColumnRef.fields?.length === 1 ||
-      textsOf(left.ColumnRef.fields).join('\0') === textsOf(right.ColumnRef.fields).join('\0'))
-  )
+  const [one, other] = [left, right].map(({ ColumnRef }) => textsOf(ColumnRef.fields).toReversed())
+  // The longer name may only add what the shorter one leaves out: `public.t.a`, `t.a` and `a` are one.
+  return (one ?? []).every((part, index) => (other?.[index] ?? part) === part)
 }
 
 /** RETURNING shows columns of the target, so the target is read too. */

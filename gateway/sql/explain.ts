@@ -15,7 +15,6 @@ export function readExplain(
   read: (query: Node) => Effect,
 ): Effect {
   const { facts } = reader
-  const { used, returned } = facts
   facts.used = origin()
   facts.returned = origin()
   const inner = read(query)
@@ -33,8 +32,6 @@ export function readExplain(
   }
   const plan = origin(facts.returned.columns)
   if (named?.operations.some(({ actions }) => actions[0] === 'call') === true) merge(plan, origin(elsewhere))
-  merge(facts.used, used)
-  merge(facts.returned, returned)
   const shape: Shape = { columns: [{ name: 'QUERY PLAN', origin: plan }], rest: null, exact: 1 }
   return rows(shape, { changesCatalog: inner.changesCatalog })
 }

