@@ -1,5 +1,5 @@
 import type { ColumnRef } from '@pgsql/types'
-import { qualify } from './identifiers.ts'
+import { qualify, quote } from './identifiers.ts'
 import {
   merge,
   mergeShape,
@@ -57,7 +57,7 @@ function readUnqualified(name: string, scope: Scope, into: Origin): void {
     mergeShape(into, source.shape)
   }
   // A column that the catalog does not know (yet): any relation in sight may have it.
-  if (rows.length === 0 && !uncertain && !systemColumns.has(name)) readEverything(scope, into)
+  if (rows.length === 0 && !uncertain && !systemColumns.has(name)) readEverything(scope, into, name)
 }
 
 function readQualified(
@@ -71,8 +71,7 @@ function readQualified(
   for (const source of sources) {
     source.hits += 1
     if (readField(source, name, into) === 'found' || systemColumns.has(name)) continue
-    if (source.shape.rest !== null && source.shape.columns.length === 0) merge(into, source.shape.rest)
-    else mergeShape(into, source.shape)
+    readUnknown(source.shape, name, into)
     // `t.f` is `f(t)` when t has no column f (PostgreSQL documentation, 8.16.5).
     for (const schema of functionSchemas(reader, name)) {
       reader.facts.operation(['call'], qualify(schema, name))
@@ -100,13 +99,19 @@ function readField(source: Source, name: string, into: Origin): 'found' | 'none'
   return found ? 'found' : 'none'
 }
 
-function readEverything(scope: Scope, into: Origin): void {
+function readEverything(scope: Scope, into: Origin, name: string | null = null): void {
   for (let at: Scope | null = scope; at !== null; at = at.parent) {
     for (const source of at.sources) {
       source.hits += 1
-      mergeShape(into, source.shape)
+      readUnknown(source.shape, name, into)
     }
   }
+}
+
+/** What may be any value of the shape, or a column of this name that was added since the catalog was read. */
+export function readUnknown(shape: Shape, name: string | null, into: Origin): void {
+  mergeShape(into, shape)
+  if (name !== null) for (const relation of shape.of ?? []) into.columns.add(`${relation}.${quote(name)}`)
 }
 
 /** The columns that `*` or `t.*` stands for. */

@@ -1,5 +1,6 @@
 import type { CopyStmt, Node } from '@pgsql/types'
 import type { CopyForm } from './analyzer.ts'
+import { readUnknown } from './columns.ts'
 import { type Effect, effect } from './effect.ts'
 import { readCondition } from './expressions.ts'
 import { merge, origin, type Shape, source } from './origin.ts'
@@ -61,10 +62,7 @@ function only(shape: Shape, names: readonly string[]): Shape {
     const own = origin()
     const found = shape.columns.filter((column) => column.name === name)
     for (const column of found) merge(own, column.origin)
-    if (found.length === 0) {
-      for (const column of shape.columns) merge(own, column.origin)
-      if (shape.rest !== null) merge(own, shape.rest)
-    }
+    if (found.length === 0) readUnknown(shape, name, own)
     return { name, origin: own }
   })
   return { columns, rest: null, exact: columns.length }

@@ -28,6 +28,8 @@ export interface Shape {
   readonly columns: readonly Offered[]
   readonly rest: Origin | null
   readonly exact: number
+  /** The relations whose rows these are, `schema.relation`: a column that is not known is one of theirs by its name. */
+  readonly of?: readonly string[]
 }
 
 /** Something in FROM that names can refer to. */
@@ -85,7 +87,7 @@ export function rename(shape: Shape, names: readonly string[]): Shape {
   }))
   // Names beyond what is known stand for columns that are not known.
   for (const name of names.slice(columns.length)) columns.push({ name, origin: shape.rest ?? origin() })
-  return { columns, rest: shape.rest, exact: shape.exact }
+  return { ...shape, columns }
 }
 
 /** Shapes side by side, as `*` shows them. */

@@ -198,7 +198,7 @@ function shapeOfOne(reader: Reader, { schema, name, known }: Candidate): Shape {
     }
     return { name: column.name, origin: own }
   })
-  return { columns, rest: null, exact: columns.length }
+  return { columns, rest: null, exact: columns.length, of: [qualify(schema, name), ...family] }
 }
 
 /** A relation that may show values of any column of any relation, but in the columns named. */

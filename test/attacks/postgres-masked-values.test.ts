@@ -355,3 +355,21 @@ test('a table that the catalog does not know yet is not shown unmasked', async (
   wire.close()
   expect(answer).not.toMatch(masked)
 })
+
+test('nor is one column, in what is made of it', async () => {
+  const wire = await openWire(job)
+  await wire.run('SELECT 1')
+  await stack.postgres.query(
+    "ALTER TABLE scratch ADD ssn text DEFAULT '000-11-2222'; INSERT INTO scratch (id) VALUES (7)",
+    { database: 'shop' },
+  )
+  const answer = await wire.run(
+    "SELECT ssn || '' FROM scratch",
+    'SELECT lower(s.ssn) FROM scratch s',
+    "SELECT ssn || '' FROM scratch s(a, b)",
+    'COPY scratch (ssn) TO STDOUT',
+  )
+  expect(answer).not.toMatch(masked)
+  expect(await wire.run("SELECT id FROM scratch WHERE ssn LIKE '0%'")).toContain('C42501')
+  wire.close()
+})
