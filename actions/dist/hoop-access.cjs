@@ -92,7 +92,7 @@ var package_default = {
     build: "node build.ts",
     test: "vitest run",
     "test:windows": "node test/machines/windows.ts && vitest run test/flows/on-windows.test.ts",
-    "test:releases": "node test/servers/postgres-releases.ts && vitest run test/protocols/postgres/releases.test.ts",
+    "test:releases": "node test/servers/postgres-releases.ts && vitest run test/protocols/postgres/releases.test.ts test/protocols/postgres/psql.test.ts",
     lint: "oxlint --type-aware --deny-warnings && biome format . && tsc && knip",
     format: "biome format --write .",
     "check-dist": "node build.ts --check",
