@@ -8,7 +8,8 @@ const deliveryShape = z.object({
   id: z.int(),
   guid: z.string().min(1),
   delivered_at: z.string(),
-  status_code: z.int(),
+  // Documented as a number; what never reached anybody has no status of its own.
+  status_code: z.int().nullish(),
   event: z.string(),
 })
 const payloadShape = z.object({ guid: z.string(), request: z.object({ payload: z.unknown() }) })
@@ -34,7 +35,8 @@ export async function failedDeliveries(
     )
     for (const delivery of found) {
       if (delivery.event !== event) continue
-      if (delivery.status_code >= 200 && delivery.status_code < 300) arrived.add(delivery.guid)
+      const { status_code: code } = delivery
+      if (typeof code === 'number' && code >= 200 && code < 300) arrived.add(delivery.guid)
       else failed.set(delivery.guid, delivery)
     }
     const [, next] = nextPage.exec(link) ?? []

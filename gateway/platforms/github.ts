@@ -58,6 +58,8 @@ const JWT_S = 540
 /** A token is not begun with when it may end under way. */
 const SPARE_MS = 120_000
 const TOKENS_KEPT = 500
+/** The App may be renamed, and its account with it. */
+const LOGIN_MS = 600_000
 const repositoryForm = /^[\w.-]+\/[\w.-]+$/
 
 const installationShape = z.object({ id: z.int(), app_id: z.int() })
@@ -76,6 +78,7 @@ export class GithubApp implements Github {
   readonly #now: () => number
   readonly #tokens = new Map<string, Promise<Token>>()
   #login: Promise<string> | null = null
+  #loginAt = 0
 
   /** `key` reads the App's private key, PEM as GitHub gives it (PKCS #1). */
   constructor(options: {
@@ -122,7 +125,10 @@ export class GithubApp implements Github {
   }
 
   login(): Promise<string> {
-    this.#login ??= this.look(appShape, '').then(({ found: app }) => {
+    if (this.#now() - this.#loginAt > LOGIN_MS) this.#login = null
+    if (this.#login !== null) return this.#login
+    this.#loginAt = this.#now()
+    this.#login = this.look(appShape, '').then(({ found: app }) => {
       if (app.id !== this.id) throw lying('it describes another App')
       return `${app.slug}[bot]`
     })

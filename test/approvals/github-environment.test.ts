@@ -1,6 +1,7 @@
 import { createHmac } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { Asked } from '../../gateway/approvals/approval.ts'
+import { GithubApp } from '../../gateway/platforms/github.ts'
 import { type GithubApi, githubUser, protect, startGithubApi } from '../fakes/github-api.ts'
 import { type GithubOidc, startGithubOidc } from '../fakes/github-oidc.ts'
 import { never, question } from './desk.ts'
@@ -184,6 +185,17 @@ describe('an approval at a GitHub environment', () => {
     expect((await joined.outcome).answers).toMatchObject([{ person: 'alice' }])
     expect(dispatched()).toHaveLength(1)
   })
+})
+
+it('knows the App’s account by its new name soon after it was renamed', async () => {
+  let now = Date.now()
+  const { url, appId: id, privateKey } = api
+  const app = new GithubApp({ api: url, id, key: () => privateKey, now: () => now })
+  expect(await app.login()).toBe('hoop-acme[bot]')
+  api.interfere(({ path }) => (path === '/app' ? { status: 200, body: { id, slug: 'hoop-emca' } } : null))
+  expect(await app.login()).toBe('hoop-acme[bot]')
+  now += 601_000
+  expect(await app.login()).toBe('hoop-emca[bot]')
 })
 
 describe('it does not pass', () => {

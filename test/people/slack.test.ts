@@ -51,6 +51,20 @@ test('a group that wants a reason gets one before anything passes', async () => 
   expect(await outcome).toContain('permission denied for table notes')
 })
 
+test('of two messages, because an answer of Slack was lost, the other shows the outcome once somebody presses there', async () => {
+  const { approval, outcome } = await stack.hold('DELETE FROM notes WHERE id = 55')
+  const asked = await message(approval.id)
+  const twin = { ...asked, ts: '1.55' }
+  slack.messages.push(twin)
+  await deliver(slack.press(asked, 'hoop_approve', alice))
+  expect(await outcome).toBe('done: 0')
+  await deliver(slack.press(twin, 'hoop_approve', alice))
+  await eventually(async () => {
+    expect(JSON.stringify(twin.blocks)).not.toContain('hoop_approve')
+    expect(twin.text).toContain('alice')
+  })
+})
+
 test('Slack, the page and a dozen presses race: one decision, and everybody else is told', async () => {
   const { approval, outcome } = await stack.hold('DELETE FROM notes WHERE id = 53')
   const asked = await message(approval.id)

@@ -3,7 +3,7 @@ import { Refused, asRefused } from '../../core/errors.ts'
 import type { Outcome } from '../approval.ts'
 import type { AnswerDesk } from './gate.ts'
 import type { SlackApi } from './slack-api.ts'
-import { approveAction, denyAction, reasonModal, reasonView } from './slack-blocks.ts'
+import { approveAction, denyAction, outcomeMessage, reasonModal, reasonView } from './slack-blocks.ts'
 
 const buttonValue = /^(apr_[a-z2-7]{26}) ([a-z0-9_,-]+)$/
 const user = z.looseObject({ id: z.string(), team_id: z.string().nullish() })
@@ -17,6 +17,7 @@ const pressed = z.looseObject({
   ...from,
   trigger_id: z.string(),
   channel: z.looseObject({ id: z.string() }),
+  container: z.looseObject({ message_ts: z.string().optional() }).optional(),
   actions: z.array(z.looseObject({ action_id: z.string(), value: z.string().optional() })).min(1),
 })
 const submitted = z.looseObject({
@@ -39,6 +40,8 @@ const carriedSchema = z.object({
   groups: z.array(z.string()),
   answer: z.enum(['approve', 'deny']),
   channel: z.string(),
+  /** The message whose button was pressed. */
+  ts: z.string().optional(),
 })
 type Carried = z.infer<typeof carriedSchema>
 
@@ -102,6 +105,7 @@ export class SlackActions {
     actions,
     user: { id: who },
     channel: { id: channel },
+    container,
     trigger_id,
   }: z.infer<typeof pressed>): Promise<void> {
     const [action] = actions
@@ -109,7 +113,8 @@ export class SlackActions {
     const name = action?.action_id
     if (name !== approveAction && name !== denyAction) return
     const [, id = '', groups = ''] = buttonValue.exec(action?.value ?? '') ?? []
-    const carried: Carried = { id, groups: groups.split(','), answer: answer[name], channel }
+    const ts = container?.message_ts
+    const carried: Carried = { id, groups: groups.split(','), answer: answer[name], channel, ts }
     await this.#telling(carried, who, async () => {
       const view = await this.#desk.show(id)
       if (view === null) throw new Refused('not_found', 'there is no such approval', 'nothing is left to do')
@@ -144,10 +149,13 @@ export class SlackActions {
   }
 
   /** Tells only who pressed what became of it; a decision shows in the message itself. */
-  async #telling({ channel }: Carried, who: string, work: () => Promise<Outcome | null>): Promise<void> {
+  async #telling(carried: Carried, who: string, work: () => Promise<Outcome | null>): Promise<void> {
+    const { channel } = carried
+    let outcome: Outcome | null = null
     let words: string | null
     try {
-      words = wordsOf(await work())
+      outcome = await work()
+      words = wordsOf(outcome)
     } catch (error) {
       const { why, next } = asRefused(error)
       words = `That does not count: ${why}. ${next}.`
@@ -159,6 +167,13 @@ export class SlackActions {
     ]
     const text = words.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
     await this.#api.call('chat.postEphemeral', { channel, user: who, text, blocks })
+    if (outcome?.kind === 'late') await this.#close(carried)
+  }
+
+  /** A message that still has its buttons after the end: one of two, because an answer of Slack was lost, or one that could not be changed then. */
+  async #close({ id, channel, ts }: Carried): Promise<void> {
+    const view = ts === undefined ? null : await this.#desk.show(id)
+    if (view !== null) await this.#api.call('chat.update', { channel, ts, ...outcomeMessage(view) })
   }
 }
 
