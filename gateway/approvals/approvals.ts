@@ -1,5 +1,4 @@
 import type { ApprovalState, ApprovalView } from '../core/contract.ts'
-import { Refused } from '../core/errors.ts'
 import type { Origin } from '../core/identity.ts'
 import type { AccountAnswer, Answer, Asked, GivenAnswer, Glass, Outcome, Question } from './approval.ts'
 import { changeState, cleanReason, decideRow, findReusable, insertRow } from './decisions.ts'
@@ -8,13 +7,13 @@ import type { Alarm } from './gates/gate.ts'
 import { ledgerGate } from './gates/ledger.ts'
 import type { ApprovalEvent, ApprovalsOptions, LiveApprovals } from './live-approvals.ts'
 import { githubStarters } from '../platforms/github-apps.ts'
-import { type Starter, namedStarters } from '../platforms/starter.ts'
-import { nobodys, personOf, refuseStarter, refuseUnknown } from './people.ts'
+import { nobodys, personOf } from './people.ts'
 import { Places } from './places.ts'
 import type { PostingRow } from './posting-rows.ts'
 import { Postings } from './postings.ts'
 import { standing } from './quorum.ts'
 import { reachOf } from './reach.ts'
+import { Requesters } from './requesters.ts'
 import { noLongerApproved, withdrawn } from './refusals.ts'
 import {
   type ApprovalFilter,
@@ -47,8 +46,7 @@ class StoredApprovals implements LiveApprovals {
   readonly #places: Places
   readonly #postings: Postings
   readonly #waiters = new Map<string, Waiter>()
-  /** Who set off the jobs of what waits, as far as it was told. */
-  readonly #starters = new Map<string, readonly Starter[]>()
+  readonly #requesters: Requesters
   readonly #sweep: NodeJS.Timeout
   /** True from a sweep that failed to one that worked: told once. */
   #blind = false
@@ -57,6 +55,8 @@ class StoredApprovals implements LiveApprovals {
     this.#options = options
     this.#now = options.clock ?? Date.now
     this.#places = new Places(options.limits ?? defaults)
+    const { config, startersOf = (origin) => githubStarters(new Map(), origin) } = options
+    this.#requesters = new Requesters({ config, startersOf })
     this.#postings = new Postings({
       store: options.store,
       gates: [...(options.gates ?? [consoleGate]), ledgerGate((alarm) => this.#note(alarm))],
@@ -94,7 +94,7 @@ class StoredApprovals implements LiveApprovals {
   async ask(question: Question, signal: AbortSignal): Promise<Asked> {
     if (signal.aborted) throw withdrawn([])
     // Nobody is asked what nobody could approve, as far as the token tells; the rest turns out when somebody answers.
-    refuseUnknown(namedStarters(question.identity.origin), this.#options.config())
+    this.#requesters.admit(question.identity.origin)
     for (const waiter of this.#waiters.values())
       if (waiter.awaits(question)) return waiter.join(question.identity, signal)
     const { store, url, config } = this.#options
@@ -114,8 +114,7 @@ class StoredApprovals implements LiveApprovals {
       const waiter = this.#wait(row, release)
       this.#emit({ kind: 'asked', id: row.id, state: 'pending', waitedMs: 0 })
       this.#postings.open(row.id, postings)
-      // What is known by then needs no platform when somebody answers: it may be down.
-      void this.#startersOf(row.id, question.identity.origin).catch(() => undefined)
+      this.#requesters.learn(question.identity.origin)
       return waiter.join(question.identity, signal)
     } catch (error) {
       release()
@@ -180,7 +179,7 @@ class StoredApprovals implements LiveApprovals {
 
   /** What one started, another has to approve: fails closed when it cannot be told who started it. */
   async #refuseRequester(id: string, person: string): Promise<void> {
-    const { store, config } = this.#options
+    const { store } = this.#options
     const row = await store.db
       .selectFrom('approvals')
       .select('identity')
@@ -189,24 +188,10 @@ class StoredApprovals implements LiveApprovals {
       .executeTakeFirst()
     // What is over, or was never there, is told apart when the answer is counted.
     if (row === undefined) return
-    const origin = this.#waiters.get(id)?.origin ?? (await originOf(store.db, row.identity))
-    if (origin === null) {
-      throw new Refused(
-        'denied',
-        'the store no longer knows who set off the job that asks',
-        'run the job again, and approve what it asks then',
-      )
-    }
-    refuseStarter(person, namedStarters(origin), config())
-    refuseStarter(person, await this.#startersOf(id, origin), config())
-  }
-
-  /** Who set off a job never changes, so it is asked until it is told once. */
-  async #startersOf(id: string, origin: Origin): Promise<readonly Starter[]> {
-    const { startersOf = (from) => githubStarters(new Map(), from) } = this.#options
-    const starters = this.#starters.get(id) ?? (await startersOf(origin))
-    if (this.#waiters.has(id)) this.#starters.set(id, starters)
-    return starters
+    await this.#requesters.refuse(
+      person,
+      this.#waiters.get(id)?.origin ?? (await originOf(store.db, row.identity)),
+    )
   }
 
   #wait(row: Row, release: () => void): Waiter {
@@ -229,7 +214,6 @@ class StoredApprovals implements LiveApprovals {
       use: () => this.#use(row),
       forget: () => {
         if (this.#waiters.get(id) === waiter) this.#waiters.delete(id)
-        this.#starters.delete(id)
         release()
       },
     })

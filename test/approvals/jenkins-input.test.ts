@@ -30,9 +30,13 @@ afterEach(async () => {
   expect(api.violations).toEqual([])
 })
 
+let builds = 7
+/** A held request of a build of its own. */
 async function ask(): Promise<{ view: ApprovalView; outcome: Promise<unknown>; look: () => Promise<void> }> {
-  const claims = { sub: `${api.url}/job/shop/`, build_number: '7', kid: 'hoop-deploy' }
-  const identity = await jobIdentity(desk, { platform: 'jenkins', claims, url: api.page })
+  const number = String(builds++)
+  const claims = { sub: `${api.url}/job/shop/`, build_number: number, kid: 'hoop-deploy' }
+  const url = `${api.url}/job/shop/${number}/`
+  const identity = await jobIdentity(desk, { platform: 'jenkins', claims, url })
   const { id, outcome } = await desk.approvals.ask(question({ identity }), never())
   await expect.poll(() => gateOf(id).then((gate) => gate?.state)).toBe('asked')
   const view = await desk.approvals.show(id)

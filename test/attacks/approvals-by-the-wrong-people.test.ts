@@ -1,4 +1,6 @@
 import { describe, expect, it } from 'vitest'
+import { TryLater } from '../../gateway/platforms/call.ts'
+import type { Starter } from '../../gateway/platforms/starter.ts'
 import { approve, baseConfig, deny, makeDesk, never, question } from '../approvals/desk.ts'
 import { identity } from '../core/doubles.ts'
 
@@ -38,6 +40,21 @@ describe('who cannot approve', () => {
       kind: 'decided',
       state: 'denied',
     })
+  })
+
+  it('who set off the job: its platform is asked once, however often the job asks; again where it could not tell', async () => {
+    let asked = 0
+    const tell = (): Promise<readonly Starter[]> =>
+      asked++ === 0
+        ? Promise.reject(new TryLater('it is down'))
+        : Promise.resolve([{ kind: 'github', id: '1', name: 'alice', bot: false }])
+    const { approvals } = await makeDesk({ startersOf: tell })
+    for (let n = 0; n < 20; n++) await approvals.ask(question({ digest: String(n) }), never())
+    const [first] = await approvals.list({ limit: 1 })
+    await expect(approvals.answer(first?.id ?? '', approve('alice'))).rejects.toMatchObject({
+      why: 'alice set off the job that asks',
+    })
+    expect(asked).toBe(2)
   })
 
   it('two people needed are not one person twice, nor one person in two groups of which one needs two', async () => {

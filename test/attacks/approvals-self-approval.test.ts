@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, describe, expect } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect } from 'vitest'
 import type { ApprovalView } from '../../gateway/core/contract.ts'
-import { type Person, type Way, people } from '../flows/gate-ways.ts'
+import { type Person, type Way, people, sha } from '../flows/gate-ways.ts'
 import { type Job, run } from '../flows/gateway-stack.ts'
 import { githubUser } from '../fakes/github-api.ts'
 import { type ApprovalsStack, startApprovalsStack, withCurl as test } from './approvals-stack.ts'
@@ -80,7 +80,8 @@ describe('nobody approves what they set off themselves', () => {
     await stack.refuse(held)
     // While GitHub cannot be asked, nobody can.
     stack.github.interfere(({ path }) => (path.includes('/attempts/') ? { status: 502 } : null))
-    const unknown = await stack.hold(job, 'everywhere/unknown')
+    const other = await open({ run_attempt: '2', run_id: '8', actor_id: '7', check_run_id: '2' })
+    const unknown = await stack.hold(other, 'everywhere/unknown')
     await inVain(wayBy('webhook'), people.bob, { approval: unknown.approval, why: /GitHub answers 502/ })
     stack.github.interfere(null)
     await stack.refuse(unknown)
@@ -88,18 +89,19 @@ describe('nobody approves what they set off themselves', () => {
 
   test('nor what the pipeline’s other account set off: of a GitLab job that somebody else runs again', async () => {
     stack.gitlab.starters.set(600, people.alice.gitlab)
-    const token = await stack.gitlabOidc.issue(
-      'push',
-      { job_id: '1001', pipeline_id: '600', sha: 'c'.repeat(40) },
-      { aud: stack.url },
-    )
-    const job = await stack.open('deploy', { token })
+    const again = async (job: string): Promise<Job> => {
+      const claims = { job_id: job, pipeline_id: '600', sha }
+      const token = await stack.gitlabOidc.issue('push', claims, { aud: stack.url })
+      return stack.open('deploy', { token })
+    }
+    const job = await again('1001')
     const held = await stack.hold(job, 'everywhere/again')
     for (const group of ['webhook', 'gitlab-merge-request'])
       await inVain(wayBy(group), people.alice, { approval: held.approval, why: /alice set off the job/ })
     await stack.refuse(held)
+    const other = await again('1002')
     stack.gitlab.fail(502)
-    const unknown = await stack.hold(job, 'everywhere/unknown')
+    const unknown = await stack.hold(other, 'everywhere/unknown')
     await inVain(wayBy('webhook'), people.bob, { approval: unknown.approval, why: /GitLab answers 502/ })
     stack.gitlab.fail(null)
     await stack.refuse(unknown)
@@ -126,26 +128,33 @@ describe('nobody approves what they set off themselves', () => {
   }, 60_000)
 })
 
-/** Has a bot be who set off the jobs of a platform, by what only the platform itself can tell, until it is called off. */
-function setOffBy(which: 'release' | 'agent', platform: Way['platform']): () => void {
-  const { github, gitlab, jenkins } = stack
+afterEach(() =>
+  Object.assign(stack.jenkins.build, { starter: 'dev', cause: 'hudson.model.Cause$UserIdCause' }),
+)
+
+let jobs = 20
+/** A job of a platform that a bot set off, which only the platform itself can tell; `release` is in hoop.yaml. */
+async function jobOf(which: 'release' | 'agent', platform: Way['platform']): Promise<Job> {
+  const { github, gitlabOidc, jenkins } = stack
   const known = which === 'release'
+  const number = jobs++
   switch (platform) {
     case 'github': {
-      const runs = [...github.repository.runs.values()].filter(({ id }) => Number(id) < 10)
-      const before = runs.map(({ actor, triggering_actor }) => ({ actor, triggering_actor }))
       // Such as GitHub's own agents, whose login is like a person's.
-      for (const one of runs) one.actor = one.triggering_actor = githubUser(known ? 61 : 62, which, 'Bot')
-      return () => runs.forEach((one, index) => Object.assign(one, before[index]))
+      const bot = githubUser(known ? 61 : 62, which, 'Bot')
+      github.run({ id: number, head_sha: sha, actor: bot, triggering_actor: bot })
+      const claims = { run_id: String(number), run_attempt: '1', actor: which, actor_id: String(bot.id) }
+      return open(claims)
     }
-    case 'gitlab':
-      gitlab.starters.set(574, known ? 998 : 997)
-      return () => gitlab.starters.delete(574)
+    case 'gitlab': {
+      const user = { user_id: known ? '998' : '997', user_login: which, user_email: 'x@bots.example' }
+      const claims = { job_id: String(1000 + number), sha, ...user }
+      return stack.open('deploy', { token: await gitlabOidc.issue('push', claims, { aud: stack.url }) })
+    }
     case 'jenkins': {
-      const { starter, cause } = jenkins.build
-      const by = known ? 'hudson.triggers.SCMTrigger$SCMTriggerCause' : 'jenkins.branch.BranchEventCause'
-      Object.assign(jenkins.build, { starter: null, cause: by })
-      return () => Object.assign(jenkins.build, { starter, cause })
+      const cause = known ? 'hudson.triggers.SCMTrigger$SCMTriggerCause' : 'jenkins.branch.BranchEventCause'
+      Object.assign(jenkins.build, { starter: null, cause })
+      return stack.build(number)
     }
   }
 }
@@ -157,16 +166,11 @@ describe('nobody approves what a bot set off, which may have been for them', () 
     'by %s: nobody, where hoop.yaml does not say who is behind it; it says what to write there',
     async (group) => {
       const way = wayBy(group)
-      const undo = setOffBy('agent', way.platform)
-      try {
-        const held = await stack.hold(await stack.job(way.platform), `${group}/agent`)
-        await inVain(way, people.alice, { approval: held.approval, why: unknown })
-        const remedy = /bots: \{ NAME: \{ .*(62|997|BranchEventCause).*, behind: \[PERSON\] \} \}/
-        await inVain(way, people.bob, { approval: held.approval, why: remedy })
-        await stack.refuse(held)
-      } finally {
-        undo()
-      }
+      const held = await stack.hold(await jobOf('agent', way.platform), `${group}/agent`)
+      await inVain(way, people.alice, { approval: held.approval, why: unknown })
+      const remedy = /bots: \{ NAME: \{ .*(62|997|BranchEventCause).*, behind: \[PERSON\] \} \}/
+      await inVain(way, people.bob, { approval: held.approval, why: remedy })
+      await stack.refuse(held)
     },
     60_000,
   )
@@ -175,17 +179,12 @@ describe('nobody approves what a bot set off, which may have been for them', () 
     'by %s: not who is behind it, and others may',
     async (group) => {
       const way = wayBy(group)
-      const undo = setOffBy('release', way.platform)
-      try {
-        const held = await stack.hold(await stack.job(way.platform), `${group}/release`)
-        await inVain(way, people.alice, { approval: held.approval, why: /alice is behind release/ })
-        // A deployment takes one approval, and alice has given it.
-        await (group === 'gitlab-deployment' ? wayBy('console') : way).approve(held.approval, people.bob)
-        expect((await held.outcome).out).toMatch(/200$/)
-        expect(stack.passed).toContain(`/${group}/release`)
-      } finally {
-        undo()
-      }
+      const held = await stack.hold(await jobOf('release', way.platform), `${group}/release`)
+      await inVain(way, people.alice, { approval: held.approval, why: /alice is behind release/ })
+      // A deployment takes one approval, and alice has given it.
+      await (group === 'gitlab-deployment' ? wayBy('console') : way).approve(held.approval, people.bob)
+      expect((await held.outcome).out).toMatch(/200$/)
+      expect(stack.passed).toContain(`/${group}/release`)
     },
     60_000,
   )
@@ -218,12 +217,10 @@ describe('nobody approves what a bot set off, which may have been for them', () 
   })
 
   test('nor by the operator', async () => {
-    const undo = setOffBy('agent', 'github')
-    const held = await stack.hold(await stack.job('github'), 'console/operator')
+    const held = await stack.hold(await jobOf('agent', 'github'), 'console/operator')
     const { code, err } = await stack.operator('approvals', 'approve', held.approval.id, '--reason', 'mine')
     expect(code).not.toBe(0)
     expect(err).toMatch(unknown)
-    undo()
     await stack.refuse(held)
   })
 

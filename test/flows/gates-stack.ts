@@ -48,6 +48,8 @@ export interface GatesStack extends GatewayStack<SeparateGateway> {
   readonly send: (delivery: Delivery) => Promise<Answer>
   /** The job of a platform, opened once: of somebody who approves nothing. */
   job(platform: Platform): Promise<Job>
+  /** A build of Jenkins, opened anew. */
+  build(number: number): Promise<Job>
   view(id: string): Promise<ApprovalView>
   /** What waits for a group (of a connection), once it was put up at all gates. */
   waiting(group: string, connection?: string): Promise<ApprovalView>
@@ -182,20 +184,17 @@ console:
   })
   const ca = await readFile(join(stack.data, 'ca.pem'), 'utf8')
   const jobs = new Map<Platform, Promise<Job>>()
+  const build = async (number: number): Promise<Job> => {
+    const claims = { iss: `${jenkins.url}/oidc`, sub: `${jenkins.url}/job/shop/` }
+    const of = { job: 'shop', number }
+    return stack.open('deploy', { token: await jenkinsOidc.issue('hoop-deploy', of, claims, { aud: url }) })
+  }
   const opens: Readonly<Record<Platform, () => Promise<Job>>> = {
     github: () =>
       stack.open('deploy', { claims: { repository: 'acme/shop', run_attempt: '1', actor_id: '7' } }),
     gitlab: async () =>
       stack.open('deploy', { token: await gitlabOidc.issue('push', { job_id: '1000', sha }, { aud: url }) }),
-    jenkins: async () =>
-      stack.open('deploy', {
-        token: await jenkinsOidc.issue(
-          'hoop-deploy',
-          { job: 'shop', number: 7 },
-          { iss: `${jenkins.url}/oidc`, sub: `${jenkins.url}/job/shop/` },
-          { aud: url },
-        ),
-      }),
+    jenkins: () => build(7),
   }
   const token = (await readFile(join(stack.data, 'operator.token'), 'utf8')).trim()
   const read = async (path: string): Promise<unknown> => {
@@ -239,6 +238,7 @@ console:
           throw new Error(`nobody is asked in ${group}`)
         return found
       }),
+    build,
     job(platform) {
       const job = jobs.get(platform) ?? opens[platform]()
       jobs.set(platform, job)
