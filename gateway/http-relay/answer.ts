@@ -6,7 +6,7 @@ import type { Permit } from '../core/gate.ts'
 import type { Lane, LaneClient } from '../core/protocol.ts'
 import type { Ready } from './conversation.ts'
 import type { Filter, Reading } from './dialect.ts'
-import { headersToClient } from './headers.ts'
+import { headerOf, headersToClient, isChunkedAtMost } from './headers.ts'
 import type { Place } from './locations.ts'
 import type { HttpResponse } from './message.ts'
 import { upstreamFailure } from './upstream.ts'
@@ -91,7 +91,7 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
       for (const one of rawHeaders) raw.push(typeof one === 'string' ? one : one.toString('latin1'))
     try {
       this.#decode(raw)
-      const type = valueOf(raw, 'content-type') ?? ''
+      const type = headerOf(raw, 'content-type') ?? ''
       this.#filter =
         this.#reading.filter?.(this.#permit, { status, type }, () => this.#ready.tools.masked(1)) ?? null
       this.#headers = headersToClient(raw, (bytes) => this.#ready.tools.redact(bytes), {
@@ -133,9 +133,10 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
 
   /** What is compressed would pass unread. */
   #decode(raw: readonly string[]): void {
-    const coding = (valueOf(raw, 'content-encoding') ?? 'identity').trim().toLowerCase()
-    if (coding === 'identity' || coding === '' || this.#bodiless()) return
-    const make = Object.hasOwn(decoders, coding) ? decoders[coding] : undefined
+    const coding = (headerOf(raw, 'content-encoding') ?? 'identity').trim().toLowerCase()
+    const chunked = isChunkedAtMost(raw)
+    if (chunked && (coding === 'identity' || coding === '' || this.#bodiless())) return
+    const make = chunked && Object.hasOwn(decoders, coding) ? decoders[coding] : undefined
     if (make === undefined)
       throw new Refused(
         'upstream_failed',
@@ -265,13 +266,4 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
 interface Source {
   pause(): unknown
   resume(): unknown
-}
-
-/** All values of a header, as one list (RFC 9110 §5.3): two of a kind that has one value are none that is known. */
-function valueOf(raw: readonly string[], wanted: string): string | undefined {
-  let found: string | undefined
-  for (let i = 0; i + 1 < raw.length; i += 2)
-    if (raw[i]?.length === wanted.length && raw[i]?.toLowerCase() === wanted)
-      found = found === undefined ? raw[i + 1] : `${found}, ${raw[i + 1]}`
-  return found
 }

@@ -135,9 +135,7 @@ function placeOf(parts: {
 }
 
 /** What follows an upgrade, until either side is over. */
-async function carryTunnel(
-  parts: Parameters<typeof upgrade>[0] & { readonly permit: Permit },
-): Promise<void> {
+async function carryTunnel(parts: Parameters<typeof upgrade>[0]): Promise<void> {
   const { ready, permit, signal, tunnel } = parts
   const open: Duplex[] = []
   const connect = async (): Promise<Wires> => {

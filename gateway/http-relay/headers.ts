@@ -97,6 +97,20 @@ export function headersToClient(
   return kept
 }
 
+/** All values of a header, as one list (RFC 9110 §5.3): two of a kind that has one value are none that is known. */
+export function headerOf(raw: RawHeaders, wanted: string): string | undefined {
+  let found: string | undefined
+  for (let i = 0; i + 1 < raw.length; i += 2)
+    if (raw[i]?.length === wanted.length && raw[i]?.toLowerCase() === wanted)
+      found = found === undefined ? raw[i + 1] : `${found}, ${raw[i + 1]}`
+  return found
+}
+
+/** True for an answer whose transfer coding is undone by undici: it leaves any but chunked alone (RFC 9112 §6.1) as it is. */
+export function isChunkedAtMost(raw: RawHeaders): boolean {
+  return /^(?:chunked)?$/i.test(headerOf(raw, 'transfer-encoding') ?? '')
+}
+
 /** The length of a request's body: a number of bytes, `chunked` where none is said, or 0. Throws `Refused` on what two servers could read in two ways (RFC 9112 §6.3). */
 export function bodyLength({
   rawHeaders: raw,

@@ -5,7 +5,7 @@ import { Refused } from '../core/errors.ts'
 import type { Permit } from '../core/gate.ts'
 import type { Session } from '../core/protocol.ts'
 import type { Ready } from './conversation.ts'
-import { headersToClient, headersUpstream } from './headers.ts'
+import { headerOf, headersToClient, headersUpstream, isChunkedAtMost } from './headers.ts'
 import type { HttpRequest } from './message.ts'
 import type { Target } from './target.ts'
 import { upstreamFailure } from './upstream.ts'
@@ -50,9 +50,10 @@ export function upgrade(parts: {
   readonly ready: Ready
   readonly headers: ReadonlyMap<string, string | readonly string[]>
   readonly tunnel: Tunnel
+  readonly permit: Permit
   readonly signal: AbortSignal
 }): Promise<Wires> {
-  const { request, response, target, ready, tunnel, signal } = parts
+  const { request, response, target, ready, tunnel, permit, signal } = parts
   const handshake = readHandshake(request)
   const carried = tunnel.protocols
   const protocols = handshake.protocols.filter((name) => carried === 'any' || carried.includes(name))
@@ -134,6 +135,9 @@ export function upgrade(parts: {
     },
     onResponseEnd() {
       if (head === null) return done.reject(upstreamFailure(new Error('no answer')))
+      // What reads as a plain answer was not decided on, and what cannot be searched or masked here is not shown.
+      if (head.status < 300 || permit.fields.length > 0 || isCoded(head.raw))
+        return done.reject(notAgreed(head.status))
       const body = Buffer.concat(chunks)
       const kept = headersToClient(head.raw, (bytes) => ready.tools.redact(bytes))
       response.writeHead(head.status, [...kept, 'connection', 'close'])
@@ -154,4 +158,16 @@ export function upgrade(parts: {
     handler,
   )
   return done.promise
+}
+
+function isCoded(raw: readonly string[]): boolean {
+  return !/^(?:identity)?$/i.test(headerOf(raw, 'content-encoding') ?? '') || !isChunkedAtMost(raw)
+}
+
+function notAgreed(status: number): Refused {
+  return new Refused(
+    'upstream_failed',
+    `the target answered ${status} in place of the upgrade, with what cannot be shown here`,
+    'ask for it as a plain request, if that is what is meant',
+  )
 }

@@ -21,8 +21,8 @@ beforeAll(async () => {
     stages: `  test:
     subjects: [{ issuer: github, claims: { repository_id: "1296269" } }]
     grants:
-      - { connection: api, allow: [{ operations: [read, PUT] }] }
-      - { connection: other, allow: [{ operations: [read] }] }
+      - { connection: api, allow: [{ operations: [read, PUT, WEBSOCKET] }] }
+      - { connection: other, allow: [{ operations: [read, WEBSOCKET] }] }
 `,
     upstream: (request, response) => {
       request.resume()
@@ -170,4 +170,28 @@ test.each([
   answer = { headers: json, body: text }
   await job.request('GET', '/http/api/x', { headers: { [name]: 'utf-16' } })
   expect(stack.seen.at(-1)?.headers[name]).toBe(name === 'accept-encoding' ? 'identity' : undefined)
+})
+
+/** A request for a WebSocket, which this API answers as if it were a plain one. */
+const asked = (connection: string): Promise<string> =>
+  job.raw(
+    `GET /http/${connection}/x HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
+  )
+
+test.each([
+  ['an answer', 'api', 200, json, text],
+  ['an error where fields are masked', 'api', 404, json, text],
+  ['what no rule lets be read', 'other', 200, json, text],
+  ['what is compressed', 'other', 404, { ...json, 'content-encoding': 'gzip' }, gzipSync(text)],
+] as const)('%s in place of a WebSocket is not passed on', async (_, connection, status, headers, body) => {
+  answer = { status, headers, body }
+  const got = await asked(connection)
+  expect(got).toMatch(/^HTTP\/1\.1 502 /)
+  expect(got).not.toContain(value)
+  expect(got).not.toContain('\x1f\x8b')
+})
+
+test('why it is no WebSocket is', async () => {
+  answer = { status: 404, headers: json, body: '{"why":"there is none"}' }
+  expect(await asked('other')).toMatch(/^HTTP\/1\.1 404 [^]*there is none/)
 })

@@ -3,8 +3,20 @@ import { type HttpJob, type HttpStack, startHttpStack } from '../flows/http-stac
 
 let stack: HttpStack
 let job: HttpJob
-let behaviour: 'plain' | 'unknown-coding' | 'broken-gzip' | 'endless-header' | 'two-lengths' | 'switching' =
-  'plain'
+const unreadable = {
+  'unknown-transfer': 'transfer-encoding: gzip, chunked\r\n\r\n6\r\nunread\r\n0\r\n\r\n',
+  'unknown-last-transfer': 'transfer-encoding: gzip\r\n\r\nunread',
+  'coding-and-length': 'transfer-encoding: chunked\r\ncontent-length: 6\r\n\r\n6\r\nunread\r\n0\r\n\r\n',
+  'bare-line-feeds': 'x: a\ncontent-length: 6\r\n\r\nunread',
+} as const
+let behaviour:
+  | 'plain'
+  | 'unknown-coding'
+  | 'broken-gzip'
+  | 'endless-header'
+  | 'two-lengths'
+  | 'switching'
+  | keyof typeof unreadable = 'plain'
 
 beforeAll(async () => {
   stack = await startHttpStack({
@@ -33,6 +45,8 @@ beforeAll(async () => {
           return void request.socket.end(
             'HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nunread',
           )
+        default:
+          return void request.socket.end(`HTTP/1.1 200 OK\r\n${unreadable[behaviour]}`)
       }
     },
   })
@@ -106,7 +120,9 @@ test('a body behind a refusal is not taken for a request', async () => {
   expect(stack.seen).toEqual([])
 })
 
-test.each(['unknown-coding', 'broken-gzip', 'endless-header', 'two-lengths', 'switching'] as const)(
+const odd = ['unknown-coding', 'broken-gzip', 'endless-header', 'two-lengths', 'switching'] as const
+
+test.each([...odd, ...(Object.keys(unreadable) as (keyof typeof unreadable)[])])(
   'an answer that cannot be read (%s) is not released',
   async (how) => {
     behaviour = how
