@@ -45,7 +45,10 @@ beforeAll(async () => {
           return void request.socket.end(
             'HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nunread',
           )
-        default:
+        case 'unknown-transfer':
+        case 'unknown-last-transfer':
+        case 'coding-and-length':
+        case 'bare-line-feeds':
           return void request.socket.end(`HTTP/1.1 200 OK\r\n${unreadable[behaviour]}`)
       }
     },
