@@ -9,9 +9,9 @@ import { type Lease, holdLease } from './lease.ts'
 import { inherited, openIdentity, type Opened, type Source } from './open.ts'
 import { findHidden } from './hidden.ts'
 import { hasProcess } from './process-mark.ts'
-import { type Sandbox, findSandbox } from './sandbox.ts'
+import { AGAIN, type Sandbox, findSandbox } from './sandbox.ts'
 import { keepAlive } from './renewal.ts'
-import { runCommand } from './run.ts'
+import { type Running, runCommand } from './run.ts'
 import { type Rewrites, readConnections, readDuration, scopeOf } from './scope.ts'
 import { writeRenewed } from './settings.ts'
 import type { Tell } from './tell.ts'
@@ -156,11 +156,7 @@ async function attend(transport: Transport, { card, held }: Opened, attendance: 
     const running =
       sandbox === null
         ? runCommand(command, attendance.environment)
-        : runCommand(sandbox.wrap(command), attendance.environment, {
-            depth: 2,
-            ownSession: sandbox.ownSession,
-            filter: sandbox.filter,
-          })
+        : runApart(sandbox, command, attendance.environment)
     const starter = watchStarter(attendance.starter)
     let gaveUp = false
     const waits = followApprovals(transport, {
@@ -190,6 +186,25 @@ async function attend(transport: Transport, { card, held }: Opened, attendance: 
     attendance.letGo()
     await end(transport, renewal.held, tell)
   }
+}
+
+/** Runs a command in its sandbox, again where that was not made: 1 is how the programs that make it say so. */
+function runApart(
+  sandbox: Sandbox,
+  command: readonly string[],
+  environment: Readonly<Record<string, string>>,
+): Running {
+  const { ownSession, filter } = sandbox
+  const run = (): Running => runCommand(sandbox.wrap(command), environment, { depth: 2, ownSession, filter })
+  let running = run()
+  const finish = async (): Promise<number> => {
+    for (let more = 0; ; more++) {
+      const code = await running.done
+      if (code !== 1 || more === AGAIN || sandbox.begun()) return code
+      running = run()
+    }
+  }
+  return { done: finish(), kill: (signal) => running.kill(signal) }
 }
 
 /** Looks whether the process that started this one for its Node version is still there: what kills that one means this one. */

@@ -1,5 +1,5 @@
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ClientError } from './error.ts'
 import type { Hidden } from './hidden.ts'
@@ -13,6 +13,8 @@ export interface Sandbox {
   readonly ownSession: boolean
   /** The file of the filter that has to be open as the first file after the standard streams; null where there is none. */
   readonly filter: string | null
+  /** Whether the last command that was wrapped was begun: what is hidden may go while it is being hidden, and that ends it with 1. */
+  begun(): boolean
 }
 
 /**
@@ -32,7 +34,6 @@ export function findSandbox(
       'run it on Linux, or in a job or a container of its own',
     )
   }
-  const hidden = look()
   // Elsewhere what is typed into a terminal comes from those who type: before, a program could type, too.
   const ownSession = hasTerminal() && readSetting('dev/tty/legacy_tiocsti') !== '0'
   const filter = writeFilter(folder)
@@ -42,17 +43,34 @@ export function findSandbox(
     ['unshare', utilLinux],
   ] as const) {
     const own = { ownSession, filter: name === 'bwrap' ? filter : null }
-    const sandbox: Sandbox = { wrap: (command) => wrap(command, hidden, own), ...own }
-    const tried = attempt(sandbox, environment)
+    const mark = join(folder, '.begun')
+    const sandbox: Sandbox = {
+      ...own,
+      wrap(command) {
+        rmSync(mark, { force: true })
+        // Looked for each time: what belongs to others comes and goes.
+        return wrap(shell(': >"$0"; exec "$@"', command, mark), look(), own)
+      },
+      begun: () => existsSync(mark),
+    }
+    let tried = attempt(sandbox, environment)
+    for (let more = 0; more < AGAIN && /does not exist|No such file/.test(said(tried)); more++)
+      tried = attempt(sandbox, environment)
     if (tried.status === 0) return sandbox
-    const said = tried.stderr?.toString().trim().split('\n')[0] ?? ''
     failures.push(
       tried.error === undefined
-        ? `${name}: ${said || `ended with ${tried.status}`}`
+        ? `${name}: ${said(tried) || `ended with ${tried.status}`}`
         : `${name} is not installed`,
     )
   }
   throw noSandbox(failures.join('; '), remedy(failures))
+}
+
+/** How often a command that was not begun is begun again. */
+export const AGAIN = 5
+
+function said({ stderr }: SpawnSyncReturns<Buffer>): string {
+  return stderr?.toString().trim().split('\n')[0] ?? ''
 }
 
 /** Null where it is not known how this machine numbers what is to be refused. */
@@ -78,7 +96,7 @@ function attempt(sandbox: Sandbox, environment: Readonly<Record<string, string>>
 function bubblewrap(
   command: readonly string[],
   { folders, files, ways, fixed }: Hidden,
-  { ownSession, filter }: Omit<Sandbox, 'wrap'>,
+  { ownSession, filter }: Pick<Sandbox, 'ownSession' | 'filter'>,
 ): string[] {
   const apart = 'bwrap --unshare-user --unshare-pid --unshare-ipc --die-with-parent --cap-drop ALL'.split(' ')
   return [
@@ -91,7 +109,7 @@ function bubblewrap(
     ...folders.flatMap((folder) => ['--tmpfs', folder, '--remount-ro', folder]),
     ...files.flatMap((file) => ['--ro-bind', '/dev/null', file]),
     '--',
-    ...shell('exec "$@"', command),
+    ...command,
   ]
 }
 
@@ -99,6 +117,7 @@ function bubblewrap(
 // user may open any device, so there are new ones.
 const cover = `set -e
 user=$1 group=$2 ways=$3 fixed=$4 folders=$5 files=$6; shift 6
+gone() { [ ! -e "$1" ]; }
 fix() { mount --rbind "$1" "$1"; mount -o remount,bind,ro "$1"; }
 mount -t tmpfs -o mode=0755 tmpfs /dev/shm
 ( cd /dev/shm
@@ -115,10 +134,10 @@ while [ "$fixed" -gt 0 ]; do
   fix "$1"; shift; fixed=$((fixed - 1))
 done
 while [ "$folders" -gt 0 ]; do
-  mount -t tmpfs -o ro,mode=0,size=4k tmpfs "$1"; shift; folders=$((folders - 1))
+  mount -t tmpfs -o ro,mode=0,size=4k tmpfs "$1" || gone "$1"; shift; folders=$((folders - 1))
 done
 while [ "$files" -gt 0 ]; do
-  mount --bind -o nodev /dev/null "$1"; mount -o remount,bind,ro,nodev "$1"; shift; files=$((files - 1))
+  { mount --bind -o nodev /dev/null "$1" && mount -o remount,bind,ro,nodev "$1"; } || gone "$1"; shift; files=$((files - 1))
 done
 exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"`
 
@@ -129,7 +148,7 @@ exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"`
 function utilLinux(
   command: readonly string[],
   { folders, files, ways, fixed }: Hidden,
-  { ownSession }: Omit<Sandbox, 'wrap'>,
+  { ownSession }: Pick<Sandbox, 'ownSession' | 'filter'>,
 ): string[] {
   const lists = [ways, fixed, folders, files]
   const numbers = [process.getuid?.(), process.getgid?.(), ...lists.map((list) => list.length)].map(String)
@@ -145,8 +164,8 @@ function utilLinux(
   ]
 }
 
-function shell(script: string, words: readonly string[]): string[] {
-  return ['sh', '-c', script, 'sh', ...words]
+function shell(script: string, words: readonly string[], name = 'sh'): string[] {
+  return ['sh', '-c', script, name, ...words]
 }
 
 /** What keeps user namespaces from being made, and how that is changed; by what the system says of itself. */

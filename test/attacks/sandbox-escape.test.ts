@@ -317,6 +317,23 @@ describe.each(kinds)('in a sandbox by %s', (kind, unavailable) => {
     expect(await tried(`"$NODE" -e '${gateway}'`)).toContain('SELF_SIGNED')
   })
 
+  test.skipIf(unavailable)(
+    'several at once, whose folders come and go, do not hinder one another',
+    async () => {
+      const env = { ...settings, PATH: `${path.replace('__', temp)}${process.env.PATH}` }
+      for (let round = 0; round < 3; round++) {
+        const runs = Array.from({ length: 6 }, (_, one) => {
+          const script = `sleep 0.${one}; echo ran`
+          return start(['exec', '--sandbox', '--', 'sh', '-c', script], env)
+        })
+        for (const run of runs) {
+          expect(await run.code, run.stderr()).toBe(0)
+          expect(run.stdout()).toBe('ran\n')
+        }
+      }
+    },
+  )
+
   test.skipIf(unavailable)('nothing of it is left when exec is killed', async () => {
     const mark = `mark${process.pid}${kind}`
     const env = { ...settings, PATH: `${path.replace('__', temp)}${process.env.PATH}` }
