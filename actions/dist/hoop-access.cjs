@@ -363,8 +363,8 @@ var exitCodes = {
 };
 function refusalOf(gateway, { status, headers, body }) {
   if (status >= 300 && status < 400) return badAnswer(gateway, "it redirects, and a gateway never does");
-  const said = readObject(body);
-  const text = (key) => typeof said[key] === "string" ? printable(said[key]) : void 0;
+  const said2 = readObject(body);
+  const text = (key) => typeof said2[key] === "string" ? printable(said2[key]) : void 0;
   const code = text("code") ?? text("error") ?? `http_${status}`;
   const temporary = [429, 502, 503, 504].includes(status) || code === "issuer_unavailable";
   const why = text("detail") ?? text("error_description") ?? text("title") ?? `the gateway answered ${status}`;
@@ -5432,9 +5432,9 @@ async function checkIdToken({ transport }, { platform, stage, environment }) {
       "job_workflow_ref",
       "ci_config_ref_uri"
     ];
-    const said = shown.filter((name2) => claims[name2] !== void 0).map((name2) => `${name2}=${String(claims[name2])}`);
+    const said2 = shown.filter((name2) => claims[name2] !== void 0).map((name2) => `${name2}=${String(claims[name2])}`);
     const subject = stage === void 0 ? "stages.NAME.subjects" : `stages.${stage}.subjects`;
-    return good(check2, `${said.join(" ")} (these are what ${subject} must match)`);
+    return good(check2, `${said2.join(" ")} (these are what ${subject} must match)`);
   } catch (error) {
     return bad(check2, error);
   }
@@ -5962,7 +5962,6 @@ function findSandbox(look, environment, folder) {
       "run it on Linux, or in a job or a container of its own"
     );
   }
-  const hidden = look();
   const ownSession = hasTerminal() && readSetting("dev/tty/legacy_tiocsti") !== "0";
   const filter = writeFilter(folder);
   const failures = [];
@@ -5971,15 +5970,28 @@ function findSandbox(look, environment, folder) {
     ["unshare", utilLinux]
   ]) {
     const own = { ownSession, filter: name2 === "bwrap" ? filter : null };
-    const sandbox = { wrap: (command) => wrap(command, hidden, own), ...own };
-    const tried = attempt(sandbox, environment);
+    const mark = (0, import_node_path9.join)(folder, ".begun");
+    const sandbox = {
+      ...own,
+      wrap(command) {
+        (0, import_node_fs7.rmSync)(mark, { force: true });
+        return wrap(shell(': >"$0"; exec "$@"', command, mark), look(), own);
+      },
+      begun: () => (0, import_node_fs7.existsSync)(mark)
+    };
+    let tried = attempt(sandbox, environment);
+    for (let more = 0; more < AGAIN && /does not exist|No such file/.test(said(tried)); more++)
+      tried = attempt(sandbox, environment);
     if (tried.status === 0) return sandbox;
-    const said = tried.stderr?.toString().trim().split("\n")[0] ?? "";
     failures.push(
-      tried.error === void 0 ? `${name2}: ${said || `ended with ${tried.status}`}` : `${name2} is not installed`
+      tried.error === void 0 ? `${name2}: ${said(tried) || `ended with ${tried.status}`}` : `${name2} is not installed`
     );
   }
   throw noSandbox(failures.join("; "), remedy(failures));
+}
+var AGAIN = 5;
+function said({ stderr }) {
+  return stderr?.toString().trim().split("\n")[0] ?? "";
 }
 function writeFilter(folder) {
   if (!["x64", "arm64"].includes(here.arch)) return null;
@@ -6009,11 +6021,12 @@ function bubblewrap(command, { folders, files, ways, fixed }, { ownSession, filt
     ...folders.flatMap((folder) => ["--tmpfs", folder, "--remount-ro", folder]),
     ...files.flatMap((file) => ["--ro-bind", "/dev/null", file]),
     "--",
-    ...shell('exec "$@"', command)
+    ...command
   ];
 }
 var cover = `set -e
 user=$1 group=$2 ways=$3 fixed=$4 folders=$5 files=$6; shift 6
+gone() { [ ! -e "$1" ]; }
 fix() { mount --rbind "$1" "$1"; mount -o remount,bind,ro "$1"; }
 mount -t tmpfs -o mode=0755 tmpfs /dev/shm
 ( cd /dev/shm
@@ -6030,10 +6043,10 @@ while [ "$fixed" -gt 0 ]; do
   fix "$1"; shift; fixed=$((fixed - 1))
 done
 while [ "$folders" -gt 0 ]; do
-  mount -t tmpfs -o ro,mode=0,size=4k tmpfs "$1"; shift; folders=$((folders - 1))
+  mount -t tmpfs -o ro,mode=0,size=4k tmpfs "$1" || gone "$1"; shift; folders=$((folders - 1))
 done
 while [ "$files" -gt 0 ]; do
-  mount --bind -o nodev /dev/null "$1"; mount -o remount,bind,ro,nodev "$1"; shift; files=$((files - 1))
+  { mount --bind -o nodev /dev/null "$1" && mount -o remount,bind,ro,nodev "$1"; } || gone "$1"; shift; files=$((files - 1))
 done
 exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"`;
 function utilLinux(command, { folders, files, ways, fixed }, { ownSession }) {
@@ -6050,8 +6063,8 @@ function utilLinux(command, { folders, files, ways, fixed }, { ownSession }) {
     ...shell('"$@"; exit $?', command)
   ];
 }
-function shell(script, words) {
-  return ["sh", "-c", script, "sh", ...words];
+function shell(script, words, name2 = "sh") {
+  return ["sh", "-c", script, name2, ...words];
 }
 function remedy(failures) {
   const wayOut = "or run it without --sandbox in a job of its own";
@@ -6426,11 +6439,7 @@ async function attend(transport, { card, held }, attendance) {
   });
   try {
     const { sandbox, command } = attendance;
-    const running = sandbox === null ? runCommand(command, attendance.environment) : runCommand(sandbox.wrap(command), attendance.environment, {
-      depth: 2,
-      ownSession: sandbox.ownSession,
-      filter: sandbox.filter
-    });
+    const running = sandbox === null ? runCommand(command, attendance.environment) : runApart(sandbox, command, attendance.environment);
     const starter = watchStarter(attendance.starter);
     let gaveUp = false;
     const waits = followApprovals(transport, {
@@ -6460,6 +6469,19 @@ async function attend(transport, { card, held }, attendance) {
     attendance.letGo();
     await end(transport, renewal.held, tell2);
   }
+}
+function runApart(sandbox, command, environment) {
+  const { ownSession, filter } = sandbox;
+  const run2 = () => runCommand(sandbox.wrap(command), environment, { depth: 2, ownSession, filter });
+  let running = run2();
+  const finish = async () => {
+    for (let more = 0; ; more++) {
+      const code = await running.done;
+      if (code !== 1 || more === AGAIN || sandbox.begun()) return code;
+      running = run2();
+    }
+  };
+  return { done: finish(), kill: (signal) => running.kill(signal) };
 }
 function watchStarter(starter) {
   const { promise, resolve } = Promise.withResolvers();
