@@ -16,6 +16,8 @@ export interface TlsConfig {
 const ALPN_HTTP = 'http/1.1'
 const ALPN_HTTP2 = 'h2'
 export const ALPN_POSTGRES = 'postgresql'
+/** The first is preferred. */
+const spoken = [ALPN_POSTGRES, ALPN_HTTP2, ALPN_HTTP]
 
 /** Does TLS handshakes on sockets that were accepted elsewhere. */
 export interface Securer {
@@ -129,7 +131,9 @@ function optionsOf({ cert, key, clientCa, minVersion = 'TLSv1.2' }: TlsConfig): 
     // Asked for, not demanded: who comes without one may still exchange a token, and gets no further.
     requestCert: true,
     rejectUnauthorized: false,
-    ALPNProtocols: [ALPN_POSTGRES, ALPN_HTTP2, ALPN_HTTP],
+    // What none of is offered is refused by OpenSSL (RFC 7301 §3.2). Of `ALPNProtocols` Node copies the list into its pool for each
+    // connection, and 64 KB of that then live as long as the last connection of a dozen does.
+    ALPNCallback: ({ protocols }) => spoken.find((name) => protocols.includes(name)),
     honorCipherOrder: true,
     // Renegotiation could change who the client is in the middle of a connection.
     secureOptions: constants.SSL_OP_NO_RENEGOTIATION,

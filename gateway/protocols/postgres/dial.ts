@@ -88,7 +88,7 @@ async function openSocket(target: Target, deadline: AbortSignal): Promise<Socket
       ...(isIP(target.host) === 0 && { servername: target.host }),
       secureContext: contextOf(target.ca),
       rejectUnauthorized: target.tls === 'verify-full',
-      ALPNProtocols: ['postgresql'],
+      ALPNProtocols: alpn,
     })
     socket.on('error', () => socket.destroy())
     await event(socket, 'secureConnect', deadline)
@@ -98,6 +98,12 @@ async function openSocket(target: Target, deadline: AbortSignal): Promise<Socket
     throw explain(error)
   }
 }
+
+/**
+ * `postgresql`, as RFC 7301 §3.1 writes it. A list of names, or a Uint8Array, Node copies into its pool for each connection, 64 KB
+ * of which then live as long as the last connection of a dozen does; any other view gets a copy of its own.
+ */
+const alpn = new DataView(Uint8Array.of(10, ...Buffer.from('postgresql')).buffer)
 
 /** One for each CA that is believed: one for each connection would cost it 50 KB, and the time to read the CA again. */
 const contexts = new Map<string | null, SecureContext>()
