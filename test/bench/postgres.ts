@@ -1,4 +1,5 @@
-// pgbench and COPY: direct, through pgbouncer (session pooling) and through the gateway with everything on, in one run.
+// pgbench (reads alone, then its own mix of reads and changes) and COPY: direct, through pgbouncer (session pooling) and
+// through the gateway with everything on, in one run.
 // The ratios are what counts; the machine runs the load as well.
 import { spawn, spawnSync } from 'node:child_process'
 import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises'
@@ -21,7 +22,7 @@ const { values: options } = parseArgs({
     // Each target takes its turn so often; medians are what is reported.
     rounds: { type: 'string', default: '5' },
     megabytes: { type: 'string', default: '100' },
-    // Only these: simple, extended, prepared, copy, idle.
+    // Only these: simple, extended, prepared, mixed, copy, idle.
     only: { type: 'string', multiple: true },
     // How many relay workers; what the gateway takes by itself when absent.
     workers: { type: 'string' },
@@ -56,15 +57,28 @@ async function bench(): Promise<void> {
   const wanted = (mode: string): boolean => options.only?.includes(mode) ?? true
   for (const protocol of ['simple', 'extended', 'prepared'].filter(wanted)) {
     for (const clients of [1, 8]) {
-      const rounds = await turns(targets, (target) => measure(target, protocol, clients))
+      const rounds = await turns(targets, (target) => measure(target, 'select-only', protocol, clients))
       report(`pgbench -S, ${protocol}, ${clients} client${clients === 1 ? '' : 's'}`, 'tps', rounds)
     }
+  }
+  for (const protocol of ['simple', 'prepared'].filter(() => wanted('mixed'))) {
+    const rounds = await turns(targets, (target) => measure(target, 'tpcb-like', protocol, 8))
+    report(
+      `pgbench (7 statements in a transaction, 4 of them changes), ${protocol}, 8 clients`,
+      'tps',
+      rounds,
+    )
   }
   if (wanted('copy')) {
     report(`COPY of ${options.megabytes} MB to the client`, 'MB/s', await turns(targets, copy))
   }
   if (!wanted('idle')) return
-  console.log(`\nresident memory of an idle session, from ${FEW} to ${MANY} of them`)
+  // A process that has just started grows for much that is no session's; one that had more sessions before grows for none.
+  const alone = options.only?.every((mode) => mode === 'idle') ?? false
+  const since = alone ? 'has just started' : 'has been at work'
+  console.log(
+    `\nresident memory of an idle session, from ${FEW} to ${MANY} of them, in a process that ${since}`,
+  )
   for (const target of targets) {
     if (target.pid === null) continue
     console.log(`  ${target.name.padEnd(10)} ${(await idle(target)).toFixed(0).padStart(8)} KB`)
@@ -89,7 +103,7 @@ async function startTargets(): Promise<Target[]> {
   const folder = await mkdtemp(join(tmpdir(), 'hoop-bench-'))
   closers.push(() => rm(folder, { recursive: true, force: true }))
   // pgbouncer keeps those of clients that have left.
-  const postgres = await startPostgres({ tls: true, connections: 2 * MANY + 30 })
+  const postgres = await startPostgres({ tls: true, connections: 2 * MANY + 30, durable: true })
   closers.push(() => postgres.stop())
   const { user, password } = postgres.superuser
   await postgres.query('CREATE DATABASE shop')
@@ -116,9 +130,10 @@ async function startTargets(): Promise<Target[]> {
     folder,
     issuer: oidc.url,
     database: postgres,
-    ...(workers !== undefined && {
-      edit: (yaml) => yaml.replace('gateway:\n', `gateway:\n  workers: ${workers}\n`),
-    }),
+    edit: (yaml) =>
+      yaml
+        .replace('operations: [read], resources', 'operations: [read, insert, update], resources')
+        .replace('gateway:\n', workers === undefined ? '$&' : `$&  workers: ${workers}\n`),
   })
   const gateway = await startGatewayProcess(path, {
     ...secrets,
@@ -171,11 +186,11 @@ async function run(program: string, args: readonly string[], env: Record<string,
   return out
 }
 
-async function measure(target: Target, protocol: string, clients: number): Promise<Row> {
+async function measure(target: Target, script: string, protocol: string, clients: number): Promise<Row> {
   const logs = await mkdtemp(join(tmpdir(), 'hoop-bench-log-'))
   try {
     const before = await cpuMicros(target.pid)
-    const args = ['-S', '-n', '-M', protocol, '-c', String(clients), '-j', '1', '-T', options.seconds]
+    const args = ['-b', script, '-n', '-M', protocol, '-c', String(clients), '-j', '1', '-T', options.seconds]
     const printed = await run('pgbench', [...args, '-l', `--log-prefix=${join(logs, 'log')}`], target.env)
     const after = await cpuMicros(target.pid)
     const rate = number(printed, /tps = ([0-9.]+)/)

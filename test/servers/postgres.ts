@@ -46,10 +46,17 @@ const SCRAM = 'host all all 127.0.0.1/32 scram-sha-256\nlocal all all scram-sha-
 /**
  * Starts PostgreSQL 18 from the npm package for this platform, with SCRAM-SHA-256, `log_statement=all` and no fsync.
  * As root it runs as `nobody`, since PostgreSQL refuses root. Ends with this process at the latest. `binaries` is the
- * folder of another release's initdb and postgres.
+ * folder of another release's initdb and postgres; a `durable` one has what it committed on disk, as servers are installed.
  */
 export async function startPostgres(
-  options: { tls?: boolean; port?: number; dataDir?: string; binaries?: string; connections?: number } = {},
+  options: {
+    tls?: boolean
+    port?: number
+    dataDir?: string
+    binaries?: string
+    connections?: number
+    durable?: boolean
+  } = {},
 ): Promise<PostgresServer> {
   const owner = userInfo().uid === 0 ? nobody() : null
   const binaries = options.binaries ?? findBinaries(owner !== null)
@@ -79,9 +86,7 @@ export async function startPostgres(
   const settings: Record<string, string> = {
     listen_addresses: '127.0.0.1',
     unix_socket_directories: home,
-    fsync: 'off',
-    synchronous_commit: 'off',
-    full_page_writes: 'off',
+    ...(options.durable !== true && { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }),
     max_connections: String(options.connections ?? 60),
     shared_buffers: '16MB',
     password_encryption: 'scram-sha-256',
