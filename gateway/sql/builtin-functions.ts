@@ -334,15 +334,15 @@ export const sequenceFunctions: Readonly<Record<string, readonly [string, ...str
  * Functions that pass on what they are given: a masked column may pass through them into the result, where it is
  * masked. They cannot fail, give no NULL, no other number of rows and nothing of another length because of what is in it
  * (a row over the relay's cap fails, so `replace` or `max` beside a text of 16 MiB would tell letter by letter): all others
- * tell something about the value that no mask hides, so they need `probe`. Sums overflow.
+ * tell something about the value that no mask hides, so they need `probe`. Sums overflow. What fails by the types of what it is given
+ * stands in `fitting.ts`.
  */
 export const showing: ReadonlySet<string> = new Set(
   words(`
-  lower upper initcap length char_length character_length octet_length bit_length reverse concat concat_ws md5
+  lower upper initcap char_length character_length octet_length bit_length reverse concat concat_ws md5
   to_json to_jsonb row_to_json array_to_json json_build_object json_build_array jsonb_build_array
   json_agg jsonb_agg json_agg_strict jsonb_agg_strict json_object_agg array_agg
-  xmlagg count any_value first_value last_value array_append array_prepend jsonb_pretty
-  text varchar bpchar
+  xmlagg count any_value first_value last_value array_append array_prepend jsonb_pretty text
 `),
 )
 

@@ -1,6 +1,7 @@
 import type { A_Expr, Node, SubLink, TypeCast } from '@pgsql/types'
 import { qualify } from './identifiers.ts'
 import { readColumn } from './columns.ts'
+import { probeArrays } from './fitting.ts'
 import { noteCall, noteOverloads, noteReturned } from './functions.ts'
 import { merge, mergeShape, type Origin, origin, type Scope } from './origin.ts'
 import { eachChild, open, textOf, textsOf, unreadable } from './parse-tree.ts'
@@ -98,7 +99,6 @@ export function readExpression(
   switch (tag) {
     case 'CoalesceExpr':
     case 'RowExpr':
-    case 'A_ArrayExpr':
     case 'List':
     case 'NamedArgExpr':
     case 'CollateClause':
@@ -109,6 +109,12 @@ export function readExpression(
     case 'JsonOutput':
     case 'JsonReturning':
       return readBelow(fields)
+    case 'A_ArrayExpr': {
+      const own = origin()
+      eachChild(fields, (child) => readExpression(reader, child, scope, own, probe))
+      probeArrays(reader, own)
+      return merge(into, own)
+    }
     case 'XmlExpr':
       return readBelow(fields, probe || !buildsXml.has(fields['op']))
     // FORMAT JSON, UNIQUE KEYS and RETURNING make these fail by what they are given.
@@ -174,8 +180,11 @@ function readOperator(reader: Reader, expression: A_Expr, scope: Scope, into: Or
   if (/BETWEEN/.test(expression.kind ?? ''))
     for (const op of ['<', '<=', '>', '>=']) noteOperator(reader, [op])
   const shows = expression.kind === 'AEXPR_OP' && name !== null && showingOperators.has(name)
-  reader.expression(expression.lexpr, scope, into, probe || !shows)
-  reader.expression(expression.rexpr, scope, into, probe || !shows)
+  const own = origin()
+  reader.expression(expression.lexpr, scope, own, probe || !shows)
+  reader.expression(expression.rexpr, scope, own, probe || !shows)
+  probeArrays(reader, own)
+  merge(into, own)
 }
 
 /** Notes the call that an operator may be, as written or as the grammar makes it of another word; gives its name when it can only be PostgreSQL's own. */
@@ -203,6 +212,7 @@ function readSubLink(reader: Reader, link: SubLink, scope: Scope, into: Origin, 
   }
   const compared = link.subLinkType !== 'EXPR_SUBLINK' && link.subLinkType !== 'ARRAY_SUBLINK'
   reader.expression(link.testexpr, scope, own, true)
+  if (link.subLinkType === 'ARRAY_SUBLINK') probeArrays(reader, own)
   if (probe || compared) reader.facts.probe(own)
   if (compared) reader.facts.link(own)
   merge(into, own)

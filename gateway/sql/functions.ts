@@ -10,6 +10,7 @@ import {
   takesCredentials,
   volatileHarmless,
 } from './builtin-functions.ts'
+import { noteFitting } from './fitting.ts'
 import { qualify, splitIdentifiers } from './identifiers.ts'
 import { merge, origin, type Origin, type Scope, sourcesNamed } from './origin.ts'
 import { eachChild, textOf, textsOf, unreadable } from './parse-tree.ts'
@@ -39,6 +40,7 @@ export function readCall(
   call.args?.forEach((argument, index) => {
     reader.expression(argument, scope, own, probe || distinct || !shows(index))
   })
+  noteFitting(reader, name, own)
   for (const order of call.agg_order ?? []) reader.expression(order, scope, own, true)
   if (call.agg_filter !== undefined) reader.expression(call.agg_filter, scope, own, true)
   // Windows order and group by their columns, which shows in the value only as a position.
@@ -168,6 +170,8 @@ export function noteOverloads(reader: Reader, name: string): void {
 }
 
 function shown(name: string, call: FuncCallFields): Shows {
+  // With a length or an encoding they fail where that does not do.
+  if (/^(varchar|bpchar|length)$/.test(name)) return () => call.args?.length === 1
   if (showing.has(name)) return () => true
   if (showingFirst.has(name)) return (index) => index === 0
   if (showingValues.has(name)) return (index) => index % 2 === 1 && call.func_variadic !== true
