@@ -143,6 +143,20 @@ test.each([
   expect(got.body).not.toContain(secret)
 })
 
+test('a failure that is no JSON keeps its status and what it says of waiting', async () => {
+  answer = {
+    status: 429,
+    headers: { 'content-type': 'text/plain', 'retry-after': '7' },
+    parts: [`b is ${secret}`, '!'],
+  }
+  const got = await job.request('PUT', `${secrets}/door`, { headers: json, body: '{}' })
+  expect(got.status).toBe(429)
+  expect(got.headers['retry-after']).toBe('7')
+  expect(got.body).toBe('not shown: it may quote values of a Secret')
+  answer = { status: 404, headers: { 'content-type': 'text/plain' }, parts: [] }
+  expect((await job.request('HEAD', `${secrets}/door`)).status).toBe(404)
+})
+
 test('a warning that quotes values is dropped, and shows for what is no Secret', async () => {
   answer = { headers: { warning: `299 - "b is ${secret}"` }, parts: [JSON.stringify(object)] }
   expect(

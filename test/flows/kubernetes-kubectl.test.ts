@@ -276,6 +276,27 @@ describe.skipIf(told(missingForKubernetes))('kubectl through the gateway', () =>
     }
   })
 
+  test('what the API server itself says of a Secret that it does not give or change shows', async () => {
+    const other = join(stack.folder, 'other.yaml')
+    await writeFile(
+      other,
+      'apiVersion: v1\nkind: Secret\nmetadata: { name: made, namespace: default }\ndata: { a: b3RoZXItY29kZQ== }\n',
+    )
+    for (const args of [
+      ['get', 'secret', 'missing'],
+      ['create', 'secret', 'generic', 'door', '--from-literal=a=b'],
+      ['apply', '--server-side', '--field-manager=me', '-f', other],
+      ['get', 'secret', 'door', '--as', 'nobody'],
+    ]) {
+      const through = args.includes('--as')
+        ? await (await stack.open('nobody')).kubectl(...args.slice(0, -2))
+        : await all.kubectl(...args)
+      const direct = await stack.direct(...args)
+      expect(direct.code, args.join(' ')).toBe(1)
+      expect(through, args.join(' ')).toEqual(direct)
+    }
+  })
+
   test('masked values are not written back', async () => {
     const masked = await all.kubectl('get', 'secret', 'door', '-o', 'yaml')
     const path = join(stack.folder, 'masked.yaml')

@@ -9,7 +9,7 @@ import { BODY_CAP, movesValues, readBody, refuseMasked } from './bodies.ts'
 import { isOfSecrets, isProxied, isStream, requestOf, secretValues } from './operations.ts'
 import { type RequestInfo, type ResourceInfo, readQuery, readRequestInfo } from './request-info.ts'
 import { reviewDenied } from './reviews.ts'
-import { maskSecrets, showSecret } from './secrets.ts'
+import { hideText, maskSecrets, showSecret } from './secrets.ts'
 import { streamOf } from './streams.ts'
 
 /** What a request to a cluster asks for, and how it and its answer are carried. Throws `Refused`. */
@@ -85,7 +85,7 @@ function carriage(message: HttpRequest, info: RequestInfo): Omit<Reading, 'reque
       if (!ofSecrets || permit.maskOf(secretValues) === null) return null
       if (/[/+]json\b/.test(type)) return maskSecrets(onMasked, status >= 400)
       if (status < 300 && status !== 204) throw unmaskable('in a form other than JSON')
-      return null
+      return hideText(onMasked)
     },
   }
 }

@@ -50,6 +50,23 @@ export function maskSecrets(masked: () => void, failing = false): Filter {
   )
 }
 
+/** In place of a failure about Secrets that is no JSON: that there is one. */
+export function hideText(masked: () => void): Filter {
+  const nothing = new Uint8Array(0)
+  let came = false
+  return {
+    push(chunk) {
+      came ||= chunk.byteLength > 0
+      return nothing
+    },
+    end() {
+      if (!came) return nothing
+      masked()
+      return Buffer.from(unshown)
+    },
+  }
+}
+
 function isPlain(message: Uint8Array): boolean {
   const text = Buffer.from(message).toString()
   return plainMessages.some((form) => form.test(text))
