@@ -31,6 +31,8 @@ const inputsShape = z.array(z.object({ id: z.string(), message: z.string() }))
 const APPROVER = 'org.jenkinsci.plugins.workflow.support.steps.input.ApproverAction'
 /** A timer is set by whoever configures the job, and starts it for nobody. */
 const TIMER = 'hudson.triggers.TimerTrigger$TimerTriggerCause'
+/** Whom the controller itself acts as, and whoever is not logged in. */
+const nobody = /^(system|anonymous|unknown)$/i
 /** These come beside the cause that names who did it. */
 const companions = new Set([
   'org.jenkinsci.plugins.workflow.cps.replay.ReplayCause',
@@ -134,7 +136,8 @@ function startersIn(causes: Causes): readonly Starter[] {
   const found = causes
     .filter(({ _class: cause = '' }) => !companions.has(cause))
     .flatMap(({ _class: cause = '', userId, upstreamUrl, upstreamBuild }): Starter[] => {
-      if (typeof userId === 'string') return [{ kind: 'jenkins', id: userId, name: userId, bot: false }]
+      if (typeof userId === 'string')
+        return [{ kind: 'jenkins', id: userId, name: userId, bot: nobody.test(userId) }]
       if (typeof upstreamUrl === 'string' && typeof upstreamBuild === 'number') return []
       return [{ kind: 'cause', id: cause, name: cause || 'a cause without a name', bot: cause !== TIMER }]
     })

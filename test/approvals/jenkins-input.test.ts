@@ -130,6 +130,40 @@ describe('an input of the build', () => {
     await expect.poll(() => stateOf(view.id)).toBe('used')
   })
 
+  it.each([
+    [
+      'what nobody names: a push',
+      { starter: null, cause: 'hudson.triggers.SCMTrigger$SCMTriggerCause' },
+      /SCMTriggerCause, which is no person/,
+    ],
+    ['what was not logged in', { starter: null }, /UserIdCause, which is no person/],
+    ['the controller itself', { starter: 'SYSTEM' }, /SYSTEM, which is no person/],
+    [
+      'a replay of which nobody is named',
+      { starter: null, cause: 'org.jenkinsci.plugins.workflow.cps.replay.ReplayCause' },
+      /does not name, which is no person/,
+    ],
+  ])('of a build that was started by %s is answered by nobody', async (_, by, why) => {
+    Object.assign(api.build, by)
+    const { view, look } = await ask()
+    api.inputs.push({ id: view.id, message: inputMessage(view) })
+    await look()
+    api.proceed('alice')
+    await look()
+    await expect.poll(() => gateOf(view.id).then((gate) => gate?.failure ?? '')).toMatch(why)
+    expect(await desk.approvals.show(view.id)).toMatchObject({ state: 'pending', answers: [] })
+  })
+
+  it('of a build that a timer started is answered by any member', async () => {
+    Object.assign(api.build, { starter: null, cause: 'hudson.triggers.TimerTrigger$TimerTriggerCause' })
+    const { view, look, outcome } = await ask()
+    api.inputs.push({ id: view.id, message: inputMessage(view) })
+    await look()
+    api.proceed('alice')
+    await look()
+    expect(await outcome).toMatchObject({ answers: [{ person: 'alice' }] })
+  })
+
   it('counts for nothing while the controller is down; the gate says so', async () => {
     const { view, look } = await ask()
     api.inputs.push({ id: view.id, message: inputMessage(view) })
