@@ -1,24 +1,23 @@
 import { z } from 'zod'
 import { Refused } from '../../core/errors.ts'
 import type { PlatformToken } from '../../identity/issuers.ts'
-import { TryLater } from '../../platforms/call.ts'
-import { type Github, lying } from '../../platforms/github.ts'
-import { type Run, dispatchedRuns, readProtected, readReviews, readRun } from '../../platforms/github-runs.ts'
+import type { Github } from '../../platforms/github.ts'
+import {
+  type ProtectedEnvironment,
+  type Run,
+  readProtected,
+  readReviews,
+} from '../../platforms/github-runs.ts'
 import type { Outcome } from '../approval.ts'
-import type { AnswerDesk, ApprovalGate, GateEntry, Posted, Posting } from './gate.ts'
-
-type Options = Extract<GateEntry, { 'github-environment': unknown }>['github-environment']
+import type { AnswerDesk, ApprovalGate, Posted, Posting } from './gate.ts'
+import { ApprovalRuns, type Dispatch, type EnvironmentOptions } from './github-dispatch.ts'
 
 const NAME = 'github-environment'
 const LOOK_MS = 20_000
-/** How far GitHub's clock and ours may be apart when a run is looked for. */
-const SKEW_MS = 120_000
 /** Runs remembered, for webhooks to find their approval by. */
 const RUNS_KEPT = 10_000
 
-/** What is kept of a dispatch: `run` is null until it is known which run came of it. */
 const handleShape = z.object({ run: z.int().nullable(), since: z.int() })
-const dispatchShape = z.object({ workflow_run_id: z.int(), html_url: z.string() })
 
 /**
  * Asks by a workflow of which the one job waits in a protected environment: people use GitHub's own review button. The run is
@@ -45,43 +44,19 @@ export class GithubEnvironmentGate implements ApprovalGate {
   }
 
   async announce(posting: Posting): Promise<Posted> {
-    const options = optionsOf(posting)
-    const { repository, workflow, branch, environment } = options
-    const { signal, approval } = posting
-    await readProtected(this.#github, { repository, environment, signal })
-    const since = Date.now()
-    const dispatch = (more: object) =>
-      this.#github.send({
-        repository,
-        permissions: { actions: 'write' },
-        method: 'POST',
-        path: `/actions/workflows/${encodeURIComponent(workflow)}/dispatches`,
-        // Only the id: names and inputs of runs are for everybody to read who may read the repository.
-        body: { ref: branch, inputs: { approval: approval.id }, ...more },
-        signal,
-      })
-    const first = await dispatch({ return_run_details: true })
-    // Servers from before 2026-02 refuse the field.
-    const { status, json } = first.status === 422 ? await dispatch({}) : first
-    if (status === 204) return this.#remember(posting, { run: null, since })
-    const made = dispatchShape.safeParse(json)
-    if (status === 200 && !made.success) throw lying('it does not tell which run was dispatched')
-    if (!made.success) {
-      throw new Refused(
-        'upstream_failed',
-        `GitHub answers ${status} when workflow ${workflow} of ${repository} is dispatched on ${branch}`,
-        'check that the file is there, has `workflow_dispatch` with the input `approval`, and that the App may write Actions',
-      )
-    }
-    return this.#remember(posting, { run: made.data.workflow_run_id, since }, made.data.html_url)
+    const { repository, environment } = optionsOf(posting)
+    await readProtected(this.#github, { repository, environment, signal: posting.signal })
+    const { url, ...dispatch } = await this.#runsOf(posting).dispatch()
+    return this.#remember(posting, dispatch, url)
   }
 
   async find(posting: Posting & { readonly triedAt: number }): Promise<Posted | null> {
     const { triedAt: since } = posting
-    const [run, ...others] = await this.#ownRuns(posting, since)
+    const runs = this.#runsOf(posting)
+    const [run, ...others] = await runs.own(since)
     if (run === undefined) return null
     // Nobody should review one that counts for nothing.
-    for (const other of others) if (other.status !== 'completed') await this.#cancel(posting, other.id)
+    for (const other of others) if (other.status !== 'completed') await runs.cancel(other.id)
     return this.#remember(posting, { run: run.id, since }, run.html_url)
   }
 
@@ -110,35 +85,17 @@ export class GithubEnvironmentGate implements ApprovalGate {
   }
 
   async conclude(posting: Posting): Promise<void> {
-    const { approval, signal } = posting
+    const { approval } = posting
     const { run: id, since } = readHandle(this.#known(posting))
     this.#postings.delete(approval.id)
     this.#refused.delete(approval.id)
     if (id !== null) this.#runs.delete(id)
-    const { repository } = optionsOf(posting)
-    const run =
-      id === null
-        ? (await this.#ownRuns(posting, since))[0]
-        : await readRun(this.#github, { repository, id, signal })
+    const runs = this.#runsOf(posting)
+    const run = id === null ? (await runs.own(since))[0] : await runs.read(id)
     // What was let through here ends by itself; else nobody is left looking at a question that is over.
     const here = approval.answers.some(({ gate, answer }) => gate === NAME && answer === 'approve')
     if (run === undefined || run.status === 'completed' || here) return
-    await this.#cancel(posting, run.id)
-  }
-
-  async #cancel(posting: Posting, id: number): Promise<void> {
-    const { repository } = optionsOf(posting)
-    const { signal } = posting
-    const { status } = await this.#github.send({
-      repository,
-      permissions: { actions: 'write' },
-      method: 'POST',
-      path: `/actions/runs/${id}/cancel`,
-      signal,
-    })
-    // 409: it ended by itself meanwhile.
-    if (status !== 202 && status !== 409)
-      throw new TryLater(`GitHub answers ${status} when run ${id} is cancelled`)
+    await runs.cancel(run.id)
   }
 
   /** Something happened to a run. */
@@ -235,66 +192,23 @@ export class GithubEnvironmentGate implements ApprovalGate {
     return this.#postings.get(posting.approval.id)?.get(keyOf(posting)) ?? posting
   }
 
+  #runsOf(posting: Posting): ApprovalRuns {
+    const { approval, signal } = posting
+    return new ApprovalRuns(this.#github, { approval: approval.id, options: optionsOf(posting), signal })
+  }
+
   /** The run that came of the dispatch, and its environment; both as they should be. */
-  async #find(
-    posting: Posting,
-  ): Promise<{ run: Run; environment: Awaited<ReturnType<typeof readProtected>> }> {
-    const options = optionsOf(posting)
-    const { repository, environment: name } = options
+  async #find(posting: Posting): Promise<{ run: Run; environment: ProtectedEnvironment }> {
+    const { repository, environment: name } = optionsOf(posting)
+    const dispatch = readHandle(this.#known(posting))
     const { signal } = posting
-    const { run: id, since } = readHandle(this.#known(posting))
     const environment = await readProtected(this.#github, { repository, environment: name, signal })
-    const run =
-      id === null
-        ? await this.#search(posting, since)
-        : await readRun(this.#github, { repository, id, signal })
-    const path = run.path.replace(/@.*$/, '')
-    if (path !== `.github/workflows/${options.workflow}`) throw lying('the run is of another workflow')
-    if (run.event !== 'workflow_dispatch' || run.head_branch !== options.branch)
-      throw lying('the run was not dispatched on the branch')
-    if (run.run_attempt !== 1) {
-      throw new Refused(
-        'denied',
-        `run ${run.id} was run again, and only its first attempt counts`,
-        'answer by another gate, or repeat the request',
-      )
-    }
-    if (run.triggering_actor.type !== 'Bot' || run.triggering_actor.login !== (await this.#github.login()))
-      throw lying('the run was not dispatched by the App')
-    this.#remember(posting, { run: run.id, since })
+    const run = await this.#runsOf(posting).find(dispatch)
+    this.#remember(posting, { run: run.id, since: dispatch.since })
     return { run, environment }
   }
 
-  /** Where the dispatch told no run: the one that carries the approval's id in its name, and that the App dispatched. */
-  async #search(posting: Posting, since: number): Promise<Run> {
-    const [run] = await this.#ownRuns(posting, since)
-    if (run !== undefined) return run
-    throw new TryLater(
-      `the run of workflow ${optionsOf(posting).workflow} for ${posting.approval.id} is not there yet (its run-name has to hold the id)`,
-    )
-  }
-
-  /** The oldest first: of several that carry the id, because an answer was lost, there is one that counts. */
-  async #ownRuns(posting: Posting, since: number): Promise<readonly Run[]> {
-    const { repository, workflow, branch } = optionsOf(posting)
-    const { approval, signal } = posting
-    const runs = await dispatchedRuns(this.#github, {
-      repository,
-      workflow,
-      branch,
-      since: since - SKEW_MS,
-      signal,
-    })
-    const login = await this.#github.login()
-    return runs
-      .filter(
-        ({ display_title: title, triggering_actor: by }) =>
-          by.type === 'Bot' && by.login === login && title.split(/[^\w]+/).includes(approval.id),
-      )
-      .toSorted((one, other) => one.id - other.id)
-  }
-
-  #remember(posting: Posting, found: z.output<typeof handleShape>, url?: string): Posted {
+  #remember(posting: Posting, found: Dispatch, url?: string): Posted {
     const handle = JSON.stringify(found)
     const ofApproval = this.#postings.get(posting.approval.id) ?? new Map<string, Posting>()
     this.#postings.set(posting.approval.id, ofApproval.set(keyOf(posting), { ...posting, handle }))
@@ -313,7 +227,7 @@ function sameName(given: unknown, wanted: string): boolean {
   return typeof given === 'string' && given.toLowerCase() === wanted.toLowerCase()
 }
 
-function optionsOf({ entry }: Posting): Options {
+function optionsOf({ entry }: Posting): EnvironmentOptions {
   if (NAME in entry) return entry[NAME]
   throw new Refused(
     'internal',
@@ -322,7 +236,7 @@ function optionsOf({ entry }: Posting): Options {
   )
 }
 
-function readHandle({ handle }: Posting): z.output<typeof handleShape> {
+function readHandle({ handle }: Posting): Dispatch {
   const parsed = handleShape.safeParse(JSON.parse(handle ?? 'null'))
   return parsed.data ?? { run: null, since: 0 }
 }
