@@ -26,12 +26,10 @@ import {
   selfAndBelow,
   viewsOf,
 } from './rows.ts'
+import { Sweep } from './sweep.ts'
 import { Waiter } from './waiter.ts'
 
 const defaults = { pending: 10_000, pendingPerJob: 100, askedPerMinute: 120 }
-/** How soon a session learns of an answer that another gateway on the same store took. */
-const SWEEP_MS = 1000
-const SWEEP_ROWS = 500
 
 /** Opens the approvals over the store. What a gateway left pending is withdrawn, for the sessions that waited are gone; what lingers can be joined by the same request. */
 export async function createApprovals(options: ApprovalsOptions): Promise<LiveApprovals> {
@@ -47,9 +45,7 @@ class StoredApprovals implements LiveApprovals {
   readonly #postings: Postings
   readonly #waiters = new Map<string, Waiter>()
   readonly #requesters: Requesters
-  readonly #sweep: NodeJS.Timeout
-  /** True from a sweep that failed to one that worked: told once. */
-  #blind = false
+  readonly #sweep: Sweep
 
   constructor(options: ApprovalsOptions) {
     this.#options = options
@@ -66,8 +62,12 @@ class StoredApprovals implements LiveApprovals {
       untold: (id, gate, why) => this.#emit({ kind: 'alarm-untold', id, gate, why }),
       times: options.times,
     })
-    this.#sweep = setInterval(() => void this.#look(), SWEEP_MS)
-    this.#sweep.unref()
+    this.#sweep = new Sweep({
+      store: options.store,
+      waiting: () => [...this.#waiters.values()].filter(({ settled }) => !settled).map(({ row }) => row.id),
+      over: (row) => this.#over(row.id, row.state, answersOf(row)),
+      failed: (error) => this.#emit({ kind: 'store-failed', id: null, error }),
+    })
   }
 
   async recover(): Promise<void> {
@@ -167,7 +167,7 @@ class StoredApprovals implements LiveApprovals {
   }
 
   async close(): Promise<void> {
-    clearInterval(this.#sweep)
+    this.#sweep.close()
     const open = [...this.#waiters.values()]
     const lasting = open.filter(({ row }) => row.linger > 0)
     for (const waiter of lasting) waiter.drop()
@@ -259,31 +259,6 @@ class StoredApprovals implements LiveApprovals {
     this.#emit({ kind: 'concluded', id, state, waitedMs: this.#now() - waiter.row.requested_at })
     this.#postings.conclude(id)
     waiter.settle(state, answers)
-  }
-
-  /** Never rejects: a session that cannot learn of its answer waits on, and its own deadline refuses it. */
-  async #look(): Promise<void> {
-    try {
-      await this.#learn()
-      this.#blind = false
-    } catch (error) {
-      if (!this.#blind) this.#emit({ kind: 'store-failed', id: null, error })
-      this.#blind = true
-    }
-  }
-
-  /** Looks whether another gateway on the same store has taken an answer to what waits here. */
-  async #learn(): Promise<void> {
-    const open = [...this.#waiters.values()].filter(({ settled }) => !settled).map(({ row }) => row.id)
-    for (let from = 0; from < open.length; from += SWEEP_ROWS) {
-      const rows = await this.#options.store.db
-        .selectFrom('approvals')
-        .selectAll()
-        .where('id', 'in', open.slice(from, from + SWEEP_ROWS))
-        .where('state', '!=', 'pending')
-        .execute()
-      for (const row of rows) if (row.state !== 'pending') this.#over(row.id, row.state, answersOf(row))
-    }
   }
 
   #alarmsOf(
