@@ -1,14 +1,10 @@
-import { Refused } from '../core/errors.ts'
-import type { ApprovalView } from '../core/contract.ts'
-import type { Origin } from '../core/identity.ts'
 import { TryLater } from '../platforms/call.ts'
 import type { Config } from '../policy/schema.ts'
-import type { Store } from '../store/open.ts'
 import type { Glass } from './approval.ts'
+import { Attempts, type AttemptsOptions, UNSAID } from './attempts.ts'
 import type { ApprovalGate, Posted, Posting } from './gates/gate.ts'
 import { type PostingRow, alarmRows } from './posting-rows.ts'
 import { type Task, isUndone, nudge, taskOf, warn } from './posting-task.ts'
-import { Queue } from './queue.ts'
 
 /** How long attempts may take, when the next one comes, and when there is none any more; milliseconds. */
 export interface PostingTimes {
@@ -21,13 +17,9 @@ export interface PostingTimes {
   readonly alarm: number
 }
 
-export interface PostingsOptions {
-  readonly store: Store
+export interface PostingsOptions extends Omit<AttemptsOptions, 'attemptMs'> {
   readonly gates: readonly ApprovalGate[]
   readonly config: () => Config
-  /** The approval as it is shown, and where its job came from. */
-  readonly read: (id: string) => Promise<{ view: ApprovalView; origin: Origin | null } | null>
-  readonly failed: (id: string, gate: string, error: unknown) => void
   /** An alarm that was given up. */
   readonly untold: (id: string, gate: string, why: string) => void
   readonly times?: Partial<PostingTimes> | undefined
@@ -40,20 +32,11 @@ const defaults: PostingTimes = {
   settle: 60_000,
   alarm: 86_400_000,
 }
-/** Calls to gates that run at the same time; the rest wait for their turn. */
-const AT_ONCE = 32
 /** After that, what people see at a gate stays as it is. */
 const CONCLUDE_TRIES = 6
 /** How long until it is looked again for what was put up without an answer. */
 const FIND_MS = 10_000
-const FAILURE_CAP = 500
 const FOREVER = 2 ** 31 - 1
-
-/** An attempt that failed: when the gate may be asked again, and whether it is down or only said no. */
-interface Failed {
-  readonly afterMs: number
-  readonly down: boolean
-}
 
 /**
  * Puts questions up at the gates that their groups list, takes them down again, and tells of broken glass; each place by
@@ -64,14 +47,15 @@ export class Postings {
   readonly #options: PostingsOptions
   readonly #times: PostingTimes
   readonly #gates: ReadonlyMap<string, ApprovalGate>
+  readonly #attempts: Attempts
   readonly #tasks = new Map<string, Task[]>()
-  readonly #queue = new Queue(AT_ONCE)
   readonly #sleeping = new Set<() => void>()
   #closed = false
 
   constructor(options: PostingsOptions) {
     this.#options = options
     this.#times = { ...defaults, ...options.times }
+    this.#attempts = new Attempts({ ...options, attemptMs: this.#times.attempt })
     this.#gates = new Map(options.gates.map((gate) => [gate.name, gate]))
   }
 
@@ -123,12 +107,13 @@ export class Postings {
     const [own, ...others] = this.#tasksOf(rows)
     for (const task of others) void this.#warn(task)
     if (own === undefined) return
-    if ((await this.#try(own, (posting) => warn(own, posting))) === null) await this.#finish(own)
+    if ((await this.#attempts.try(own, (posting) => warn(own, posting))) === null) await this.#finish(own)
     else void this.#warn(own)
   }
 
   close(): void {
     this.#closed = true
+    this.#attempts.close()
     for (const wake of this.#sleeping) wake()
   }
 
@@ -136,9 +121,9 @@ export class Postings {
     return rows.flatMap((row) => {
       const task = taskOf(row, this.#gates)
       if (task !== null) return [task]
-      this.#keep(row, { failure: `this gateway has no gate ${row.gate}`, done: 1 }).catch((error: unknown) =>
-        this.#options.failed(row.approval, row.gate, error),
-      )
+      this.#attempts
+        .keep(row, { failure: `this gateway has no gate ${row.gate}`, done: 1 })
+        .catch((error: unknown) => this.#options.failed(row.approval, row.gate, error))
       return []
     })
   }
@@ -148,7 +133,7 @@ export class Postings {
     const { lookEvery = FOREVER } = task.gate
     let failures = 0
     while (!task.over && !this.#closed) {
-      const failed = await this.#try(task, (posting) =>
+      const failed = await this.#attempts.try(task, (posting) =>
         task.handle === null ? this.#ask(task, posting) : task.gate.look?.(posting),
       )
       if (task.over) break
@@ -159,7 +144,7 @@ export class Postings {
       await this.#pause(task, refused ? Math.min(pause, lookEvery) : pause)
     }
     for (let tries = 1; !this.#closed; tries++) {
-      const failed = await this.#try(task, (posting) => this.#takeDown(task, posting))
+      const failed = await this.#attempts.try(task, (posting) => this.#takeDown(task, posting))
       if (failed === null || tries >= CONCLUDE_TRIES) return this.#finish(task)
       task.nudged = false
       await this.#pause(task, Math.max(failed.afterMs, this.#backoff(tries)))
@@ -169,7 +154,7 @@ export class Postings {
   /** An alarm, until it was told or is given up. Never rejects. */
   async #warn(task: Task): Promise<void> {
     for (let tries = 1; !this.#closed; tries++) {
-      const failed = await this.#try(task, (posting) => warn(task, posting))
+      const failed = await this.#attempts.try(task, (posting) => warn(task, posting))
       if (failed === null) return this.#finish(task)
       if (this.#closed) return
       if (Date.now() >= (task.glass?.at ?? 0) + this.#times.alarm) return this.#giveUp(task)
@@ -192,19 +177,19 @@ export class Postings {
     const { handle, url = null } = (await this.#again(task, posting)) ?? (await this.#announce(task, posting))
     task.handle = handle.slice(0, 4096)
     task.triedAt = null
-    await this.#keep(task, { handle: task.handle, url, tried_at: null })
+    await this.#attempts.keep(task, { handle: task.handle, url, tried_at: null })
   }
 
   /** That it may be there is kept before it is put up: whoever comes after a crash, or a lost answer, looks for it first. */
   async #announce(task: Task, posting: Posting): Promise<Posted> {
     task.triedAt = Date.now()
-    await this.#keep(task, { tried_at: task.triedAt })
+    await this.#attempts.keep(task, { tried_at: task.triedAt })
     try {
       return await task.gate.announce(posting)
     } catch (error) {
       if (isUndone(error)) {
         task.triedAt = null
-        await this.#keep(task, { tried_at: null })
+        await this.#attempts.keep(task, { tried_at: null })
       }
       throw error
     }
@@ -231,64 +216,10 @@ export class Postings {
 
   /** Nothing is left to be done there, whether it worked or not. */
   async #finish(task: Task): Promise<void> {
-    await this.#keep(task, { done: 1 }).catch((lost: unknown) => {
+    await this.#attempts.keep(task, { done: 1 }).catch((lost: unknown) => {
       // The next start tells it once more then.
       if (!this.#closed) this.#options.failed(task.approval, task.name, lost)
     })
-  }
-
-  /** Null when it worked. */
-  async #try(task: Task, work: (posting: Posting) => Promise<void> | undefined): Promise<Failed | null> {
-    const { failed } = this.#options
-    try {
-      task.nudged = false
-      const attempt = (): Promise<void> => this.#attempt(task, work)
-      // The gateway's own record has no platform to wait for, and somebody waits for it.
-      await ('ledger' in task.entry ? attempt() : this.#queue.run(attempt))
-      if (task.failure !== null) await this.#keep(task, { failure: null })
-      task.failure = null
-      return null
-    } catch (error) {
-      if (this.#closed) return { afterMs: 0, down: true }
-      const failure = (error instanceof Refused ? `${error.why}; ${error.next}` : UNSAID).slice(
-        0,
-        FAILURE_CAP,
-      )
-      if (failure !== task.failure) failed(task.approval, task.name, error)
-      task.failure = failure
-      await this.#keep(task, { failure }).catch((lost: unknown) => failed(task.approval, task.name, lost))
-      const later = error instanceof TryLater
-      return { afterMs: later ? error.afterMs : 0, down: later || !(error instanceof Refused) }
-    }
-  }
-
-  async #attempt(task: Task, work: (posting: Posting) => Promise<void> | undefined): Promise<void> {
-    const found = await this.#options.read(task.approval)
-    if (found === null) return
-    const late = Promise.withResolvers<never>()
-    const signal = AbortSignal.timeout(this.#times.attempt)
-    const expire = (): void =>
-      late.reject(new Refused('timed_out', 'it did not answer in time', 'it is tried again'))
-    signal.addEventListener('abort', expire, { once: true })
-    try {
-      const { view: approval, origin } = found
-      const { entry, groups, handle } = task
-      await Promise.race([work({ approval, origin, entry, groups, handle, signal }), late.promise])
-    } finally {
-      signal.removeEventListener('abort', expire)
-    }
-  }
-
-  async #keep(
-    { delivery, place }: Pick<PostingRow, 'delivery' | 'place'>,
-    change: Partial<Pick<PostingRow, 'handle' | 'url' | 'failure' | 'tried_at' | 'done'>>,
-  ): Promise<void> {
-    await this.#options.store.db
-      .updateTable('postings')
-      .set(change)
-      .where('delivery', '=', delivery)
-      .where('place', '=', place)
-      .execute()
   }
 
   #backoff(failures: number): number {
@@ -316,5 +247,3 @@ export class Postings {
     this.#sleeping.delete(resolve)
   }
 }
-
-const UNSAID = 'it failed in a way that only the log of the gateway tells; it is tried again'
