@@ -70,9 +70,18 @@ export function createProvider(
     },
   }
   let held: { readonly server: oauth.AuthorizationServer; readonly at: number } | null = null
+  /** Anybody can begin a login: those who come while the issuer is asked wait for the same answer. */
+  let asking: Promise<oauth.AuthorizationServer> | null = null
 
   const discover = async (): Promise<oauth.AuthorizationServer> => {
     if (held !== null && now() - held.at < FRESH_MS) return held.server
+    asking ??= ask().finally(() => {
+      asking = null
+    })
+    return asking
+  }
+
+  const ask = async (): Promise<oauth.AuthorizationServer> => {
     const server = await oauth.processDiscoveryResponse(
       issuer,
       await oauth.discoveryRequest(issuer, transport),
