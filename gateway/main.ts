@@ -236,10 +236,10 @@ export async function startGateway(options: {
   })
   /** What has to be done now and then: a fresh server certificate, and rows that nobody needs any more. */
   const keepHouse = async (): Promise<void> => {
+    await identities.clean()
     const now = await settingsOf(inForce.config, keys)
     listener.setCertificate(now.tls)
     await crew?.put(now)
-    await identities.clean()
   }
   const housekeeping = setInterval(() => {
     keepHouse().catch((err: unknown) => log.error({ err }, 'housekeeping failed'))
@@ -262,10 +262,12 @@ export async function startGateway(options: {
       const { version } = inForce.policy
       try {
         if (version !== before) recordings.note({ kind: 'policy', version, before })
-      } finally {
-        sessions.recheck()
-        await crew?.put(taken)
+      } catch (err) {
+        // It may be a stricter one: a full disk does not keep it away. The next that is noted names what it follows.
+        log.error({ err, version, before }, 'another policy is in force, and the ledger could not be told')
       }
+      sessions.recheck()
+      await crew?.put(taken)
       return { version, before }
     },
     async close(graceMs) {

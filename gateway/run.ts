@@ -17,7 +17,7 @@ export async function runGateway(options: {
       'NODE_TLS_REJECT_UNAUTHORIZED=0 would have the gateway take anybody for its issuers, platforms and login: unset it; a CA of your own goes into a file that NODE_EXTRA_CA_CERTS names',
     )
   }
-  const log = pino({ name: 'hoop-access', level: process.env.HOOP_LOG_LEVEL ?? 'info' }, pino.destination(2))
+  const log = pino({ name: 'hoop-access', level: levelOf(process.env.HOOP_LOG_LEVEL) }, pino.destination(2))
   const starting = startGateway({ ...options, env: process.env, log })
   // One after the other, the last one wins; the first one not before there is something to reload.
   let reloading: Promise<unknown> = starting
@@ -37,6 +37,17 @@ export async function runGateway(options: {
   for (const again of ['SIGTERM', 'SIGINT']) process.once(again, () => process.exit(1))
   log.info({ signal }, 'stopping: sessions have 30 s to end')
   await gateway.close(DRAIN_MS)
+}
+
+const levels = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']
+
+function levelOf(given: string | undefined): string {
+  const wanted = given === undefined || given === '' ? 'info' : given
+  if (levels.includes(wanted)) return wanted
+  throw new GatewayError(
+    'invalid_config',
+    `HOOP_LOG_LEVEL is ${JSON.stringify(wanted)}: use one of ${levels.join(', ')}`,
+  )
 }
 
 async function reload(gateway: RunningGateway, log: Logger): Promise<void> {

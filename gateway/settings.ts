@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import { createSecureContext } from 'node:tls'
 import type { Logger } from 'pino'
 import { GatewayError } from './core/errors.ts'
 import type { Detectors } from './core/session.ts'
@@ -65,13 +66,29 @@ function secretsOf(config: Config): readonly string[] {
 async function certificateOf(config: Config, keys: Keys): Promise<TlsConfig> {
   const clientCa = keys.clientCaPem
   const given = config.gateway.tls
-  if (given !== undefined) return { cert: readSecret(given.cert), key: readSecret(given.key), clientCa }
+  if (given !== undefined)
+    return usable({ cert: readSecret(given.cert), key: readSecret(given.key), clientCa })
   const { hostname } = new URL(config.gateway.url)
   const name = hostname.replace(/^\[(.*)\]$/, '$1')
   return {
     ...(await keys.serverCertificate([...new Set([name, 'localhost', '127.0.0.1', '::1'])])),
     clientCa,
   }
+}
+
+/** Throws `GatewayError` `invalid_config` for a certificate or key that TLS does not take: here, before anything changes. */
+function usable(tls: TlsConfig): TlsConfig {
+  try {
+    createSecureContext({ cert: tls.cert, key: tls.key })
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : 'unknown error'
+    throw new GatewayError(
+      'invalid_config',
+      `\`gateway.tls\` cannot be used (${why}): \`cert\` is the PEM of the certificate and of those between it and its root, \`key\` the PEM of its private key`,
+      { cause },
+    )
+  }
+  return tls
 }
 
 /** Where `listen` says to listen. */

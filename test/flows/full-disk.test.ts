@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import {
@@ -81,6 +82,16 @@ test('a ledger that cannot be written lets nobody in and stops nothing; it goes 
   }
   expect(stack.gateway.process.log()).toContain('a refusal could not be recorded')
   expect(await failure(connect(job))).toMatchObject({ code: '58030' })
+  // A policy can be tightened all the same, and the log does not say that it was not.
+  const yaml = await readFile(stack.config, 'utf8')
+  await writeFile(stack.config, yaml.replace('[read, insert, update]', '[read]'))
+  process.kill(stack.gateway.process.pid, 'SIGHUP')
+  await eventually(async () =>
+    expect(stack.gateway.process.log()).toMatch(
+      /another policy is in force, and the ledger could not be told[^]*"another policy is in force"/,
+    ),
+  )
+  expect(stack.gateway.process.log()).not.toContain('the one before stays in force')
   // Whoever sends clients here may send them elsewhere.
   const ready = async (): Promise<unknown> => (await stack.ready()).checks['recordings']
   await eventually(async () => expect(await ready()).toBe('failed'))

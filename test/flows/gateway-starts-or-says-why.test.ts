@@ -65,6 +65,11 @@ test('where TLS is not verified it does not start', async () => {
   expect(said).toContain('NODE_TLS_REJECT_UNAUTHORIZED=0 would have the gateway take anybody for')
 })
 
+test('a level of the log that there is none of is said, with those there are', async () => {
+  const said = await failing((yaml) => yaml, { HOOP_LOG_LEVEL: 'verbose' })
+  expect(said).toContain('HOOP_LOG_LEVEL is "verbose": use one of fatal, error, warn, info')
+})
+
 test('a database that is none is said, with what to do', async () => {
   await stack.gateway.process.stop()
   await truncate(join(stack.data, 'hoop.db'), 100)

@@ -1,6 +1,7 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import type pg from 'pg'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { makeAuthority } from '../servers/certificates.ts'
 import { lacks } from '../servers/programs.ts'
 import { run } from './gateway-stack.ts'
 import { nest } from './nested-stack.ts'
@@ -120,6 +121,31 @@ test('a file with faults changes nothing, and neither does what needs a new star
   await writeFile(stack.config, without('update')(good).replace('trust_domain: shop', 'trust_domain: spam'))
   await expect(stack.gateway.reload()).rejects.toMatchObject({ message: expect.stringContaining('gateway') })
   await client.query('UPDATE orders SET total = 44 WHERE id = 10')
+})
+
+test('a certificate of the gateway’s that cannot be used changes nothing either: the policy before stays in force', async () => {
+  const { certPem } = makeAuthority('own').issue('gateway', ['localhost'])
+  const { keyPem } = makeAuthority('other').issue('gateway', ['localhost'])
+  for (const [cert, key] of [
+    ['no certificate', keyPem],
+    [certPem, keyPem],
+  ] as const) {
+    await writeFile(`${stack.folder}/own.crt`, cert)
+    await writeFile(`${stack.folder}/own.key`, key)
+    const good = await edit((yaml) =>
+      without('update')(yaml).replace(
+        /^gateway:( \{|\n {2})/m,
+        (begin) =>
+          `${begin}${begin.endsWith('{') ? ' ' : ''}tls: { cert: { file: own.crt }, key: { file: own.key } }${begin.endsWith('{') ? ',' : '\n  '}`,
+      ),
+    )
+    await expect(stack.gateway.reload()).rejects.toMatchObject({
+      code: 'invalid_config',
+      message: expect.stringContaining('gateway.tls'),
+    })
+    await client.query('UPDATE orders SET total = 45 WHERE id = 10')
+    await writeFile(stack.config, good)
+  }
 })
 
 test('a password or an authority of a database that is put right is used at once, by all that reads of it', async () => {
