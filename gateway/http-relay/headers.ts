@@ -11,13 +11,14 @@ const hopByHop = words(
 )
 /**
  * What clients may not say upstream: who they are and where they come from is the gateway's to say, as are the method and
- * the path (overrides would go around the decision). A range would cut secrets in two, so that neither half is found; in another charset,
- * or as what differs from before (RFC 3229), none is.
+ * the path (overrides would go around the decision). A range would cut secrets in two, so that neither half is found;
+ * another charset, or the difference to an earlier answer (RFC 3229), would hide them all.
  */
 const notFromClients =
-  words(`authorization dpop cookie forwarded via host content-length accept-encoding range if-range
-  accept-charset a-im x-forwarded x-cluster-client-ip cf-connecting-ip fastly-client-ip x-real-ip x-client-ip x-client-cert x-original-url x-original-uri x-original-method x-rewrite-url x-http-method
-  x-http-method-override x-method-override x-host true-client-ip`)
+  words(`authorization dpop cookie forwarded via host content-length accept-encoding accept-charset a-im range
+  if-range x-real-ip x-client-ip x-client-cert x-cluster-client-ip cf-connecting-ip fastly-client-ip
+  true-client-ip x-forwarded x-original-url x-original-uri x-original-method x-rewrite-url x-http-method
+  x-http-method-override x-method-override x-host`)
 const prefixesNotFromClients = [
   'proxy-',
   'x-forwarded-',

@@ -71,7 +71,10 @@ function compileRule(name: string, effect: Effect, rule: RuleConfig, type: Conne
   const compileAll = (patterns: readonly string[] | undefined): Matcher[] | null =>
     patterns?.map((pattern) => compilePattern(pattern, separator)) ?? null
   const strict = effect !== 'allow'
-  const resources = compileAll(rule.resources)
+  const resources =
+    strict && type === 'http'
+      ? (rule.resources?.map(compilePathAsServersMay) ?? null)
+      : compileAll(rule.resources)
   return {
     name,
     effect,
@@ -89,6 +92,18 @@ function compileRule(name: string, effect: Effect, rule: RuleConfig, type: Conne
     unbounded: rule.unbounded === true,
     conditions: compileConditions(rule),
     strict,
+  }
+}
+
+/**
+ * Many servers take a path in any case of letters, and with or without the slash at its end: what may be a path that a deny or
+ * approve rule names meets it.
+ */
+function compilePathAsServersMay(pattern: string): Matcher {
+  const match = compilePattern(pattern.toLowerCase(), '/')
+  return (path) => {
+    const folded = path.toLowerCase()
+    return match(folded) || match(folded.endsWith('/') ? folded.slice(0, -1) : `${folded}/`)
   }
 }
 

@@ -24,6 +24,15 @@ beforeEach(() => {
   stack.seen.length = 0
 })
 
+// Servers that do not tell letters by their case, or that leave a slash at the end away, are there by these.
+const folded = ['/V1/admin', '/v1/Admin/users', '/v1/ADMIN/', '/v1/admin/', '/v1/%41dmin', '/V1/ADMIN/users/']
+
+test.each(folded)('%s may be what is denied', async (path) => {
+  const got = await job.request('GET', `/http/api${path}`)
+  expect(JSON.parse(got.body)).toMatchObject({ status: 403, code: 'denied' })
+  expect(stack.seen).toEqual([])
+})
+
 const below = [
   '/../admin',
   '/v1/../v1/admin',
