@@ -6,7 +6,7 @@ import type { Permit } from '../core/gate.ts'
 import type { Lane, LaneClient } from '../core/protocol.ts'
 import type { Ready } from './conversation.ts'
 import type { Filter, Reading } from './dialect.ts'
-import { headerOf, headersToClient, isChunkedAtMost } from './headers.ts'
+import { headerOf, headersToClient, isChunkedAtMost, rawOf } from './headers.ts'
 import type { Place } from './locations.ts'
 import type { HttpResponse } from './message.ts'
 import { upstreamFailure } from './upstream.ts'
@@ -85,10 +85,7 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
     // Interim answers (RFC 9110 §15.2) are between the gateway and its target.
     if (status < 200) return
     this.status = status
-    const { rawHeaders } = controller
-    const raw: string[] = []
-    if (Array.isArray(rawHeaders))
-      for (const one of rawHeaders) raw.push(typeof one === 'string' ? one : one.toString('latin1'))
+    const raw = rawOf(controller.rawHeaders)
     try {
       this.#decode(raw)
       const type = headerOf(raw, 'content-type') ?? ''

@@ -36,6 +36,8 @@ export interface Reading {
   readonly body?: { readonly cap: number; read(body: Buffer): Reading }
   /** Said upstream in place of what the client says; names in small letters. */
   readonly headers?: ReadonlyMap<string, string>
+  /** True where the answer lasts, mostly says nothing, and is never whole (a watch): it may share a connection to the target with others. */
+  readonly endless?: boolean
   /** What the gateway answers by itself once it is permitted. */
   readonly answer?: Answered
   /** Where it asks for an upgrade to WebSocket, what becomes of the connection; absent: an upgrade is refused. */

@@ -82,21 +82,20 @@ export async function exchange(parts: {
     ...(reading.show !== undefined && { hide: reading.show }),
     client: answer,
     open() {
-      upstream.pool.dispatch(
-        {
-          // undici's types know no QUERY, which is a method like any other to it.
-          method: (request.method ?? '') as Dispatcher.HttpMethod,
-          path: `${upstream.base}${target.path}${target.query}`,
-          headers: headersUpstream(
-            request.rawHeaders,
-            gateways,
-            typeof length === 'number' && length > 0 ? length : null,
-            unsaid,
-          ),
-          body: length === 0 ? null : body,
-        },
-        answer,
+      const headers = headersUpstream(
+        request.rawHeaders,
+        gateways,
+        typeof length === 'number' && length > 0 ? length : null,
+        unsaid,
       )
+      const path = `${upstream.base}${target.path}${target.query}`
+      // undici's types know no QUERY, which is a method like any other to it.
+      const method = (request.method ?? '') as Dispatcher.HttpMethod
+      const alone = (): void =>
+        void upstream.pool.dispatch({ method, path, headers, body: length === 0 ? null : body }, answer)
+      if (reading.endless === true && length === 0)
+        upstream.streams.dispatch({ path, headers, otherwise: alone }, answer)
+      else alone()
       return body
     },
   })

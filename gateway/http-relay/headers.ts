@@ -1,3 +1,4 @@
+import type { Dispatcher } from 'undici'
 import { Refused } from '../core/errors.ts'
 import { type Place, relocate } from './locations.ts'
 import type { HttpRequest } from './message.ts'
@@ -57,6 +58,17 @@ export function headersUpstream(
     if (typeof values === 'string') kept.push(name, values)
     else for (const value of values) kept.push(name, value)
   return kept
+}
+
+/** Headers as they came over HTTP/1.1, or by name as HTTP/2 has them, as names and values one after the other. */
+export function rawOf(headers: Dispatcher.DispatchController['rawHeaders']): string[] {
+  const raw: string[] = []
+  if (Array.isArray(headers))
+    for (const one of headers) raw.push(typeof one === 'string' ? one : one.toString('latin1'))
+  else
+    for (const [name, values = []] of Object.entries(headers ?? {}))
+      for (const value of typeof values === 'string' ? [values] : values) raw.push(name, value)
+  return raw
 }
 
 /** What clients write anew into every request, for who looks at logs: it may differ when the same request comes again. */

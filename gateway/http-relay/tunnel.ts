@@ -5,7 +5,7 @@ import { Refused } from '../core/errors.ts'
 import type { Permit } from '../core/gate.ts'
 import type { Session } from '../core/protocol.ts'
 import type { Ready } from './conversation.ts'
-import { headerOf, headersToClient, headersUpstream, isChunkedAtMost } from './headers.ts'
+import { headerOf, headersToClient, headersUpstream, isChunkedAtMost, rawOf } from './headers.ts'
 import type { HttpRequest } from './message.ts'
 import type { Target } from './target.ts'
 import { upstreamFailure } from './upstream.ts'
@@ -125,8 +125,7 @@ export function upgrade(parts: {
     },
     onResponseStart({ rawHeaders }, status) {
       if (status < 200) return
-      const raw = Array.isArray(rawHeaders) ? rawHeaders : []
-      head = { status, raw: Array.from<string | Buffer, string>(raw, (one) => one.toString('latin1')) }
+      head = { status, raw: rawOf(rawHeaders) }
     },
     onResponseData(controller, chunk) {
       size += chunk.byteLength

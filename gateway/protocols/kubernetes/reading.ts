@@ -80,6 +80,7 @@ function carriage(message: HttpRequest, info: RequestInfo): Omit<Reading, 'reque
   return {
     ...(accept !== null && { headers: new Map([['accept', accept]]) }),
     ...(ofSecrets && { show: showSecret }),
+    ...(info.verb === 'watch' && info.kind === 'resource' && { endless: true }),
     filter(permit, { status, type }, onMasked) {
       if (!isProxied(info) && isUnread(type, info)) throw unmaskable('in a form that is not read')
       if (!ofSecrets || permit.maskOf(secretValues) === null) return null
