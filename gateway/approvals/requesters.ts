@@ -5,7 +5,7 @@ import { botOf } from '../policy/bots.ts'
 import type { Config } from '../policy/schema.ts'
 
 /** Jobs of which it is remembered who set them off. */
-const JOBS_KEPT = 10_000
+const JOBS_KEPT = 1000
 
 /** Those who set off the jobs that ask: what one started, another has to approve. */
 export class Requesters {

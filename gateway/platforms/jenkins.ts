@@ -163,7 +163,9 @@ export async function jenkinsStarters(
     throw new Refused(
       'denied',
       'this gateway cannot ask the controller who started the build, so whoever approves may be the one',
-      'give the issuer `user` and `token` in hoop.yaml',
+      jenkins === undefined
+        ? 'give the issuer `user` and `token` in hoop.yaml'
+        : 'correct `url` of the issuer: the page of the build, which its token names, is elsewhere',
     )
   }
   const pages = new Set([url])

@@ -8,21 +8,24 @@ import { type PlatformDesk, jobIdentity, makePlatformDesk } from './platform-des
 let api: JenkinsApi
 let desk: PlatformDesk
 
+const configOf = (change: object = {}): object => ({
+  issuers: {
+    jenkins: {
+      platform: 'jenkins',
+      url: `${api.url}/oidc`,
+      allow_private: true,
+      user: api.user,
+      token: api.token,
+      ...change,
+    },
+  },
+  people: { alice: { jenkins: 'alice' }, dev: { jenkins: 'dev' } },
+  approvers: { dba: { members: ['alice', 'dev'], gates: [{ 'jenkins-input': {} }, { console: {} }] } },
+})
+
 beforeEach(async () => {
   api = await startJenkinsApi()
-  desk = await makePlatformDesk({
-    issuers: {
-      jenkins: {
-        platform: 'jenkins',
-        url: `${api.url}/oidc`,
-        allow_private: true,
-        user: api.user,
-        token: api.token,
-      },
-    },
-    people: { alice: { jenkins: 'alice' }, dev: { jenkins: 'dev' } },
-    approvers: { dba: { members: ['alice', 'dev'], gates: [{ 'jenkins-input': {} }, { console: {} }] } },
-  })
+  desk = await makePlatformDesk(configOf())
 })
 afterEach(async () => {
   await desk.approvals.close()
@@ -152,6 +155,26 @@ describe('an input of the build', () => {
     await look()
     await expect.poll(() => gateOf(view.id).then((gate) => gate?.failure ?? '')).toMatch(why)
     expect(await desk.approvals.show(view.id)).toMatchObject({ state: 'pending', answers: [] })
+  })
+
+  it.each([
+    [
+      'without the controller’s `user` and `token`',
+      { user: undefined, token: undefined },
+      /give the issuer `user`/,
+    ],
+    ['whose page is elsewhere', {}, /correct `url` of the issuer/],
+  ])('of a build %s is answered by nobody, also by another gate', async (_, change, why) => {
+    const other = await makePlatformDesk(configOf(change))
+    const claims = { sub: `${api.url}/job/shop/`, build_number: '7', kid: 'hoop-deploy' }
+    const identity = await jobIdentity(other, { platform: 'jenkins', claims })
+    const { id } = await other.approvals.ask(question({ identity }), never())
+    const given = { person: 'alice', gate: 'console', answer: 'approve', reason: '' } as const
+    await expect(other.approvals.answer(id, given)).rejects.toMatchObject({
+      code: 'denied',
+      next: expect.stringMatching(why),
+    })
+    await other.approvals.close()
   })
 
   it('of a build that a timer started is answered by any member', async () => {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type PeopleStack, alice, auditor, bob, carol, startPeopleStack, stranger } from './stack.ts'
 import { Browser } from './browser.ts'
+import { has } from '../servers/programs.ts'
 
 let stack: PeopleStack
 beforeAll(async () => {
@@ -75,6 +76,17 @@ test('who set off the job cannot approve it; an auditor sees it and cannot answe
   await stack.operate(`/api/v1/approvals/${approval.id}/deny`, { reason: '' })
   await own.submit(`/approvals/${approval.id}/answer`, { answer: 'deny' })
   expect(await outcome).toContain('carol denied it')
+})
+
+test('a job that a bot set off is told at once that nobody could approve, and what to write; nobody is asked', async () => {
+  const claims = { environment: 'production', actor: 'release-bot[bot]', actor_id: '61', run_attempt: '1' }
+  const job = await stack.open('deploy', { claims })
+  const said = await stack.say(job, 'DELETE FROM notes WHERE id = 61')
+  expect(said).toContain('nobody can approve what this job asks: it was set off by release-bot[bot]')
+  if (has('psql')) expect(said).toContain('bots: { NAME: { github: 61, behind: [PERSON] } }')
+  expect((await stack.operate('/api/v1/approvals?state=pending')).body).toBe('[]')
+  expect(stack.postgres.log()).not.toContain('id = 61')
+  expect(await stack.recorded('"unasked"')).toMatchObject([{ kind: 'unasked', code: 'denied' }])
 })
 
 test('an account that is nobody’s does not get in', async () => {

@@ -18,6 +18,8 @@ export interface PeopleStack extends Stack {
   /** The one approval that is pending, once there is one. */
   held(): Promise<ApprovalView>
   view(id: string): Promise<ApprovalView>
+  /** What becomes of a job's statement: `done: ROWS`, or `refused: ` and what its client says. */
+  say(job: Job, statement: string): Promise<string>
   /** Has a job send a statement that is held; gives its approval and what becomes of it. */
   hold(statement: string, job?: Job): Promise<{ approval: ApprovalView; outcome: Promise<string> }>
 }
@@ -94,10 +96,11 @@ ${more}
       throw new Error('nothing is pending')
     },
     view: async (id) => JSON.parse((await people.operate(`/api/v1/approvals/${id}`)).body) as ApprovalView,
+    say: (job, statement) => (has('psql') ? byPsql(job, statement) : byPg(job, statement)),
     async hold(statement, job) {
       const own =
         job ?? (await stack.open('deploy', { claims: { environment: 'production', actor_id: '583231' } }))
-      const outcome = has('psql') ? byPsql(own, statement) : byPg(own, statement)
+      const outcome = people.say(own, statement)
       return { approval: await people.held(), outcome }
     },
     async close() {
