@@ -25,10 +25,6 @@ beforeEach(() => {
 })
 
 const claims = [
-  'Impersonate-User: admin',
-  'Impersonate-Group: system:masters',
-  'Impersonate-Uid: 0',
-  'Impersonate-Extra-Scopes: all',
   'impersonate_user: admin',
   'X-Remote-User: admin',
   'X-Remote-Group: system:masters',
@@ -62,6 +58,27 @@ test.each(['authorization', 'Authorization, Impersonate-User', 'impersonate-user
     expect(groups).toEqual(['people', 'deployers'])
   },
 )
+
+test.each([
+  'Impersonate-User: nobody',
+  'impersonate-group: system:masters',
+  'IMPERSONATE-UID: 0',
+  'Impersonate-Extra-Scopes: all',
+])('%s: refused, not done as somebody who may do more', async (claim) => {
+  for (const [path, more] of [
+    ['/k8s/cluster/api/v1/pods', ''],
+    ['/k8s/second/api/v1/pods', `Connection: close, ${claim.split(':')[0]}\r\n`],
+    [
+      '/k8s/cluster/api/v1/namespaces/a/pods/b/exec?command=id',
+      'Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n',
+    ],
+  ]) {
+    const answer = await job.raw(`GET ${path} HTTP/1.1\r\nHost: localhost\r\n${more}${claim}\r\n\r\n`)
+    expect(answer).toMatch(/^HTTP\/1\.1 400 [^]*cannot impersonate/)
+  }
+  expect(stack.seen).toEqual([])
+  expect(await stack.recorded('cannot impersonate')).not.toEqual([])
+})
 
 test('an upgrade carries the gateway’s word, too', async () => {
   await job.raw(

@@ -21,6 +21,13 @@ export function readKubernetes(message: HttpRequest, target: Target, session: Se
       `the method ${method.slice(0, 32)} is not carried`,
       'use one of Kubernetes',
     )
+  // Without it the request would be what the gateway's own account may do: more, mostly, than was asked for.
+  if (Object.keys(message.headers).some((name) => name.startsWith('impersonate-')))
+    throw new Refused(
+      'unsupported',
+      'a client cannot impersonate: who the gateway is to the cluster stands in its policy',
+      'send it without (kubectl --as, --as-group)',
+    )
   const info = readRequestInfo(method, target)
   const [type = '', ...types] = (message.headersDistinct['content-type'] ?? []).map((one) =>
     one.toLowerCase(),
