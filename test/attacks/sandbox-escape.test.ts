@@ -276,8 +276,13 @@ describe.each(kinds)('in a sandbox by %s', (kind, unavailable) => {
 
   test.skipIf(unavailable || lacks('script', 'perl'))('nothing can be typed into the terminal', async () => {
     // TIOCSTI: a letter as if it had been typed there, for whoever reads the terminal next.
-    const type = 'open(T, "+</dev/tty") and ioctl(T, 0x5412, $c = "x") and print "STOLEN"; print "through"'
-    const words = ['exec', ...flags, '--', 'perl', '-e', type].map((word) => `'${word}'`).join(' ')
+    const type = 'open(T, "+</dev/tty") and ioctl(T, 0x5412, $c = "x") and print "STOLEN"'
+    // In a session of its own there are more processes between, which stand in the outer of the namespaces.
+    const between = `P=${home}; for p in /proc/[0-9]*; do cat "$p/root$P/client.key" "$p/environ"; nsenter -t "\${p#/proc/}" -U -m cat "$P/client.key"; done`
+    await writeFile(join(temp, 'terminal.sh'), `perl -e '${type}'; ${between}; echo through\n`)
+    const words = ['exec', ...flags, '--', 'sh', join(temp, 'terminal.sh')]
+      .map((word) => `'${word}'`)
+      .join(' ')
     const line = `'${process.execPath}' '${executable}' ${words} </dev/null`
     const child = spawn('script', ['-qec', line, '/dev/null'], {
       env: { ...settings, PATH: `${path.replace('__', temp)}${process.env.PATH}` },
