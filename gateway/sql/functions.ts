@@ -220,7 +220,18 @@ function noteEffect(reader: Reader, name: string, call: FuncCallFields): void {
   facts.operation(actions ?? ['call', 'admin'], qualify('pg_catalog', name))
 }
 
-/** `'s.seq'::regclass` is how pg_dump and serial columns write a sequence. */
+/**
+ * What a cast is made of, where it is the same text after it: `'s.seq'::regclass` is how pg_dump and serial columns write a sequence, while
+ * `'vaulted'::varchar(5)` is another name.
+ */
 function unwrapCast(node: Parameters<typeof textOf>[0]): Parameters<typeof textOf>[0] {
-  return node !== undefined && 'TypeCast' in node ? unwrapCast(node.TypeCast.arg) : node
+  if (node === undefined || !('TypeCast' in node)) return node
+  const { arg, typeName } = node.TypeCast
+  const names = textsOf(typeName?.names)
+  const keeps =
+    /^(text|varchar|regclass)$/.test(names.at(-1) ?? '') &&
+    (names.length === 1 || names.at(-2) === 'pg_catalog') &&
+    typeName?.typmods === undefined &&
+    typeName?.arrayBounds === undefined
+  return keeps ? unwrapCast(arg) : undefined
 }

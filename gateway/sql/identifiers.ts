@@ -18,6 +18,15 @@ function fold(name: string): string {
   return name.replace(/[A-Z]+/g, (letters) => letters.toLowerCase())
 }
 
+/** A name as the server keeps it: the first 63 bytes, whole characters (NAMEDATALEN, truncate_identifier). */
+export function cut(name: string): string {
+  const bytes = Buffer.from(name)
+  if (bytes.length <= 63) return name
+  let end = 63
+  while (((bytes[end] ?? 0) & 0xc0) === 0x80) end -= 1
+  return bytes.toString('utf8', 0, end)
+}
+
 /**
  * Splits a list of identifiers as PostgreSQL does (SplitIdentifierString): `a, "B c"` for search_path, `s.seq` with
  * separator `.` for regclass. Unquoted parts are folded to lower case. Null when malformed.
@@ -29,7 +38,7 @@ export function splitIdentifiers(text: string, separator: ',' | '.'): string[] |
   for (;;) {
     const match = /^(?:"((?:[^"]|"")*)"|([^",.\s]+))\s*/u.exec(rest)
     if (match === null) return null
-    parts.push(match[1] !== undefined ? match[1].replaceAll('""', '"') : fold(match[2] ?? ''))
+    parts.push(cut(match[1] !== undefined ? match[1].replaceAll('""', '"') : fold(match[2] ?? '')))
     rest = rest.slice(match[0].length)
     if (rest === '') return parts
     if (!rest.startsWith(separator)) return null

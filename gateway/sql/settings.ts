@@ -1,4 +1,4 @@
-import { splitIdentifiers } from './identifiers.ts'
+import { cut, splitIdentifiers } from './identifiers.ts'
 import { origin } from './origin.ts'
 import type { Reader } from './reader.ts'
 import { harmlessSettings, plannerSettings, secretSetting } from './session-settings.ts'
@@ -8,7 +8,7 @@ export function pathOf(values: readonly (string | null)[]): readonly string[] {
   const path: string[] = []
   for (const value of values) {
     if (value === null) return ['*']
-    if (value !== '') path.push(value)
+    if (value !== '') path.push(cut(value))
   }
   return path
 }

@@ -183,6 +183,24 @@ describe('a call that no rule allows', () => {
   refused(
     'job',
     [
+      [
+        'a path that is cut by a cast',
+        "SELECT set_config('search_path', 'vaulted'::varchar(5), false); SELECT key FROM keys",
+      ],
+      [
+        'a path that is cut by a cast to characters',
+        "SELECT set_config('search_path', 'vaulted'::char(5), false); SELECT key FROM keys",
+      ],
+      [
+        'a path that a type makes another',
+        `SELECT set_config('search_path', '{vault}'::text[]::text, false); SELECT key FROM keys`,
+      ],
+      ['a setting whose name is cut by a cast', "SELECT current_setting('app.keyed'::varchar(7), true)"],
+      [
+        'a sequence whose name is cut by a cast',
+        "SELECT currval('public.numbers, vault'::varchar(14)::regclass)",
+      ],
+
       ['a table named like a catalog', 'SET search_path = vault, pg_catalog', 'SELECT * FROM pg_tables'],
       [
         'a table named like a catalog, behind a path that is computed',
@@ -258,6 +276,11 @@ describe('a name under a path that was changed', () => {
   refused(
     'settings',
     [
+      [
+        'by a setting whose name is cut by a cast',
+        "SELECT set_config('search_paths'::varchar(11), 'vault', false); SELECT key FROM keys",
+      ],
+
       ['by a function that is called', 'SELECT paths_on(); SELECT key FROM keys'],
       [
         'by a program',

@@ -19,7 +19,10 @@ const table = (schema: string, name: string, more: Partial<CatalogRelation> = {}
   reads: [],
   ...more,
 })
+/** As long as a name can be: more of it is cut off. */
+const long = 'l'.repeat(63)
 const relations = [
+  table(long, 'orders'),
   table('public', 'customers'),
   table('public', 'orders'),
   table('public', 'joined', {
@@ -36,7 +39,7 @@ const around: SqlContext = session({
   catalog: catalogOf({
     version: 1,
     relations: relations.map((relation, index) => ({ oid: 20_000 + index, relation })),
-    schemas: ['public', 'tenant'],
+    schemas: ['public', 'tenant', long],
     functions: ['lower', 'json_array', 'json_value', 'merge_action', 'dblink', 'checked', 'f'].map(
       (name) => ({
         schema: 'public',
@@ -47,6 +50,17 @@ const around: SqlContext = session({
 })
 
 test.each<[what: string, sql: string, operation: string, more?: Partial<SqlContext>]>([
+  [
+    'a path that the server cuts',
+    `SELECT set_config('search_path', '${long}er', false); SELECT * FROM orders`,
+    `select/read ${long}.orders`,
+  ],
+  [
+    'a path that the server cuts, by SET',
+    `SET search_path = '${long}er'; SELECT * FROM orders`,
+    `select/read ${long}.orders`,
+  ],
+  ['a sequence that the server cuts', `SELECT nextval('${long}er.s')`, `nextval/write ${long}.s`],
   ['a constructor that an older server takes for a call', 'SELECT JSON_ARRAY(1)', 'call public.json_array'],
   ['a query that an older server takes for a call', "SELECT JSON_VALUE('{}', '$')", 'call public.json_value'],
   [
