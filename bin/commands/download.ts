@@ -1,6 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { SessionView } from '../../gateway/core/contract.ts'
+import type { Incoming } from '../../client/transport.ts'
 import type { Operator } from './operator.ts'
 
 const page = 500
@@ -23,16 +24,24 @@ export async function downloadRecording(operator: Operator, folder: string, id: 
  * recording may then only be ahead of it, never behind. Gives the head that the gateway says its ledger holds.
  */
 export async function downloadRecordings(operator: Operator, folder: string): Promise<string | undefined> {
-  const ledger = await operator.fetch('/api/v1/audit/ledger')
-  await writeFile(join(folder, 'ledger.jsonl'), ledger.body, { mode: 0o600 })
-  const named = new Set(ledger.body.toString('utf8').match(/ses_[a-z2-7]{26}/g))
+  const named = new Set<string>()
+  const fetchLedger = async (file: string): Promise<Incoming> => {
+    const ledger = await operator.fetch(`/api/v1/audit/ledger?file=${file}`)
+    await writeFile(join(folder, file), ledger.body, { mode: 0o600 })
+    for (const id of ledger.body.toString('utf8').match(/ses_[a-z2-7]{26}/g) ?? []) named.add(id)
+    return ledger
+  }
+  // The head that is given with the first is in the last, which is fetched later.
+  const first = await fetchLedger('ledger.jsonl')
+  const names = String(first.headers['hoop-ledger-files'] ?? '').match(/\bledger-\d+\.jsonl\b/g) ?? []
+  for (const name of names) await fetchLedger(name)
   for await (const { id, started_at } of listAll(operator)) {
     if (!named.has(id)) continue
     const day = join(folder, started_at.slice(0, 10))
     await mkdir(day, { recursive: true, mode: 0o700 })
     await downloadRecording(operator, day, id)
   }
-  const head = ledger.headers['hoop-ledger-head']
+  const head = first.headers['hoop-ledger-head']
   return typeof head === 'string' ? head : undefined
 }
 

@@ -53,4 +53,11 @@ test('a ledger cut back with every session since is found on the gateway’s own
   const { code, out } = await stack.operator('audit', 'verify')
   expect(out).toContain('it follows a ledger whose loss was accepted')
   expect(code).toBe(1)
+
+  // Fetched from the gateway they are files of their own as well: the same is found.
+  const fetched = await stack.operator('audit', 'verify', stack.url)
+  const found = (text: string): string[] =>
+    (text.match(/^✗.*/gm) ?? []).map((line) => line.replace(/\S*\//, ''))
+  expect(found(fetched.out)).toEqual(found(out))
+  expect(fetched.code).toBe(1)
 })

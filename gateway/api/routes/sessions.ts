@@ -2,6 +2,7 @@ import { createReadStream } from 'node:fs'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { z } from 'zod'
+import { Refused } from '../../core/errors.ts'
 import { findRecording, listLedgers } from '../../recording/files.ts'
 import { notYours, requireOperator, scopeOf } from '../caller.ts'
 import type { Routes } from '../parts.ts'
@@ -10,8 +11,15 @@ import { limitOf, schemaOf, sessionId, sessionQuery, sessionView } from '../shap
 
 const byId = schemaOf(z.object({ id: sessionId }))
 const idOf = (params: unknown): string => z.object({ id: sessionId }).parse(params).id
-/** The head that the ledger in the answer holds. */
+/** The head that the ledger in the answer holds, and the names of the files that it is made of, oldest first. */
 const ledgerHeadHeader = 'hoop-ledger-head'
+const ledgerFilesHeader = 'hoop-ledger-files'
+const ledgerQuery = z.object({
+  file: z
+    .string()
+    .optional()
+    .describe('One of the files that `hoop-ledger-files` names; all of them, when absent'),
+})
 const NDJSON = 'application/x-ndjson; charset=utf-8'
 
 /** What happened: sessions, their recordings, the ledger. */
@@ -75,12 +83,28 @@ export const sessionRoutes: Routes = (app, parts) => {
 
   app.get(
     '/api/v1/audit/ledger',
-    { schema: { summary: "The gateway's own chain, oldest first", tags: ['audit'], produces: [NDJSON] } },
+    {
+      schema: {
+        summary: "The gateway's own chain, oldest first: a chain for each of its files",
+        tags: ['audit'],
+        querystring: schemaOf(ledgerQuery),
+        produces: [NDJSON],
+      },
+    },
     async (request, reply) => {
       requireOperator(await parts.caller(request, reply))
       // From memory, and before it is read: one that was cut back meanwhile does not hold it.
       reply.header(ledgerHeadHeader, parts.recordings.head)
-      const files = await listLedgers(parts.recordingsFolder)
+      const all = await listLedgers(parts.recordingsFolder)
+      reply.header(ledgerFilesHeader, all.join(' '))
+      const { file } = ledgerQuery.parse(request.query)
+      const files = file === undefined ? all : all.filter((name) => name === file)
+      if (file !== undefined && files.length === 0)
+        throw new Refused(
+          'not_found',
+          `the ledger has no file ${JSON.stringify(file)}`,
+          `take one of ${all.join(', ')}`,
+        )
       return reply.type(NDJSON).send(Readable.from(concatenate(parts.recordingsFolder, files)))
     },
   )
