@@ -39,7 +39,8 @@ export class WorkerProcess {
       .filter(([, value]) => value !== undefined)
     const child = fork(workerFile, [], {
       serialization: 'advanced',
-      execArgv: [],
+      // Nothing of a debugger's or a profiler's: bin/hoop-access.js says why this one.
+      execArgv: process.execArgv.filter((flag) => flag === '--no-async-context-frame'),
       env: Object.fromEntries(environment),
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
     })
