@@ -74,7 +74,7 @@ export async function attend(
   const { protocol, conversation, identity, address } = known
   const grant = house.gate.admit(identity, conversation.hello.connection)
   const entry = await house.sessions.begin(identity, conversation.hello.connection, protocol)
-  await converse({ entry, grant, conversation, address, house })
+  return converse({ entry, grant, conversation, address, house })
 }
 
 /** Puts into the ledger that somebody was refused before there was a session, and gives what they may be told. */

@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { PassThrough } from 'node:stream'
 import { Refused } from '../core/errors.ts'
@@ -85,16 +84,25 @@ export class HttpConversation implements Conversation {
     if (upstream === null || tools === null) throw new Error('relay before dial')
     this.#ready = { session, upstream, tools, over: this.#over }
     this.#settle.resolve(this.#ready)
-    try {
-      if (!client.destroyed) await once(client, 'close', { signal })
-    } catch {
-      // Cut. Or the connection broke: that is a client that left, too.
-      signal.throwIfAborted()
-    } finally {
-      upstream.release()
-    }
+    await leftOrEnded(client, signal)
+    upstream.release()
+    signal.throwIfAborted()
     this.fail(new Refused('identity_ended', 'the client left', 'connect again'))
   }
+}
+
+/** Resolves when a client has left, or its session is over. What `once` does with a signal takes two kilobytes, for as long as they wait. */
+function leftOrEnded(client: Socket, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (client.destroyed || signal.aborted) return resolve()
+    const done = (): void => {
+      client.off('close', done)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    client.once('close', done)
+    signal.addEventListener('abort', done)
+  })
 }
 
 /** The session of a request: the one that its connection has for this identity and target, or a new one. */

@@ -68,14 +68,12 @@ export function createRelay(
   const { name: protocol, prefix } = dialect
   const conversations = new Conversations(
     (grant) => dialect.upstreamOf(grant),
-    async (conversation, identity) => {
+    (conversation, identity) => {
       const { remoteAddress: address = null } = conversation.client
       const known = { protocol, conversation, identity, address }
-      try {
-        await attend(known, house)
-      } catch (error) {
-        conversation.fail(noteRefusal(error, known, house))
-      }
+      return attend(known, house).catch((error: unknown) =>
+        conversation.fail(noteRefusal(error, known, house)),
+      )
     },
   )
   const targets = new Targets(prefix)
@@ -156,9 +154,7 @@ export function createRelay(
       const turn = turns.get(request.socket) ?? new Turns()
       turns.set(request.socket, turn)
       if (turn.count >= PIPELINED) return void request.socket.destroy()
-      turn.take(async () => {
-        if (!response.destroyed) await serveOne(request, response, identify)
-      })
+      turn.take(() => (response.destroyed ? Promise.resolve() : serveOne(request, response, identify)))
     },
     upgrade(request, head, identify) {
       const { socket } = request
