@@ -200,11 +200,11 @@ function runApart(
   const finish = async (): Promise<number> => {
     for (let more = 0; ; more++) {
       const code = await running.done
-      if (code !== 1 || more === AGAIN || sandbox.begun()) return code
+      if (code !== 1 || more === AGAIN || (await running.begun)) return code
       running = run()
     }
   }
-  return { done: finish(), kill: (signal) => running.kill(signal) }
+  return { done: finish(), kill: (signal) => running.kill(signal), begun: running.begun }
 }
 
 /** Looks whether the process that started this one for its Node version is still there: what kills that one means this one. */

@@ -1,8 +1,10 @@
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process'
 import { constants } from 'node:os'
+import { Readable } from 'node:stream'
 import { ClientError, systemCode } from './error.ts'
 import { coverFiles, descend } from './sandbox-process.ts'
 import { here } from './system.ts'
+import { typedSignalsReachUs } from './terminal.ts'
 import { windowsCommand } from './windows-command.ts'
 
 const passed = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const
@@ -12,15 +14,17 @@ export interface Running {
   /** The exit code, or 128 and the number of the signal that ended it. Rejects with `ClientError` when it cannot start. */
   readonly done: Promise<number>
   kill(signal: NodeJS.Signals): void
+  /** Whether the command itself was begun, which within a sandbox may fail before. */
+  readonly begun: Promise<boolean>
 }
 
 /** How a command is run that another program starts for us. */
 export interface Within {
   /** Processes between ours and the command: signals are for the command alone. */
   readonly depth: number
-  /** True when it is not in our session, so that a terminal's signals do not reach it by themselves. */
+  /** True to run it in a session of its own, so that neither our terminal nor the signals that are typed there reach it. */
   readonly ownSession: boolean
-  /** The file to be open as the first after the standard streams. */
+  /** The file to be open as the first after the standard streams; on the second, a byte says that the command begins. */
   readonly filter: string | null
 }
 
@@ -43,7 +47,11 @@ export function runCommand(
       : { program: name, args: words, verbatim: false }
   const child = start(name, program, args, {
     windowsVerbatimArguments: verbatim,
-    stdio: cover === null ? 'inherit' : ['inherit', 'inherit', 'inherit', ...cover.files],
+    stdio: [
+      ...(['inherit', 'inherit', 'inherit'] as const),
+      ...(cover === null ? [] : ([cover.files[0], 'pipe', ...cover.files.slice(2)] as const)),
+    ],
+    detached: within?.ownSession === true,
     env: environment,
   })
   cover?.close()
@@ -55,10 +63,10 @@ export function runCommand(
   const { promise, resolve, reject } = Promise.withResolvers<number>()
   const handlers = new Map<NodeJS.Signals, () => void>()
   for (const signal of passed) {
-    // Ctrl-C and Ctrl-\ at a terminal reach the whole process group: passed on again, the command would get them twice.
-    const shared = signal === 'SIGINT' || signal === 'SIGQUIT'
+    // At a terminal these reach the whole process group: passed on again, the command would get them twice.
+    const typed = (signal === 'SIGINT' || signal === 'SIGQUIT') && within?.ownSession !== true
     const handler = (): void => {
-      if (!(shared && process.stdin.isTTY && within?.ownSession !== true)) kill(signal)
+      if (!typed || !typedSignalsReachUs()) kill(signal)
     }
     handlers.set(signal, handler)
     process.on(signal, handler)
@@ -74,7 +82,19 @@ export function runCommand(
     finish()
     resolve(code ?? 128 + (signal === null ? 0 : constants.signals[signal]))
   })
-  return { done: promise, kill }
+  return { done: promise, kill, begun: within === undefined ? Promise.resolve(true) : heard(child.stdio[4]) }
+}
+
+/** Whether anything is said on a stream before it ends; where that cannot be told, too, so that nothing is run twice. */
+async function heard(stream: ChildProcess['stdio'][4]): Promise<boolean> {
+  if (!(stream instanceof Readable)) return false // it was not even started
+  try {
+    return (await stream[Symbol.asyncIterator]().next()).done !== true
+  } catch {
+    return true
+  } finally {
+    stream.destroy()
+  }
 }
 
 /** Some failures come as an event, and others, such as a file that is no program, at once. */

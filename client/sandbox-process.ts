@@ -2,13 +2,13 @@ import { closeSync, openSync, readFileSync, readdirSync } from 'node:fs'
 
 /**
  * What stands in for every open file of ours from 3 on, for `stdio`: files that we were handed ourselves are handed on
- * otherwise. The first is the one that is named, if any. To be closed once the command runs.
+ * otherwise. The first is the one that is named, if any; there is a second. To be closed once the command runs.
  */
 export function coverFiles(first: string | null): { readonly files: readonly number[]; close(): void } {
   const nothing = openSync('/dev/null', 'r+')
   const named = first === null ? nothing : openSync(first, 'r')
   const open = readdirSync('/proc/self/fd').map(Number)
-  const rest = Array.from({ length: Math.max(...open, 3) - 3 }, () => nothing)
+  const rest = Array.from({ length: Math.max(...open, 4) - 3 }, () => nothing)
   return {
     files: [named, ...rest],
     close: () => [...new Set([named, nothing])].forEach((file) => closeSync(file)),

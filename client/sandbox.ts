@@ -1,20 +1,20 @@
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ClientError } from './error.ts'
 import type { Hidden } from './hidden.ts'
 import { coverFiles } from './sandbox-process.ts'
 import { seccompFilter } from './seccomp.ts'
 import { here } from './system.ts'
+import { hasTerminal } from './terminal.ts'
 
-/** How a command is kept apart: the words that run it, and whether it has a session (a terminal's) of its own. */
+/** How a command is kept apart: the words that run it, which say on file 4 that it begins. */
 export interface Sandbox {
   wrap(command: readonly string[]): readonly string[]
+  /** Whether all of it has to be run in a session of its own, without our terminal. */
   readonly ownSession: boolean
   /** The file of the filter that has to be open as the first file after the standard streams; null where there is none. */
   readonly filter: string | null
-  /** Whether the last command that was wrapped was begun: what is hidden may go while it is being hidden, and that ends it with 1. */
-  begun(): boolean
 }
 
 /**
@@ -43,15 +43,10 @@ export function findSandbox(
     ['unshare', utilLinux],
   ] as const) {
     const own = { ownSession, filter: name === 'bwrap' ? filter : null }
-    const mark = join(folder, '.begun')
     const sandbox: Sandbox = {
       ...own,
-      wrap(command) {
-        rmSync(mark, { force: true })
-        // Looked for each time: what belongs to others comes and goes.
-        return wrap(shell(': >"$0"; exec "$@"', command, mark), look(), own)
-      },
-      begun: () => existsSync(mark),
+      // Looked for each time: what belongs to others comes and goes.
+      wrap: (command) => wrap(shell('echo >&4; exec "$@" 4>&-', command), look(), own.filter),
     }
     let tried = attempt(sandbox, environment)
     for (let more = 0; more < AGAIN && /does not exist|No such file/.test(said(tried)); more++)
@@ -96,11 +91,10 @@ function attempt(sandbox: Sandbox, environment: Readonly<Record<string, string>>
 function bubblewrap(
   command: readonly string[],
   { folders, files, ways, fixed }: Hidden,
-  { ownSession, filter }: Pick<Sandbox, 'ownSession' | 'filter'>,
+  filter: string | null,
 ): string[] {
-  const apart = 'bwrap --unshare-user --unshare-pid --unshare-ipc --die-with-parent --cap-drop ALL'.split(' ')
   return [
-    ...(ownSession ? [...apart, '--new-session'] : apart),
+    ...'bwrap --unshare-user --unshare-pid --unshare-ipc --die-with-parent --cap-drop ALL'.split(' '),
     ...(filter === null ? [] : ['--seccomp', '3']),
     ...'--bind / / --dev /dev --proc /proc'.split(' '),
     // What something is mounted on can be neither renamed nor removed.
@@ -145,18 +139,13 @@ exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"`
  * Two namespaces, one in the other: the outer makes the mounts, and in the inner, which has fewer rights over them, they
  * are locked (mount_namespaces(7)): not even its own root can take one away, or look under it.
  */
-function utilLinux(
-  command: readonly string[],
-  { folders, files, ways, fixed }: Hidden,
-  { ownSession }: Pick<Sandbox, 'ownSession' | 'filter'>,
-): string[] {
+function utilLinux(command: readonly string[], { folders, files, ways, fixed }: Hidden): string[] {
   const lists = [ways, fixed, folders, files]
   const numbers = [process.getuid?.(), process.getgid?.(), ...lists.map((list) => list.length)].map(String)
   return [
     // With us goes unshare, and with unshare all that is in the namespaces.
     ...'setpriv --pdeathsig=KILL unshare --user --map-root-user --mount --ipc --pid'.split(' '),
     ...'--fork --kill-child --mount-proc --'.split(' '),
-    ...(ownSession ? ['setsid', '--wait'] : []),
     ...shell(cover, [...numbers, ...lists.flat()]),
     ...'setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all --no-new-privs'.split(' '),
     // The first process of a namespace ignores signals that it does not handle: it must not be the command.
@@ -188,12 +177,6 @@ function remedy(failures: readonly string[]): string {
   return failures.every((one) => one.endsWith('not installed'))
     ? `install bubblewrap (\`apt-get install bubblewrap\`), ${wayOut}`
     : `ask the people who run this machine for user namespaces, ${wayOut}`
-}
-
-/** Whether a terminal is the session's, through /dev/tty whatever the standard streams are (proc(5): field 7, tty_nr). */
-function hasTerminal(): boolean {
-  const text = readFileSync('/proc/self/stat', 'utf8')
-  return text.slice(text.lastIndexOf(')') + 2).split(' ')[4] !== '0'
 }
 
 function readSetting(name: string): string | null {

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { closeSync, openSync, readFileSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs'
 import { chmod, cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { type Server, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { executable, start } from '../bin/executable.ts'
+import { executable, start, startAtTerminal } from '../bin/executable.ts'
 import { type GatewayApi, startGatewayApi } from '../fakes/gateway-api.ts'
 import { lacks, told } from '../servers/programs.ts'
 
@@ -71,6 +71,9 @@ beforeAll(async () => {
   await writeFile(join('/dev/shm', basename(home)), 'parents-id-token')
   secret = readFileSync(join(home, 'client.key'), 'utf8').split('\n')[1] ?? ''
   expect(secret.length).toBeGreaterThan(30)
+  // mq_open(2) with O_CREAT | O_RDWR, and mq_timedsend(2).
+  const send = 'syscall(242, syscall(240, $n = $ARGV[0], 0x42, 0600, 0), $t = "parents-id-token", 16, 0, 0)'
+  if (!noNumbers) expect(works('perl', '-e', `exit !!${send}`, basename(home))).toBe(true)
   await symlink(home, join(temp, 'link'))
   await writeFile(join(temp, 'github-env'), '')
   server = createServer((socket) => socket.end('parents-socket'))
@@ -84,6 +87,7 @@ afterAll(async () => {
   await rm(temp, { recursive: true, force: true })
   await rm(join('/dev/shm', basename(home)), { force: true })
   spawnSync('ipcrm', ['--shmem-id', settings.SEGMENT ?? ''])
+  if (!noNumbers) spawnSync('perl', ['-e', 'syscall(241, $n = $ARGV[0])', basename(home)])
 })
 
 /** The id of a new segment of System V shared memory. */
@@ -166,6 +170,14 @@ const tricks: readonly (readonly [name: string, script: string])[] = [
   ],
   ['ending its parent', 'kill -9 "$VICTIM" && echo STOLEN'],
   [
+    'making it crash, for what it leaves',
+    `cd "$HOOP_HOME"; ulimit -c unlimited; for p in /proc/[0-9]*; do [ "$p" = "/proc/$$" ] || kill -SEGV "\${p#/proc/}"; done; sh -c 'kill -SEGV $$'; sleep 0.2; cat core* | grep -a -o 'parents[-]id-token'`,
+  ],
+  [
+    'a file system of its own making, or a device',
+    '[ -e /dev/fuse ] && echo STOLEN; mknod "$HOOP_HOME/fuse" c 10 229 && echo STOLEN; mknod "$HOOP_HOME/mem" c 1 1 && echo STOLEN',
+  ],
+  [
     'changing what its job runs next',
     'echo evil >>"$TEMP/runner/hoop-access-77/bin/hoop-access" && echo STOLEN; mv "$TEMP/runner/hoop-access-77" "$TEMP/runner/7" && echo STOLEN; rm -r "$TEMP/runner/hoop-access-77/bin"; [ -e "$TEMP/runner/hoop-access-77/bin/hoop-access" ] || echo STOLEN',
   ],
@@ -177,6 +189,10 @@ const tricks: readonly (readonly [name: string, script: string])[] = [
 
 // What only root of the machine may do, and in a sandbox must not.
 const tricksOfRoot: readonly (readonly [name: string, script: string])[] = [
+  [
+    'letting anybody trace, watch or dump',
+    'cd /proc/sys; for f in kernel/yama/ptrace_scope kernel/perf_event_paranoid kernel/unprivileged_bpf_disabled kernel/io_uring_disabled vm/unprivileged_userfaultfd fs/suid_dumpable; do was=$(cat "$f") && echo "$was" >"$f" && echo STOLEN; done',
+  ],
   [
     'naming a program that the kernel runs when one crashes',
     'was=$(cat /proc/sys/kernel/core_pattern); echo "$was" >/proc/sys/kernel/core_pattern && echo STOLEN',
@@ -197,6 +213,27 @@ const tricksOfRoot: readonly (readonly [name: string, script: string])[] = [
 
 /** Where the two files that are handed on are open: node itself sees to the first few only. */
 const handedAt = 200
+
+// What has no program of its own: by the numbers of x64's system calls.
+const roadsByNumber: readonly (readonly [name: string, script: string])[] = [
+  [
+    'its open files, by pidfd_getfd(2)',
+    `perl -e 'for $p (map { m{(\\d+)} } glob "/proc/[0-9]*") { $d = syscall(434, $p + 0, 0); next if $d < 0; for $n (3..${handedAt + 1}) { $g = syscall(438, $d, $n, 0); next if $g < 0; for $f ("/proc/self/fd/$g", "/proc/self/fd/$g/client.key") { print <F> if -f $f && open F, "<", $f } syscall(3, $g) } }'`,
+  ],
+  [
+    'its process, by ptrace(2)',
+    `perl -e 'print "STOLEN" if syscall(101, 0x4206, $ENV{VICTIM} + 0, 0, 0) == 0'`,
+  ],
+  [
+    'what its process does, by perf_event_open(2)',
+    // struct perf_event_attr: PERF_TYPE_SOFTWARE, its size, ...; exclude_kernel and exclude_hv.
+    `perl -e '$a = pack "LLQ4Qx64", 1, 112, 0, 0, 0, 0, 0x60; print "STOLEN" if syscall(298, $a, $ENV{VICTIM} + 0, -1, -1, 0) >= 0'`,
+  ],
+  [
+    'its message queues',
+    `perl -e '$n = "$ENV{PARENT_NAME}"; print "STOLEN" if syscall(240, $n, 0, 0, 0) >= 0'`,
+  ],
+]
 
 /** Runs a script under `exec`, the parent's key and folder open; `PARENT` is its folder, which no variable of a child names. */
 async function attempt(
@@ -227,7 +264,12 @@ const withKey = [
   'syscall(250, 1, 0); syscall(248, $t = "user", $n = "hoop", $p = "parents-id-token", 16, -3); exec @ARGV or die',
 ]
 const readKey = `perl -e '$k = syscall(250, 10, -3, $t = "user", $n = "hoop", 0); $b = "x" x 64; $l = syscall(250, 11, $k, $b, 64); print substr($b, 0, $l > 0 ? $l : 0)'`
-const noKeys =
+// There it has the terminal itself, and Ctrl-C is bubblewrap's, too.
+const ownTerminal = told(
+  works('grep', '-qx', '0', '/proc/sys/dev/tty/legacy_tiocsti') ? 'a kernel that lets nobody type' : null,
+)
+const noTracing = told(root || !existsSync('/proc/sys/kernel/yama') ? null : 'Yama lets nobody trace others')
+const noNumbers =
   lacks('perl') ||
   told(process.arch === 'x64' ? null : 'not x64, whose numbers of system calls are written here')
 
@@ -239,7 +281,11 @@ describe('without a sandbox', () => {
     expect(stolen(await attempt(script, []))).toBe(true)
   })
 
-  test.skipIf(noKeys)('the keyring that it inherits can be read', async () => {
+  test.skipIf(noNumbers || noTracing).each(roadsByNumber)('%s can be had', async (_, script) => {
+    expect(stolen(await attempt(script, []))).toBe(true)
+  })
+
+  test.skipIf(noNumbers)('the keyring that it inherits can be read', async () => {
     expect(stolen(await attempt(readKey, [], { by: withKey }))).toBe(true)
   })
 
@@ -248,7 +294,7 @@ describe('without a sandbox', () => {
   })
 })
 
-test.skipIf(kinds[0][1] || noKeys)('in a sandbox by bubblewrap the keyring gives nothing', async () => {
+test.skipIf(kinds[0][1] || noNumbers)('in a sandbox by bubblewrap the keyring gives nothing', async () => {
   const said = await attempt(`${readKey}; echo through`, ['--sandbox'], {
     by: withKey,
   })
@@ -268,6 +314,12 @@ describe.each(kinds)('in a sandbox by %s', (kind, unavailable) => {
     expect(stolen(said)).toBe(false)
   })
 
+  test.skipIf(unavailable || noNumbers).each(roadsByNumber)('%s gives nothing', async (_, script) => {
+    const said = await tried(`${script}; echo through`)
+    expect(said).toContain('through')
+    expect(stolen(said)).toBe(false)
+  })
+
   test.skipIf(unavailable || notRoot).each(tricksOfRoot)('%s does not go', async (_, script) => {
     const said = await tried(`${script}; echo through`)
     expect(said).toContain('through')
@@ -277,23 +329,41 @@ describe.each(kinds)('in a sandbox by %s', (kind, unavailable) => {
   test.skipIf(unavailable || lacks('script', 'perl'))('nothing can be typed into the terminal', async () => {
     // TIOCSTI: a letter as if it had been typed there, for whoever reads the terminal next.
     const type = 'open(T, "+</dev/tty") and ioctl(T, 0x5412, $c = "x") and print "STOLEN"'
-    // In a session of its own there are more processes between, which stand in the outer of the namespaces.
+    // The processes between stand in the outer of the namespaces.
     const between = `P=${home}; for p in /proc/[0-9]*; do cat "$p/root$P/client.key" "$p/environ"; nsenter -t "\${p#/proc/}" -U -m cat "$P/client.key"; done`
     await writeFile(join(temp, 'terminal.sh'), `perl -e '${type}'; ${between}; echo through\n`)
-    const words = ['exec', ...flags, '--', 'sh', join(temp, 'terminal.sh')]
-      .map((word) => `'${word}'`)
-      .join(' ')
-    const line = `'${process.execPath}' '${executable}' ${words} </dev/null`
-    const child = spawn('script', ['-qec', line, '/dev/null'], {
-      env: { ...settings, PATH: `${path.replace('__', temp)}${process.env.PATH}` },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    let said = ''
-    child.stdout.on('data', (chunk: Buffer) => (said += chunk.toString('latin1')))
-    await new Promise((done) => child.once('close', done))
+    const env = { ...settings, PATH: `${path.replace('__', temp)}${process.env.PATH}` }
+    const run = startAtTerminal(['exec', ...flags, '--', 'sh', join(temp, 'terminal.sh')], env)
+    await run.code
+    const said = run.stdout()
     expect(said).toContain('through')
     expect(stolen(said)).toBe(false)
   })
+
+  test.skipIf(unavailable || ownTerminal || lacks('script'))(
+    'Ctrl-C is for the command, which ends as it likes',
+    async () => {
+      await writeFile(
+        join(temp, 'ends.sh'),
+        "trap 'echo got it; exit 9' INT; echo up; while :; do sleep 0.05; done",
+      )
+      const env = { ...settings, PATH: `${path.replace('__', temp)}${process.env.PATH}` }
+      const run = startAtTerminal(['exec', ...flags, '--', 'sh', join(temp, 'ends.sh')], env)
+      await run.seen('up')
+      run.type('\u0003')
+      expect(await run.code).toBe(9)
+      expect(run.stdout()).toContain('got it')
+    },
+  )
+
+  test.skipIf(unavailable)(
+    'a command that fails is not run again, whatever it removes or writes',
+    async () => {
+      const script =
+        'echo ran; rm -f "$HOOP_HOME"/.[!.]*; for f in /proc/[0-9]*/fd/*; do [ -p "$f" ] || (echo >"$f"); done; exit 1'
+      expect((await tried(script)).match(/ran/g)).toEqual(['ran'])
+    },
+  )
 
   test.skipIf(unavailable)('no file that was open is handed on', async () => {
     const [file, folder] = [handedAt, handedAt + 1].map((number) => `/proc/self/fd/${number}`)

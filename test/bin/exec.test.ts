@@ -5,7 +5,8 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { approvalView, approvedBy } from '../fakes/approval.ts'
 import { type GatewayApi, type GatewayApiOptions, ordersDb, startGatewayApi } from '../fakes/gateway-api.ts'
-import { type Run, start } from './executable.ts'
+import { lacks } from '../servers/programs.ts'
+import { type Run, start, startAtTerminal } from './executable.ts'
 
 let api: GatewayApi
 let temp: string
@@ -42,7 +43,7 @@ function exec(
   command: readonly string[],
   options: readonly string[] = [],
 ): Run {
-  return start(['exec', ...options, '--', ...command], environment)
+  return start(['exec', ...options, '--', ...command], environment, undefined, true)
 }
 
 /** Nothing of a child is left: its identity has ended, and its folder is gone. */
@@ -210,6 +211,21 @@ describe('signals', () => {
       run.child.kill(signal)
       expect(await run.code).toBe(7)
       expect(run.stdout()).toContain(`got ${name}`)
+      await expectEnded(environment.HOOP_HOME)
+    },
+  )
+
+  test.skipIf(process.platform !== 'linux' || lacks('script', 'perl'))(
+    'Ctrl-C at a terminal reaches the command once, whatever its standard input is',
+    async () => {
+      const environment = await open()
+      // Safe signals count those that come one after the other; a second one would come within milliseconds.
+      const count = `$| = 1; $SIG{INT} = sub { print "got INT\n" }; print "up\n"; select undef, undef, undef, 0.1 for 1..15; print "end\n"`
+      const run = startAtTerminal(['exec', '--', 'perl', '-e', count], environment)
+      await run.seen('up')
+      run.type('\u0003')
+      expect(await run.code).toBe(0)
+      expect(run.stdout().match(/got INT/g)).toEqual(['got INT'])
       await expectEnded(environment.HOOP_HOME)
     },
   )
