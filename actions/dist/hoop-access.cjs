@@ -5588,7 +5588,7 @@ function addEnv(program2) {
 }
 
 // client/exec.ts
-var import_node_fs9 = require("node:fs");
+var import_node_fs10 = require("node:fs");
 
 // client/hidden.ts
 var import_node_fs5 = require("node:fs");
@@ -5881,7 +5881,7 @@ function inherited(rewrites, connections) {
 
 // client/sandbox.ts
 var import_node_child_process5 = require("node:child_process");
-var import_node_fs7 = require("node:fs");
+var import_node_fs8 = require("node:fs");
 var import_node_path9 = require("node:path");
 
 // client/sandbox-process.ts
@@ -5890,7 +5890,7 @@ function coverFiles(first) {
   const nothing = (0, import_node_fs6.openSync)("/dev/null", "r+");
   const named2 = first === null ? nothing : (0, import_node_fs6.openSync)(first, "r");
   const open5 = (0, import_node_fs6.readdirSync)("/proc/self/fd").map(Number);
-  const rest = Array.from({ length: Math.max(...open5, 3) - 3 }, () => nothing);
+  const rest = Array.from({ length: Math.max(...open5, 4) - 3 }, () => nothing);
   return {
     files: [named2, ...rest],
     close: () => [.../* @__PURE__ */ new Set([named2, nothing])].forEach((file) => (0, import_node_fs6.closeSync)(file))
@@ -5954,6 +5954,30 @@ function seccompFilter() {
   return bytes;
 }
 
+// client/terminal.ts
+var import_node_fs7 = require("node:fs");
+function hasTerminal() {
+  return readStatus().terminal !== "0";
+}
+function typedSignalsReachUs() {
+  if (here.platform === "win32") return true;
+  if (here.platform === "linux") {
+    const { group, foreground } = readStatus();
+    return group === foreground;
+  }
+  try {
+    (0, import_node_fs7.closeSync)((0, import_node_fs7.openSync)("/dev/tty", "r"));
+    return true;
+  } catch {
+    return false;
+  }
+}
+function readStatus() {
+  const text = (0, import_node_fs7.readFileSync)("/proc/self/stat", "utf8");
+  const [, , group = "", , terminal = "", foreground = ""] = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  return { group, terminal, foreground };
+}
+
 // client/sandbox.ts
 function findSandbox(look, environment, folder) {
   if (here.platform !== "linux") {
@@ -5970,14 +5994,10 @@ function findSandbox(look, environment, folder) {
     ["unshare", utilLinux]
   ]) {
     const own = { ownSession, filter: name2 === "bwrap" ? filter : null };
-    const mark = (0, import_node_path9.join)(folder, ".begun");
     const sandbox = {
       ...own,
-      wrap(command) {
-        (0, import_node_fs7.rmSync)(mark, { force: true });
-        return wrap(shell(': >"$0"; exec "$@"', command, mark), look(), own);
-      },
-      begun: () => (0, import_node_fs7.existsSync)(mark)
+      // Looked for each time: what belongs to others comes and goes.
+      wrap: (command) => wrap(shell('echo >&4; exec "$@" 4>&-', command), look(), own.filter)
     };
     let tried = attempt(sandbox, environment);
     for (let more = 0; more < AGAIN && /does not exist|No such file/.test(said(tried)); more++)
@@ -5996,7 +6016,7 @@ function said({ stderr }) {
 function writeFilter(folder) {
   if (!["x64", "arm64"].includes(here.arch)) return null;
   const path2 = (0, import_node_path9.join)(folder, "seccomp.bpf");
-  (0, import_node_fs7.writeFileSync)(path2, seccompFilter(), { mode: 384 });
+  (0, import_node_fs8.writeFileSync)(path2, seccompFilter(), { mode: 384 });
   return path2;
 }
 function attempt(sandbox, environment) {
@@ -6009,10 +6029,9 @@ function attempt(sandbox, environment) {
     cover2.close();
   }
 }
-function bubblewrap(command, { folders, files, ways, fixed }, { ownSession, filter }) {
-  const apart = "bwrap --unshare-user --unshare-pid --unshare-ipc --die-with-parent --cap-drop ALL".split(" ");
+function bubblewrap(command, { folders, files, ways, fixed }, filter) {
   return [
-    ...ownSession ? [...apart, "--new-session"] : apart,
+    ..."bwrap --unshare-user --unshare-pid --unshare-ipc --die-with-parent --cap-drop ALL".split(" "),
     ...filter === null ? [] : ["--seccomp", "3"],
     ..."--bind / / --dev /dev --proc /proc".split(" "),
     // What something is mounted on can be neither renamed nor removed.
@@ -6049,14 +6068,13 @@ while [ "$files" -gt 0 ]; do
   { mount --bind -o nodev /dev/null "$1" && mount -o remount,bind,ro,nodev "$1"; } || gone "$1"; shift; files=$((files - 1))
 done
 exec unshare --user --map-user="$user" --map-group="$group" --mount -- "$@"`;
-function utilLinux(command, { folders, files, ways, fixed }, { ownSession }) {
+function utilLinux(command, { folders, files, ways, fixed }) {
   const lists = [ways, fixed, folders, files];
   const numbers = [process.getuid?.(), process.getgid?.(), ...lists.map((list) => list.length)].map(String);
   return [
     // With us goes unshare, and with unshare all that is in the namespaces.
     ..."setpriv --pdeathsig=KILL unshare --user --map-root-user --mount --ipc --pid".split(" "),
     ..."--fork --kill-child --mount-proc --".split(" "),
-    ...ownSession ? ["setsid", "--wait"] : [],
     ...shell(cover, [...numbers, ...lists.flat()]),
     ..."setpriv --bounding-set=-all --inh-caps=-all --ambient-caps=-all --no-new-privs".split(" "),
     // The first process of a namespace ignores signals that it does not handle: it must not be the command.
@@ -6077,20 +6095,16 @@ function remedy(failures) {
   if (readSetting("user/max_user_namespaces") === "0") {
     return `user namespaces are switched off: \`sysctl user.max_user_namespaces=15000\`; ${wayOut}`;
   }
-  if ((0, import_node_fs7.existsSync)("/.dockerenv") || (0, import_node_fs7.existsSync)("/run/.containerenv")) {
+  if ((0, import_node_fs8.existsSync)("/.dockerenv") || (0, import_node_fs8.existsSync)("/run/.containerenv")) {
     return `the container forbids them: \`--security-opt seccomp=unconfined --security-opt systempaths=unconfined\` when it is started; ${wayOut}`;
   }
   if (process.getuid?.() === 0)
     return `within another sandbox root cannot make one: run it as another user; ${wayOut}`;
   return failures.every((one) => one.endsWith("not installed")) ? `install bubblewrap (\`apt-get install bubblewrap\`), ${wayOut}` : `ask the people who run this machine for user namespaces, ${wayOut}`;
 }
-function hasTerminal() {
-  const text = (0, import_node_fs7.readFileSync)("/proc/self/stat", "utf8");
-  return text.slice(text.lastIndexOf(")") + 2).split(" ")[4] !== "0";
-}
 function readSetting(name2) {
   try {
-    return (0, import_node_fs7.readFileSync)(`/proc/sys/${name2}`, "utf8").trim();
+    return (0, import_node_fs8.readFileSync)(`/proc/sys/${name2}`, "utf8").trim();
   } catch {
     return null;
   }
@@ -6106,11 +6120,12 @@ function noSandbox(why, next) {
 // client/run.ts
 var import_node_child_process6 = require("node:child_process");
 var import_node_os6 = require("node:os");
+var import_node_stream = require("node:stream");
 
 // client/windows-command.ts
-var import_node_fs8 = require("node:fs");
+var import_node_fs9 = require("node:fs");
 var import_node_path10 = require("node:path");
-function windowsCommand([name2 = "", ...args], environment, exists = import_node_fs8.existsSync) {
+function windowsCommand([name2 = "", ...args], environment, exists = import_node_fs9.existsSync) {
   const program2 = findProgram(name2, environment, exists);
   if (program2 === void 0 || !/\.(?:bat|cmd)$/i.test(program2))
     return { program: program2 ?? name2, args, verbatim: false };
@@ -6159,7 +6174,11 @@ function runCommand(command, environment, within) {
   const { program: program2, args, verbatim } = here.platform === "win32" ? windowsCommand(command, environment) : { program: name2, args: words, verbatim: false };
   const child = start(name2, program2, args, {
     windowsVerbatimArguments: verbatim,
-    stdio: cover2 === null ? "inherit" : ["inherit", "inherit", "inherit", ...cover2.files],
+    stdio: [
+      ...["inherit", "inherit", "inherit"],
+      ...cover2 === null ? [] : [cover2.files[0], "pipe", ...cover2.files.slice(2)]
+    ],
+    detached: within?.ownSession === true,
     env: environment
   });
   cover2?.close();
@@ -6171,9 +6190,9 @@ function runCommand(command, environment, within) {
   const { promise, resolve, reject } = Promise.withResolvers();
   const handlers = /* @__PURE__ */ new Map();
   for (const signal of passed) {
-    const shared = signal === "SIGINT" || signal === "SIGQUIT";
+    const typed = (signal === "SIGINT" || signal === "SIGQUIT") && within?.ownSession !== true;
     const handler = () => {
-      if (!(shared && process.stdin.isTTY && within?.ownSession !== true)) kill(signal);
+      if (!typed || !typedSignalsReachUs()) kill(signal);
     };
     handlers.set(signal, handler);
     process.on(signal, handler);
@@ -6189,7 +6208,17 @@ function runCommand(command, environment, within) {
     finish();
     resolve(code ?? 128 + (signal === null ? 0 : import_node_os6.constants.signals[signal]));
   });
-  return { done: promise, kill };
+  return { done: promise, kill, begun: within === void 0 ? Promise.resolve(true) : heard(child.stdio[4]) };
+}
+async function heard(stream) {
+  if (!(stream instanceof import_node_stream.Readable)) return false;
+  try {
+    return (await stream[Symbol.asyncIterator]().next()).done !== true;
+  } catch {
+    return true;
+  } finally {
+    stream.destroy();
+  }
 }
 function start(name2, program2, args, how) {
   try {
@@ -6358,7 +6387,7 @@ async function exec(connected, options) {
     checkKept(options.keepEnv);
     const interruption = __using(_stack, watchSignals());
     const path2 = await makeHome(environment);
-    const sweep2 = () => (0, import_node_fs9.rmSync)(path2, { recursive: true, force: true });
+    const sweep2 = () => (0, import_node_fs10.rmSync)(path2, { recursive: true, force: true });
     process.once("exit", sweep2);
     const holding = {};
     try {
@@ -6477,11 +6506,11 @@ function runApart(sandbox, command, environment) {
   const finish = async () => {
     for (let more = 0; ; more++) {
       const code = await running.done;
-      if (code !== 1 || more === AGAIN || sandbox.begun()) return code;
+      if (code !== 1 || more === AGAIN || await running.begun) return code;
       running = run2();
     }
   };
-  return { done: finish(), kill: (signal) => running.kill(signal) };
+  return { done: finish(), kill: (signal) => running.kill(signal), begun: running.begun };
 }
 function watchStarter(starter) {
   const { promise, resolve } = Promise.withResolvers();
