@@ -173,18 +173,33 @@ export function readCondition(reader: Reader, node: Node | undefined, scope: Sco
 }
 
 function readOperator(reader: Reader, expression: A_Expr, scope: Scope, into: Origin, probe: boolean): void {
+  if (!noteShowing(reader, expression, into, probe)) {
+    reader.expression(expression.lexpr, scope, into, true)
+    reader.expression(expression.rexpr, scope, into, true)
+    return
+  }
+  // `a || b || c` is one: what each of many puts together would take the square of their number.
+  const parts = [expression.rexpr]
+  let left = expression.lexpr
+  while (left !== undefined && 'A_Expr' in left && noteShowing(reader, left.A_Expr, into, probe)) {
+    parts.push(left.A_Expr.rexpr)
+    left = left.A_Expr.lexpr
+  }
+  const own = origin()
+  for (const part of [left, ...parts.toReversed()]) reader.expression(part, scope, own, probe)
+  probeArrays(reader, own)
+  merge(into, own)
+}
+
+/** Notes what an operator may call; true where its value shows what it is given, and does not fail by it alone. */
+function noteShowing(reader: Reader, expression: A_Expr, into: Origin, probe: boolean): boolean {
   const names = textsOf(expression.name)
   const name = noteOperator(reader, names)
   if (name === null) noteReturned(reader, names.at(-2) ?? null, names.at(-1) ?? '', into, probe)
   // BETWEEN stands in the tree by that name, and is made of these.
   if (/BETWEEN/.test(expression.kind ?? ''))
     for (const op of ['<', '<=', '>', '>=']) noteOperator(reader, [op])
-  const shows = expression.kind === 'AEXPR_OP' && name !== null && showingOperators.has(name)
-  const own = origin()
-  reader.expression(expression.lexpr, scope, own, probe || !shows)
-  reader.expression(expression.rexpr, scope, own, probe || !shows)
-  probeArrays(reader, own)
-  merge(into, own)
+  return expression.kind === 'AEXPR_OP' && name !== null && showingOperators.has(name)
 }
 
 /** Notes the call that an operator may be, as written or as the grammar makes it of another word; gives its name when it can only be PostgreSQL's own. */

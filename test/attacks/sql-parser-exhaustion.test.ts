@@ -37,7 +37,7 @@ async function othersMeanwhile(done: Promise<unknown>): Promise<number> {
 
 test('nesting 9,000 deep forty times breaks nothing', async () => {
   for (let n = 0; n < 40; n += 1) {
-    const found = await outcome(`SELECT ${'1+'.repeat(9_000)}${n} FROM orders`)
+    const found = await outcome(`SELECT ${(n % 2 === 0 ? '1+' : '1||').repeat(9_000)}${n} FROM orders`)
     if (Array.isArray(found)) expect(found).toEqual(['select/read public.orders'])
     else expect(found).toMatchObject({ code: 'too_large' })
   }
