@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { GatewayError } from '../core/errors.ts'
 import { type CompiledLevel, decideAll } from './decide.ts'
-import { builtInMasks, compileMasks, masksInForce } from './masks.ts'
+import { builtInMasks, compileMasks, masking } from './masks.ts'
 import type { Level, Policy } from './policy.ts'
 import { type CompiledGrant, compileGrant, compileOperations, dependsOnBody } from './rules.ts'
 import type { Config, GrantConfig } from './schema.ts'
@@ -27,6 +27,7 @@ export function compilePolicy(config: Config): Policy {
     }
     grants.set(stage, ofStage)
   }
+  const masksOf = masking(masks)
   // Only levels that this policy made decide: those of another version would bring its rules along.
   const own = new WeakMap<Level, CompiledLevel>()
   const compiled = (levels: readonly Level[]): CompiledLevel[] =>
@@ -70,7 +71,7 @@ export function compilePolicy(config: Config): Policy {
       ),
     masks: (levels, connection) => {
       compiled(levels)
-      return masksInForce(masks, levels, connection)
+      return masksOf(levels, connection)
     },
     terms: (levels, connection) => {
       const stages = compiled(levels).map(({ stage, grant, narrowed, observed }, index) => ({

@@ -67,16 +67,28 @@ export function compileMasks(masks: Readonly<Record<string, MaskConfig>>): reado
     .toSorted((a, b) => strength[b.mask.with] - strength[a.mask.with])
 }
 
-/** The masks of a connection that some level of the chain does not lift: what one level unmasks, another still masks. */
-export function masksInForce(
+/**
+ * The masks of a connection that some level of the chain does not lift: what one level unmasks, another still masks. Sessions
+ * share what is the same: there are as many as the grants of hoop.yaml make different.
+ */
+export function masking(
   masks: readonly CompiledMask[],
-  levels: readonly Level[],
-  connection: string,
-): ColumnMasks {
-  const deciding = levels.filter((level) => !level.observed)
-  const inForce = masks
-    .filter(({ connections }) => connections === null || connections.has(connection))
-    .filter(({ mask }) => deciding.length === 0 || !deciding.every((level) => unmasks(level, mask.name)))
+): (levels: readonly Level[], connection: string) => ColumnMasks {
+  const known = new Map<string, ColumnMasks>()
+  return (levels, connection) => {
+    const deciding = levels.filter((level) => !level.observed)
+    const inForce = masks
+      .filter(({ connections }) => connections === null || connections.has(connection))
+      .filter(({ mask }) => deciding.length === 0 || !deciding.every((level) => unmasks(level, mask.name)))
+    const key = JSON.stringify(inForce.map(({ mask }) => mask.name))
+    const made = known.get(key) ?? columnMasks(inForce)
+    known.set(key, made)
+    return made
+  }
+}
+
+/** What masks, the strictest first, make of columns and fields. */
+function columnMasks(inForce: readonly CompiledMask[]): ColumnMasks {
   const patterns = inForce.flatMap((mask) => mask.patterns)
   const refusing = inForce.flatMap((mask) => (mask.unproven === 'refuse' ? mask.patterns : []))
   const fields = inForce.flatMap((mask) => mask.fields)
