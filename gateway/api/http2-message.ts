@@ -40,8 +40,8 @@ export class StreamRequest extends Readable implements HttpRequest {
     this.unannounced = !stream.endAfterHeaders
     if (this.#ended) this.push(null)
     // A stream that is reset without an error code ends as if it were whole; `aborted` comes before that.
-    stream.once('aborted', () => this.#break())
-    stream.once('close', () => this.#break())
+    stream.on('aborted', () => this.#break())
+    stream.on('close', () => this.#break())
   }
 
   get headersDistinct(): Record<string, string[]> {
@@ -101,7 +101,7 @@ export class StreamResponse extends Writable implements HttpResponse {
     this.#stream = stream
     this.#socket = socket
     this.#lastOne = lastOne
-    stream.once('close', () => this.destroy())
+    stream.on('close', () => this.destroy())
   }
 
   get headersSent(): boolean {

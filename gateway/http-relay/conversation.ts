@@ -100,7 +100,7 @@ function leftOrEnded(client: Socket, signal: AbortSignal): Promise<void> {
       signal.removeEventListener('abort', done)
       resolve()
     }
-    client.once('close', done)
+    client.on('close', done)
     signal.addEventListener('abort', done)
   })
 }

@@ -88,7 +88,7 @@ export function createRelay(
   ): Promise<void> {
     const cut = new Cut()
     const end = (reason: Refused): void => cut.now(reason)
-    response.once('close', () => {
+    response.on('close', () => {
       if (!response.writableFinished) end(new Refused('identity_ended', 'the client left', 'send it again'))
     })
     let address: string | null = null

@@ -102,8 +102,7 @@ export class Streams {
         ALPNProtocols: ['h2', 'http/1.1'],
       })
       socket.setNoDelay(true).setKeepAlive(true, KEEPALIVE_MS)
-      const late = Object.assign(new Error('the target does not answer'), { code: 'ETIMEDOUT' })
-      const timer = setTimeout(() => socket.destroy(late), this.#limits.connect)
+      const timer = setTimeout(() => socket.destroy(late('the target does not answer')), this.#limits.connect)
       const fail = (error = new Error('the target closed the connection')): void => {
         clearTimeout(timer)
         reject(error)
@@ -171,8 +170,9 @@ export class Streams {
     stream.on('error', finish)
     stream.once('close', leave)
     const { begin, silence } = this.#limits
-    const late = Object.assign(new Error('the target says nothing'), { code: 'ETIMEDOUT' })
-    stream.setTimeout(begin, () => stream.destroy(late))
+    stream.setTimeout(begin)
+    // Not `once`, here and below, which would only add to what each stream holds.
+    stream.on('timeout', () => stream.destroy(late('the target says nothing')))
     stream.once('response', ({ ':status': status = 0, ...said }) => {
       if (over) return
       stream.setTimeout(silence)
@@ -183,7 +183,7 @@ export class Streams {
       if (!over) handler.onResponseData?.(handle, chunk)
     })
     // One that is cancelled, or lost with its connection, ends without an error, too.
-    stream.once('end', () => {
+    stream.on('end', () => {
       if (stream.rstCode === constants.NGHTTP2_NO_ERROR) finish(null)
     })
   }
@@ -198,6 +198,10 @@ function named(path: string, headers: readonly string[]): Record<string, string 
     all[name] = before === undefined ? value : [before, value].flat()
   }
   return all
+}
+
+function late(why: string): Error {
+  return Object.assign(new Error(why), { code: 'ETIMEDOUT' })
 }
 
 function taken(shared: Shared): Shared {

@@ -114,7 +114,7 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
   const upgrade = async (raw: Socket, securing = securer.secure(raw)): Promise<TLSSocket> => {
     const socket = await securing
     socket.on('error', (error) => log.debug({ err: error }, 'a connection broke'))
-    socket.once('close', () => raw.destroy())
+    socket.on('close', () => raw.destroy())
     const place = places.get(raw)
     if (place !== undefined) places.set(socket, place)
     if (socket.authorized) place?.settle()
