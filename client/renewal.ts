@@ -18,6 +18,8 @@ const WARNING_MS = 60_000
 const NOTHING_MS = 2000
 /** The longest that is waited without a look at the clock: it goes on while a machine sleeps, and timers do not. */
 const LOOK_MS = 5000
+/** Until the one above is looked at again, where it was not renewed: whose part that is may be about to. */
+const AGAIN_MS = 2000
 /** What no later try changes. */
 const over = new Set(['identity_ended', 'identity_expired'])
 
@@ -44,6 +46,8 @@ export function keepAlive(
   let held = options.held
   let timer: NodeJS.Timeout | undefined
   let warned = false
+  /** The last try gained nothing. */
+  let again = false
   let working: Promise<void> = Promise.resolve()
   // By the clock or by the time that passed, whichever says so first: a machine may have slept, its clock been set back.
   const plan = (wait: number, work: () => void): void => {
@@ -70,8 +74,14 @@ export function keepAlive(
       held = await renew(transport, held, { ttl, signal: stopped.signal })
       ends = performance.now() + held.expiresAt - Date.now()
       await options.renewed(held)
-      if (held.expiresAt - before > NOTHING_MS) warned = false
-      else if (held.expiresAt < until && left() <= WARNING_MS) warn(': the one above it lives no longer')
+      const stalled = held.expiresAt - before <= NOTHING_MS && held.expiresAt < until && left() <= WARNING_MS
+      if (stalled && !again) {
+        again = true
+        return plan(Math.min(AGAIN_MS, left() / 4), work)
+      }
+      if (stalled) warn(': the one above it lives no longer')
+      again = false
+      if (!stalled) warned = false
       next()
     } catch (error) {
       if (stopped.signal.aborted) return
