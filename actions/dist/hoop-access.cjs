@@ -1466,6 +1466,7 @@ function rewritten(card, files, current) {
 var WARNING_MS = 6e4;
 var NOTHING_MS = 2e3;
 var LOOK_MS = 5e3;
+var AGAIN_MS = 2e3;
 var over = /* @__PURE__ */ new Set(["identity_ended", "identity_expired"]);
 function keepAlive(transport, options) {
   const { parent, ttl, tell: tell2, until } = options;
@@ -1473,6 +1474,7 @@ function keepAlive(transport, options) {
   let held = options.held;
   let timer;
   let warned = false;
+  let again2 = false;
   let working = Promise.resolve();
   const plan = (wait2, work2) => {
     const [clock2, passed2] = [Date.now() + wait2, performance.now() + wait2];
@@ -1497,8 +1499,14 @@ function keepAlive(transport, options) {
       held = await renew(transport, held, { ttl, signal: stopped.signal });
       ends = performance.now() + held.expiresAt - Date.now();
       await options.renewed(held);
-      if (held.expiresAt - before > NOTHING_MS) warned = false;
-      else if (held.expiresAt < until && left() <= WARNING_MS) warn(": the one above it lives no longer");
+      const stalled = held.expiresAt - before <= NOTHING_MS && held.expiresAt < until && left() <= WARNING_MS;
+      if (stalled && !again2) {
+        again2 = true;
+        return plan(Math.min(AGAIN_MS, left() / 4), work);
+      }
+      if (stalled) warn(": the one above it lives no longer");
+      again2 = false;
+      if (!stalled) warned = false;
       next();
     } catch (error) {
       if (stopped.signal.aborted) return;
