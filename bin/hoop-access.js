@@ -43,7 +43,8 @@ if (Number(process.versions.node.split('.')[0]) >= wanted) {
     env: { ...process.env, HOOP_STARTER: String(process.pid) },
   })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2']) {
-    process.on(signal, () => child.kill(signal))
+    // On Windows the console tells the child as well, and to pass it on would end it at once.
+    process.on(signal, () => process.platform === 'win32' || child.kill(signal))
   }
   child.on('exit', (code, signal) => {
     process.exitCode = code ?? 128 + (constants.signals[signal] ?? 0)
