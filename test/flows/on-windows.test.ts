@@ -17,7 +17,7 @@ describe.skipIf(told(missingForWindows))('a job on Windows', { timeout: 300_000 
 
   beforeAll(async () => {
     stack = await startStack({
-      edit: (yaml) => yaml.replace('\n  test:\n', '\n  test:\n    ttl: 60s\n    max_ttl: 30m\n'),
+      edit: (yaml) => yaml.replace('\n  test:\n', '\n  test:\n    ttl: 45s\n    max_ttl: 30m\n'),
     })
     windows = await takeWindows()
   }, 300_000)
@@ -43,6 +43,7 @@ describe.skipIf(told(missingForWindows))('a job on Windows', { timeout: 300_000 
     expect(home).toMatch(/^Z:\\.*\\a b\\hoop-\w+$/)
     expect((await windows.accessLists()).map(([path]) => path)).toEqual([home])
     const here = (name: string): string => join(temp, home.slice(home.lastIndexOf('\\') + 1), name)
+    const token = await readFile(here('token'), 'utf8')
     expect(await readFile(here('pg_service.conf'), 'utf8')).toContain(`sslkey=${home}\\client.key`)
 
     const query = (...statements: string[]): string[] => [
@@ -82,7 +83,6 @@ describe.skipIf(told(missingForWindows))('a job on Windows', { timeout: 300_000 
     expect(sandbox.code).toBe(125)
     expect(sandbox.log).toContain('there is none for win32')
 
-    const token = await readFile(here('token'), 'utf8')
     await eventually(async () => expect(await readFile(here('token'), 'utf8')).not.toBe(token))
     const after = await job.run(query('SELECT count(*) FROM orders'))
     expect(after.code, after.log).toBe(0)
