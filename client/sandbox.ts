@@ -153,8 +153,8 @@ function utilLinux(command: readonly string[], { folders, files, ways, fixed }: 
   ]
 }
 
-function shell(script: string, words: readonly string[], name = 'sh'): string[] {
-  return ['sh', '-c', script, name, ...words]
+function shell(script: string, words: readonly string[]): string[] {
+  return ['sh', '-c', script, 'sh', ...words]
 }
 
 /** What keeps user namespaces from being made, and how that is changed; by what the system says of itself. */

@@ -30,7 +30,7 @@ export class Requesters {
 
   /** Asks already now who set off a job: the platform may be down when somebody answers. Never throws. */
   learn(origin: Origin): void {
-    this.#told(origin).catch(() => undefined)
+    this.#told(origin).catch(() => undefined) // it is asked again, and told, when somebody answers
   }
 
   /** Rejects with `Refused` when a person is one of those who set off a job, or may be; `origin` is null when it is not known. */
