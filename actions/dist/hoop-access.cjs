@@ -6089,8 +6089,8 @@ function utilLinux(command, { folders, files, ways, fixed }) {
     ...shell('"$@"; exit $?', command)
   ];
 }
-function shell(script, words, name2 = "sh") {
-  return ["sh", "-c", script, name2, ...words];
+function shell(script, words) {
+  return ["sh", "-c", script, "sh", ...words];
 }
 function remedy(failures) {
   const wayOut = "or run it without --sandbox in a job of its own";
