@@ -108,11 +108,12 @@ function bubblewrap(
 }
 
 // `$1` and `$2`: user and group; `$3` to `$6`: how many ways, fixed, folders and files follow; then the command. As root a
-// user may open any device, so there are new ones.
+// user may open any device, so there are new ones. 1 has it made again, by what is there then: a folder may have gone meanwhile.
 const cover = `set -e
 user=$1 group=$2 ways=$3 fixed=$4 folders=$5 files=$6; shift 6
 gone() { [ ! -e "$1" ]; }
-fix() { mount --rbind "$1" "$1"; mount -o remount,bind,ro "$1"; }
+keep() { mount --rbind "$1" "$1" || exit 1; }
+fix() { keep "$1"; mount -o remount,bind,ro "$1"; }
 mount -t tmpfs -o mode=0755 tmpfs /dev/shm
 ( cd /dev/shm
   mkdir pts shm
@@ -122,7 +123,7 @@ mount -t tmpfs -o mode=0755 tmpfs /dev/shm
   ln -s pts/ptmx ptmx; ln -s /proc/self/fd fd; ln -s fd/0 stdin; ln -s fd/1 stdout; ln -s fd/2 stderr )
 mount --rbind /dev/shm /dev
 while [ "$ways" -gt 0 ]; do
-  mount --rbind "$1" "$1"; shift; ways=$((ways - 1))
+  keep "$1"; shift; ways=$((ways - 1))
 done
 while [ "$fixed" -gt 0 ]; do
   fix "$1"; shift; fixed=$((fixed - 1))
