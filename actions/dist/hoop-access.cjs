@@ -6054,7 +6054,8 @@ function bubblewrap(command, { folders, files, ways, fixed }, filter) {
 var cover = `set -e
 user=$1 group=$2 ways=$3 fixed=$4 folders=$5 files=$6; shift 6
 gone() { [ ! -e "$1" ]; }
-fix() { mount --rbind "$1" "$1"; mount -o remount,bind,ro "$1"; }
+keep() { mount --rbind "$1" "$1" || exit 1; }
+fix() { keep "$1"; mount -o remount,bind,ro "$1"; }
 mount -t tmpfs -o mode=0755 tmpfs /dev/shm
 ( cd /dev/shm
   mkdir pts shm
@@ -6064,7 +6065,7 @@ mount -t tmpfs -o mode=0755 tmpfs /dev/shm
   ln -s pts/ptmx ptmx; ln -s /proc/self/fd fd; ln -s fd/0 stdin; ln -s fd/1 stdout; ln -s fd/2 stderr )
 mount --rbind /dev/shm /dev
 while [ "$ways" -gt 0 ]; do
-  mount --rbind "$1" "$1"; shift; ways=$((ways - 1))
+  keep "$1"; shift; ways=$((ways - 1))
 done
 while [ "$fixed" -gt 0 ]; do
   fix "$1"; shift; fixed=$((fixed - 1))
