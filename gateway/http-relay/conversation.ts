@@ -11,6 +11,8 @@ import type { Upstream } from './upstream.ts'
 /** A session that takes requests. */
 export interface Ready {
   readonly session: Session
+  /** The identity and the connection: what is remembered of one is nobody else's. */
+  readonly who: string
   readonly upstream: Upstream
   readonly tools: AnswerTools
   /** When the session ends: with the client's connection, or before it. */
@@ -35,8 +37,15 @@ export class HttpConversation implements Conversation {
   #upstream: Upstream | null = null
   #tools: AnswerTools | null = null
 
-  constructor(request: HttpRequest, connection: string, upstreamOf: UpstreamOf) {
+  readonly #who: string
+
+  constructor(
+    request: HttpRequest,
+    { connection, who }: { connection: string; who: string },
+    upstreamOf: UpstreamOf,
+  ) {
     this.client = request.socket
+    this.#who = who
     this.#upstreamOf = upstreamOf
     this.#settle = Promise.withResolvers<Ready>()
     // Whoever asked may have left before it was known.
@@ -82,7 +91,7 @@ export class HttpConversation implements Conversation {
     const upstream = this.#upstream
     const tools = this.#tools
     if (upstream === null || tools === null) throw new Error('relay before dial')
-    this.#ready = { session, upstream, tools, over: this.#over }
+    this.#ready = { session, who: this.#who, upstream, tools, over: this.#over }
     this.#settle.resolve(this.#ready)
     await leftOrEnded(client, signal)
     upstream.release()
@@ -130,7 +139,7 @@ export class Conversations {
     const key = keyOf(identity, connection)
     let conversation = known.get(key)
     if (conversation === undefined) {
-      conversation = new HttpConversation(request, connection, this.#upstreamOf)
+      conversation = new HttpConversation(request, { connection, who: key }, this.#upstreamOf)
       known.set(key, conversation)
       this.#begin(conversation, identity)
     }

@@ -15,8 +15,8 @@ export interface Dialect {
   readonly prefix: string
   /** A grant's target. Throws `Refused`. */
   upstreamOf(grant: Grant): Upstream
-  /** What a request asks for. Throws `Refused` for what it does not carry or cannot read. */
-  read(message: HttpRequest, target: Target, session: Session): Reading
+  /** What a request asks for; `who` names identity and connection. Throws `Refused` for what it does not carry or cannot read. */
+  read(message: HttpRequest, target: Target, session: Session, who: string): Reading
   /** A refusal in this protocol's words. */
   refusal(refused: Refused): Answered
   close(): Promise<void>

@@ -46,7 +46,7 @@ export async function exchange(parts: {
         () => undefined,
       )
     : session.decide(reading.request)
-  const permit = decided instanceof Promise ? await decided : decided
+  const permit = decided instanceof Promise ? await hearing(decided, reading) : decided
   cut.throwIfOver()
   if (reading.answer !== undefined) return answerBySelf(response, reading.answer)
   const gateways =
@@ -122,6 +122,15 @@ export async function exchange(parts: {
     })
 }
 
+/** The permit that people are asked for; a stream hears when they refuse it. */
+function hearing(decided: Promise<Permit>, { tunnel }: Reading): Promise<Permit> {
+  if (tunnel?.failed === undefined) return decided
+  return decided.catch((error: unknown) => {
+    tunnel.failed?.(error)
+    throw error
+  })
+}
+
 function placeOf(parts: {
   readonly dialect: Dialect
   readonly target: Target
@@ -138,10 +147,16 @@ async function carryTunnel(parts: Parameters<typeof upgrade>[0]): Promise<void> 
   const { ready, permit, signal, tunnel } = parts
   const open: Duplex[] = []
   const connect = async (): Promise<Wires> => {
-    const wires = await upgrade(parts)
-    open.push(wires.client, wires.upstream)
-    return wires
+    try {
+      const wires = await upgrade(parts)
+      open.push(wires.client, wires.upstream)
+      return wires
+    } catch (error) {
+      tunnel.failed?.(error)
+      throw error
+    }
   }
+  let orderly = false
   try {
     await tunnel.carry({
       session: ready.session,
@@ -150,23 +165,49 @@ async function carryTunnel(parts: Parameters<typeof upgrade>[0]): Promise<void> 
       connect,
       signal,
     })
+    orderly = true
   } catch (error) {
     // The client has the target's own answer.
     if (!(error instanceof NotUpgraded)) throw error
   } finally {
     const [client, upstream] = open
     upstream?.destroy()
-    if (client !== undefined) closeSoon(client)
+    if (client !== undefined) {
+      // One that reads slowly, a pager, may take long for what was said before the end.
+      if (orderly) await leaving(client, signal)
+      closeSoon(client)
+    }
   }
 }
 
 const LAST_WORDS_MS = 5000
 
-/** Ends a stream once what was written is out, or after a while if nobody reads it. */
+/** Resolves when a client has left by itself after all was said to it, or when the session is over. */
+function leaving(client: Duplex, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (client.destroyed || signal.aborted) return resolve()
+    const done = (): void => {
+      client.off('close', done)
+      signal.removeEventListener('abort', done)
+      resolve()
+    }
+    client.on('close', done)
+    signal.addEventListener('abort', done)
+    client.resume()
+    client.end()
+  })
+}
+
+/**
+ * Ends a stream once what was written is read, or after a while. What still comes is read, too: a connection that is closed on
+ * unread bytes is reset, and takes with it what was on its way to the other side.
+ */
 function closeSoon(stream: Duplex): void {
   const timer = setTimeout(() => stream.destroy(), LAST_WORDS_MS)
+  if (stream.destroyed) return clearTimeout(timer)
   stream.once('close', () => clearTimeout(timer))
-  stream.end(() => stream.destroy())
+  stream.resume()
+  stream.end()
 }
 
 /** What a request asks for; its body where that was read whole. */
@@ -184,7 +225,7 @@ function understand(parts: Parameters<typeof exchange>[0]): Understood | Promise
   try {
     const length = bodyLength(request)
     const upgrades = upgrading !== null
-    const reading = dialect.read(request, target, session)
+    const reading = dialect.read(request, target, session, ready.who)
     if (upgrades && length !== 0)
       throw new Refused('protocol_violation', 'an upgrade has no body', 'send it without one')
     if (upgrades !== (reading.tunnel !== undefined))

@@ -26,6 +26,8 @@ export interface Tunnel {
     /** Aborted when the client has left, or the session is over. */
     readonly signal: AbortSignal
   }): Promise<void>
+  /** Hears why nothing was upgraded after all: a `Refused`, or `NotUpgraded`. */
+  failed?(why: unknown): void
 }
 
 /** Both sides, upgraded. */
@@ -36,8 +38,17 @@ export interface Wires {
   readonly protocol: string
 }
 
-/** The target answered something else than an upgrade, and the client has that answer. */
-export class NotUpgraded extends Error {}
+/** The target answered something else than an upgrade, and the client has that answer: with secrets in it replaced. */
+export class NotUpgraded extends Error {
+  readonly status: number
+  readonly body: Uint8Array
+
+  constructor(status: number, body: Uint8Array) {
+    super(`the target answered ${status} in place of an upgrade`)
+    this.status = status
+    this.body = body
+  }
+}
 
 /** What is passed on of an answer that is no upgrade, in bytes. */
 const ANSWER_CAP = 65_536
@@ -140,8 +151,9 @@ export function upgrade(parts: {
       const body = Buffer.concat(chunks)
       const kept = headersToClient(head.raw, (bytes) => ready.tools.redact(bytes))
       response.writeHead(head.status, [...kept, 'connection', 'close'])
-      response.end(ready.tools.redact(body) ?? body)
-      done.reject(new NotUpgraded())
+      const shown = ready.tools.redact(body) ?? body
+      response.end(shown)
+      done.reject(new NotUpgraded(head.status, shown))
     },
     onResponseError: (_, error) => done.reject(signal.aborted ? signal.reason : upstreamFailure(error)),
   }

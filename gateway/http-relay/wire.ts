@@ -37,15 +37,23 @@ export class Wire {
   read(take: (message: Buffer, opcode: number) => boolean, ready: () => Promise<void>): Promise<void> {
     const { stream } = this
     return new Promise((resolve, reject) => {
+      let over = false
+      const end = (): void => {
+        over = true
+        resolve()
+      }
       const fail = (error: unknown): void => {
+        over = true
         stream.pause()
         reject(error)
       }
       stream.on('data', (chunk: Buffer) => {
+        // After either goodbye nothing counts.
+        if (over || this.#closed) return
         try {
           let more = true
           for (const message of this.#messages(chunk)) {
-            if (message === null) return resolve()
+            if (message === null) return end()
             more = take(message, this.#opcode) && more
           }
           if (more) return
@@ -55,7 +63,7 @@ export class Wire {
           fail(error)
         }
       })
-      for (const over of ['end', 'close']) stream.once(over, resolve)
+      for (const name of ['end', 'close']) stream.once(name, end)
     })
   }
 

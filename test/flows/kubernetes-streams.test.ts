@@ -90,6 +90,31 @@ describe.skipIf(told(missingForKubernetes))('streams of pods', () => {
     expect(session.length).toBeGreaterThan(0)
   })
 
+  test('a container that is not there is told by the cluster’s own words, though kubectl falls back to SPDY', async () => {
+    const args = ['exec', '-c', 'nope', 'web', '--', 'id']
+    const { code, err } = await all.kubectl(...args)
+    expect({ code, err }).toEqual({
+      code: 1,
+      err: 'Error from server (BadRequest): container nope is not valid for pod web\n',
+    })
+  })
+
+  test.each([0, 1, 126, 127, 137])('a program that exits with %d gives kubectl that code', async (code) => {
+    expect((await all.kubectl('exec', 'web', '--', 'sh', '-c', `exit ${code}`)).code).toBe(code)
+  })
+
+  test('who reads slowly gets all that was said, and the exit code', async () => {
+    const running = start(all, 'exec', 'web', '--', 'sh', '-c', 'head -c 3000000 /dev/zero; exit 5')
+    running.child.stdout?.pause()
+    await eventually(async () => expect(kubelet.seen.at(-1)).toContain('3000000'))
+    // Longer than kubectl waits between two pings, and than last words are waited for.
+    await new Promise((resolve) => setTimeout(resolve, 8000))
+    running.child.stdout?.resume()
+    expect(await running.code).toBe(5)
+    expect(running.out().replaceAll('\0', '')).toBe('command terminated with exit code 5\n')
+    expect(running.out().length).toBeGreaterThanOrEqual(3_000_000)
+  })
+
   test('what is typed arrives whole, however much it is, and the end of it does, too', async () => {
     const running = start(all, 'exec', '-i', 'web', '--', 'sh', '-c', 'cat | wc -c')
     const bytes = randomBytes(3_000_000).toString('base64')
@@ -223,6 +248,17 @@ describe.skipIf(told(missingForKubernetes))('streams of pods', () => {
     expect(running.out()).toBe('approved indeed\n')
   })
 
+  test('exec that people refuse says so, though kubectl falls back to SPDY', async () => {
+    const narrow = await stack.open('narrow')
+    const running = start(narrow, 'exec', 'web', '--', 'sh', '-c', 'echo never')
+    const { id } = await stack.pending()
+    await stack.operator('approvals', 'deny', id, '--reason', 'not on a Friday')
+    expect(await running.code).toBe(1)
+    expect(running.out()).toContain('not on a Friday')
+    expect(running.out()).not.toContain('SPDY')
+    expect(kubelet.seen.some((line) => line.includes('echo never'))).toBe(false)
+  })
+
   test('revocation cuts streams at once, and says why', async () => {
     const job = await stack.open('all')
     const exec = start(job, 'exec', '-i', 'web', '--', 'cat')
@@ -233,7 +269,6 @@ describe.skipIf(told(missingForKubernetes))('streams of pods', () => {
     await job.revoke()
     expect(await exec.code).not.toBe(0)
     expect(exec.out()).toContain('hoop-access')
-    logs.child.kill()
-    await logs.code
+    expect(await logs.code).not.toBe(0)
   })
 })

@@ -7,13 +7,23 @@ import type { Target } from '../../http-relay/target.ts'
 import { acceptOf, isUnread } from './accept.ts'
 import { BODY_CAP, movesValues, readBody, refuseMasked } from './bodies.ts'
 import { isOfSecrets, isProxied, isStream, requestOf, secretValues } from './operations.ts'
+import type { RefusedStreams } from './refused-streams.ts'
 import { type RequestInfo, type ResourceInfo, readQuery, readRequestInfo } from './request-info.ts'
 import { reviewDenied } from './reviews.ts'
 import { hideText, maskSecrets, showSecret } from './secrets.ts'
 import { streamOf } from './streams.ts'
 
+/** Who asks, and what is known of it. */
+interface Asking {
+  readonly session: Session
+  /** The identity and the connection. */
+  readonly who: string
+  readonly refused: RefusedStreams
+}
+
 /** What a request to a cluster asks for, and how it and its answer are carried. Throws `Refused`. */
-export function readKubernetes(message: HttpRequest, target: Target, session: Session): Reading {
+export function readKubernetes(message: HttpRequest, target: Target, asking: Asking): Reading {
+  const { session } = asking
   const { method = '' } = message
   if (!['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'].includes(method))
     throw new Refused(
@@ -35,7 +45,7 @@ export function readKubernetes(message: HttpRequest, target: Target, session: Se
   if (types.length > 0)
     throw new Refused('protocol_violation', 'it says twice of what form its body is', 'say it once')
   const request = requestOf(method, target, info, { type })
-  if (info.kind === 'resource' && isStream(info)) return streamReading(message, info, request, session)
+  if (info.kind === 'resource' && isStream(info)) return streamReading(message, info, request, asking)
   if (message.headers.upgrade !== undefined) throw notCarried('an upgrade of this', 'send it without')
   if (cutsLogs(info, target))
     throw new Refused(
@@ -103,12 +113,15 @@ function streamReading(
   message: HttpRequest,
   info: ResourceInfo,
   request: Request,
-  session: Session,
+  { session, who, refused }: Asking,
 ): Reading {
+  const stream = `${who} ${request.text}`
   if (message.method !== 'GET' || message.headers.upgrade?.toLowerCase() !== 'websocket') {
     // One decision for both forms: a denial is told as one. kubectl comes so, too, when its WebSocket was refused.
     const denied = session.check(request.meaning)
     if (denied !== null) return { request }
+    const told = refused.take(stream)
+    if (told !== null) throw told
     if (session.holds(request.meaning))
       throw new Refused(
         'approval_pending',
@@ -117,10 +130,10 @@ function streamReading(
       )
     throw notCarried(
       `${info.subresource} over SPDY`,
-      'use kubectl 1.30 or newer, or another client that speaks WebSocket (v5.channel.k8s.io, v4.channel.k8s.io)',
+      'use kubectl 1.30 or newer, or another client that speaks WebSocket (v5.channel.k8s.io, v4.channel.k8s.io); a newer kubectl comes to this when its WebSocket failed: kubectl -v=4 shows how',
     )
   }
-  return { request, tunnel: streamOf(message, info) }
+  return { request, tunnel: { ...streamOf(message, info), failed: (why) => refused.keep(stream, why) } }
 }
 
 /** A body that is shown otherwise than it is: as itself it is a parameter that nobody sees but the digest. */
