@@ -230,6 +230,14 @@ export type LedgerEvent =
       readonly kind: 'open-sessions'
       readonly sessions: readonly { readonly session: string; readonly at: number }[]
     }
+  /** Recordings of a day (UTC) that are about to be removed, because they are older than `keep` days; a day of many has several. `digest` is over their heads: see `removalDigest`. */
+  | {
+      readonly kind: 'removed'
+      readonly day: string
+      readonly keep: number
+      readonly sessions: readonly string[]
+      readonly digest: string
+    }
   /** Bytes without a seal at the ledger's end, moved aside at a start. */
   | { readonly kind: 'ledger-recovered'; readonly lost: number }
   /** First in a ledger that follows one that was damaged or cut back: which, its size and SHA-256 as found, and what was wrong with it. */

@@ -11,6 +11,10 @@ const sessionName = /^[A-Za-z0-9_-]{1,64}$/
 const dayName = /^\d{4}-\d{2}-\d{2}$/
 const ledgerName = /^ledger(-\d{3,6})?\.jsonl$/
 
+/** A session, and with it the day of its file, begins a little before its first record: at midnight that is the day before. */
+const begunWithin = 60_000
+export const dayLength = 86_400_000
+
 /** The folder of a day (UTC), made if need be. Sessions' names are checked, because they become names of files. */
 export function sessionPath(dir: string, session: string, at: number): { folder: string; path: string } {
   if (!sessionName.test(session))
@@ -21,6 +25,21 @@ export function sessionPath(dir: string, session: string, at: number): { folder:
 
 export function dayOf(at: number): string {
   return new Date(at).toISOString().slice(0, 10)
+}
+
+/** Whether a recording may lie under a day whose first record is of `began`; milliseconds since the epoch. */
+export function isDayOf(day: string, began: number): boolean {
+  return dayOf(began) === day || dayOf(began - begunWithin) === day
+}
+
+/** Whether this is the name of a day of the calendar: `2026-03-01`. */
+export function isDay(name: string): boolean {
+  const at = dayName.test(name) ? Date.parse(name) : Number.NaN
+  return !Number.isNaN(at) && dayOf(at) === name
+}
+
+export function isSessionName(name: string): boolean {
+  return sessionName.test(name)
 }
 
 /** Makes a folder that only the gateway may enter. Throws `GatewayError` `recording_failed`. */
@@ -55,14 +74,23 @@ export async function isFile(path: string): Promise<boolean> {
   }
 }
 
+/** Whether an error says that there is nothing of that name. */
+export function isGone(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT'
+}
+
 /** Days that have recordings, in order. */
 export async function listDays(dir: string): Promise<string[]> {
   return (await readdir(dir)).filter((name) => dayName.test(name)).toSorted()
 }
 
-/** Sessions recorded on a day. */
+/** Sessions recorded on a day; none when it was removed meanwhile. */
 export async function listSessions(dir: string, day: string): Promise<string[]> {
-  return (await readdir(join(dir, day)))
+  const names = await readdir(join(dir, day)).catch((error: unknown) => {
+    if (isGone(error)) return []
+    throw error
+  })
+  return names
     .filter((name) => name.endsWith('.jsonl'))
     .map((name) => name.slice(0, -6))
     .toSorted()
@@ -110,7 +138,7 @@ export function readKeys(dir: string): JsonWebKey[] {
   try {
     text = readFileSync(join(dir, 'keys.json'), 'utf8')
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return []
+    if (isGone(error)) return []
     throw new GatewayError('recording_failed', `cannot read ${join(dir, 'keys.json')}`, { cause: error })
   }
   try {

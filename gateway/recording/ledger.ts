@@ -11,6 +11,14 @@ const signEveryBlocks = 64
 /** A start reads the ledger from the last list of open sessions on: about this many bytes. */
 const listEvery = 4 << 20
 
+/**
+ * Whether a note shows that the clock is right: a root identity is made only of a platform's token, which is good for
+ * minutes by the platform's clock. Whoever sets the gateway's clock forward gets no such note.
+ */
+export function isWitness(event: { readonly kind?: unknown; readonly parent?: unknown }): boolean {
+  return event.kind === 'identity' && event.parent === null
+}
+
 /** The gateway's own chain: each note is a block of its own, with the kernel when `note` returns. */
 export class Ledger {
   readonly #file: AppendFile
@@ -18,6 +26,8 @@ export class Ledger {
   readonly #listEvery: number
   /** Sessions that started and have not ended, and when they started. */
   readonly #open = new Map<string, number>()
+  /** When a platform's own token last passed, in milliseconds since the epoch: its clock agreed with ours then. */
+  #witnessed: number
   #length: number
   /** Behind the last seal in the file. */
   #sealed: Position
@@ -38,12 +48,14 @@ export class Ledger {
       from?: { state: ChainState; tail: Uint8Array }
       read?: Position
       listEvery?: number | undefined
+      witnessed?: number
     } = {},
   ) {
-    const { from, read, listEvery: every = listEvery } = options
+    const { from, read, listEvery: every = listEvery, witnessed = 0 } = options
     this.#file = file
     this.#chain = new Chain(name, keys, from)
     this.#listEvery = every
+    this.#witnessed = witnessed
     this.#length = file.size
     const start = emptyMark(name).at
     this.#from = read ?? start
@@ -72,6 +84,11 @@ export class Ledger {
     return this.#open.get(session) ?? null
   }
 
+  /** The newest time, in milliseconds since the epoch, that somebody else's clock has borne out; 0 when the ledger knows of none. */
+  get witnessed(): number {
+    return this.#witnessed
+  }
+
   note(event: LedgerEvent): void {
     this.#ready()
     if (event.kind === 'refused') return this.#noteRefusal(event)
@@ -79,6 +96,14 @@ export class Ledger {
     if (event.kind === 'session-start') this.#open.set(event.session, Date.now())
     else if (event.kind === 'session-end' || event.kind === 'session-recovered')
       this.#open.delete(event.session)
+    else if (isWitness(event)) this.#witnessed = Date.now()
+  }
+
+  /** Adds what nobody may take for the gateway's word who does not find its signature right behind it. */
+  noteSigned(events: readonly LedgerEvent[]): void {
+    this.#ready()
+    for (const event of events) this.#chain.add(JSON.stringify(event), Date.now())
+    this.#write(true)
   }
 
   /** Signs what is new, and says how many refusals were only counted. Call it every second or so. */

@@ -13,7 +13,7 @@ import {
   nextLedger,
   readKeys,
 } from './files.ts'
-import { Ledger } from './ledger.ts'
+import { isWitness, Ledger } from './ledger.ts'
 import { emptyMark, type Mark, type MarkPlace, type Marks, readMark } from './mark.ts'
 import { type KeyFinder, type ReadEvent, readChain } from './read-chain.ts'
 import { type RecoveryTools, adopt, recoverSession } from './recover-session.ts'
@@ -32,9 +32,11 @@ class Known {
   /** The sessions noted on each of the last days. */
   readonly #recent = new Map<string, Set<string>>()
   lastAt = 0
+  witnessed = 0
 
   see({ at, event }: ReadEvent): void {
     this.lastAt = at
+    if (isWitness(event)) this.witnessed = at
     const day = dayOf(at)
     let sessions = this.#recent.get(day)
     if (sessions === undefined) {
@@ -107,6 +109,7 @@ async function resume(options: LedgerOptions, finder: KeyFinder, known: Known): 
     from: found,
     read: mark.from,
     listEvery,
+    witnessed: known.witnessed,
   })
   if (found.lost > 0) {
     log.warn({ file: current, lost: found.lost }, 'the ledger had a torn end, which was moved aside')

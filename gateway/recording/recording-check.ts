@@ -1,5 +1,5 @@
 import { basename, dirname } from 'node:path'
-import { dayOf } from './files.ts'
+import { dayOf, isDayOf } from './files.ts'
 import type { Findings } from './findings.ts'
 import { type KeyFinder, type ReadEvent, readChain } from './read-chain.ts'
 import type { StatementChecker } from './statements.ts'
@@ -7,8 +7,6 @@ import type { Witness } from './witness.ts'
 
 /** The ledger notes an end right after it; a verification at just that moment must not cry wolf. */
 const noteWithin = 10_000
-/** A session, and with it the day of its file, begins a little before its first record: at midnight that is the day before. */
-const begunWithin = 60_000
 
 /** What the ledger said, and when it was begun to be read (milliseconds since the epoch): it cannot know of what ended later. */
 export interface LedgerRead {
@@ -46,7 +44,7 @@ export class RecordingCheck {
     const found = await this.#chain(path, session, witness)
     if (found.faulty) return
     const day = basename(dirname(path))
-    if (found.began !== null && dayOf(found.began) !== day && dayOf(found.began - begunWithin) !== day)
+    if (found.began !== null && !isDayOf(day, found.began))
       this.#findings.missing(path, `it lies under ${day}, and began on ${dayOf(found.began)}: it was moved`)
     const { line, offset, seq } = found
     const fault = (why: string): void => this.#findings.fault({ file: path, line, offset, seq, why })

@@ -8,6 +8,7 @@ import { keepKey, makePrivateFolder, readKeys, keyFinder } from './files.ts'
 import type { Ledger } from './ledger.ts'
 import { type MarkPlace, Marks } from './mark.ts'
 import { openLedger } from './open-ledger.ts'
+import { type Removal, removeDays } from './removal.ts'
 import { recoverAlone, recoverSession } from './recover-session.ts'
 import { type Head, type Registrar, SessionRecordings } from './session-recordings.ts'
 
@@ -35,6 +36,11 @@ export interface GatewayRecordings extends Recordings, Registrar {
   stand(heads: readonly Head[]): void
   /** Closes what a process that died left of a session whose end it did not note. */
   recover(session: string): Promise<void>
+  /**
+   * Removes recordings of days that were over `keep` days ago. Time is what somebody else's clock has borne out: the
+   * newest root identity's, or now, whichever is earlier; null where the ledger knows of none yet. Not twice at once.
+   */
+  removeOld(keep: number, signal: AbortSignal): Promise<Removal | null>
 }
 
 /**
@@ -62,6 +68,7 @@ class DiskRecordings implements GatewayRecordings {
   #ticks = 0
   #closing: Promise<void> | null = null
   #failed = false
+  readonly #declared = new Set<string>()
   /** How far the ledger was when its head was last kept. */
   #marked: number
 
@@ -102,6 +109,25 @@ class DiskRecordings implements GatewayRecordings {
     if (since === null) await recoverAlone(this.#dir, session, tools)
     else await recoverSession(this.#dir, session, since, tools)
     await this.#keepHead()
+  }
+
+  async removeOld(keep: number, signal: AbortSignal): Promise<Removal | null> {
+    const now = Math.min(Date.now(), this.#ledger.witnessed)
+    if (now === 0) return null
+    return removeDays(
+      { keep, now },
+      {
+        dir: this.#dir,
+        finder: keyFinder(readKeys(this.#dir)),
+        isOpen: (session) => this.#ledger.openSince(session) !== null,
+        declare: async (events) => {
+          this.#ledger.noteSigned(events)
+          await this.#keepHead()
+        },
+        declared: this.#declared,
+        signal,
+      },
+    )
   }
 
   get head(): string {

@@ -4,7 +4,7 @@ import { basename, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { GatewayError } from '../core/errors.ts'
 import type { ChainState } from './chain.ts'
-import { findRecording, ledgerChain, listDays, listLedgers, listSessions } from './files.ts'
+import { findRecording, isGone, ledgerChain, listDays, listLedgers, listSessions } from './files.ts'
 import { Findings } from './findings.ts'
 import { emptyMark, type Mark, type MarkPlace, readMark } from './mark.ts'
 import { type Fault, type KeyFinder, type ReadEvent, readChain } from './read-chain.ts'
@@ -12,7 +12,7 @@ import { type LedgerRead, RecordingCheck } from './recording-check.ts'
 import { cutBack, differs } from './recovery.ts'
 import { StatementChecker } from './statements.ts'
 import { trustKeys } from './trust.ts'
-import { Witness } from './witness.ts'
+import { type RemovedDay, Witness } from './witness.ts'
 
 export interface VerifyOptions {
   /** The gateway's recording key or keys (Ed25519). Without them those beside the recordings are used, and the report says so. */
@@ -38,6 +38,8 @@ export interface Report {
   readonly statements: number
   /** Sessions that are not over: what they have so far is whole. */
   readonly running: readonly string[]
+  /** Days whose recordings are gone because they were older than the gateway keeps them, oldest first; `left` of their recordings are still there: the removal was interrupted, and the gateway goes on with it. */
+  readonly removed: readonly (RemovedDay & { readonly left: number })[]
   /** `directory`: whoever could write the recordings could also have written the keys. */
   readonly keys: 'given' | 'directory'
   /** The ledger's head, to compare with one kept elsewhere; null when a single recording was checked. */
@@ -61,7 +63,7 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
     else if (/^ledger(-\d+)?\.jsonl$/.test(basename(path))) await work.ledger(path, new Witness())
     else await work.alone(path)
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') {
+    if (isGone(error)) {
       throw new GatewayError('not_found', `there is nothing to verify at ${path}`, { cause: error })
     }
     throw error
@@ -70,6 +72,7 @@ export async function verify(path: string, options: VerifyOptions = {}): Promise
 }
 
 class Verification {
+  readonly #options: VerifyOptions
   readonly #find: KeyFinder
   readonly #given: boolean
   readonly #statements: StatementChecker | null
@@ -81,8 +84,11 @@ class Verification {
   #mark: Mark | null = null
   #kept: string | null
   #ledger: { head: string; blocks: number } | null = null
+  #removed: Report['removed'] = []
 
-  constructor(path: string, { publicKey, tokenKeys, ledgerHead, places = [] }: VerifyOptions) {
+  constructor(path: string, options: VerifyOptions) {
+    const { publicKey, tokenKeys, ledgerHead, places = [] } = options
+    this.#options = options
     this.#wanted = ledgerHead ?? null
     this.#kept = ledgerHead ?? null
     this.#places = places
@@ -110,6 +116,7 @@ class Verification {
       signatures,
       statements: this.#statements?.checked ?? 0,
       running,
+      removed: this.#removed,
       keys: this.#given ? 'given' : 'directory',
       ledger: this.#ledger,
       kept: this.#ledger === null ? null : this.#kept,
@@ -138,17 +145,39 @@ class Verification {
       ledger = await this.#ledgers(dir)
     }
     const seen = new Set<string>()
+    /** Of each removed day, how many recordings are there all the same. */
+    const left = new Map<string, number>()
     for (const { session, path } of files) {
-      const twice = seen.has(session)
+      if (seen.has(session)) this.#findings.missing(path, `session ${session} has two recordings`)
+      // Since the files were listed, a gateway at work may have removed what is too old.
+      else if (!(await this.#isThere(path, session, ledger))) continue
       seen.add(session)
-      if (twice) this.#findings.missing(path, `session ${session} has two recordings`)
-      else await this.#recording.known(path, session, ledger)
+      const day = ledger.witness.session(session)?.removed ?? null
+      if (day !== null) left.set(day, (left.get(day) ?? 0) + 1)
     }
+    let { witness } = ledger
     for (const [session, why] of ledger.witness.absent(seen)) {
       // One that began after the files were listed is there by now.
       const path = await findRecording(dir, session)
-      if (path === null) this.#findings.missing(join(dir, '*', `${session}.jsonl`), why)
-      else await this.#recording.known(path, session, ledger)
+      if (path !== null && (await this.#isThere(path, session, ledger))) continue
+      // Or it was removed after the ledger was read: then that says so by now.
+      if (witness === ledger.witness)
+        witness = (await new Verification(dir, this.#options).#ledgers(dir)).witness
+      if ((witness.session(session)?.removed ?? null) === null)
+        this.#findings.missing(join(dir, '*', `${session}.jsonl`), why)
+    }
+    this.#removed = witness.removed.map((day) => ({ ...day, left: left.get(day.day) ?? 0 }))
+  }
+
+  /** Checks a recording; false when it is not there any more. */
+  async #isThere(path: string, session: string, ledger: LedgerRead): Promise<boolean> {
+    try {
+      await this.#recording.known(path, session, ledger)
+      return true
+    } catch (error) {
+      if (!isGone(error)) throw error
+      this.#findings.recordings--
+      return false
     }
   }
 
@@ -193,6 +222,13 @@ class Verification {
     const mark = this.#mark?.ledger === name ? this.#mark : null
     let state: ChainState = emptyMark(name).at
     let end = 0
+    /** Of the block before: whoever can write the ledger can add blocks to its end, but has no signature to follow them. */
+    let removals: readonly ReadEvent[] = []
+    const see = (event: ReadEvent): Fault | null => {
+      const why = witness.see(event)
+      const { line, offset, seq } = event
+      return why === null ? null : { file: path, line, offset, seq, why }
+    }
     for await (const part of readChain(path, name, this.#find)) {
       if (part.kind === 'fault') return this.#findings.fault(part.fault)
       const [first] = part.kind === 'block' ? part.events : []
@@ -205,21 +241,21 @@ class Verification {
       this.#ledger = { head: part.state.head, blocks: part.state.blocks }
       if (part.state.head === this.#wanted) this.#wanted = null
       signed = part.kind === 'signature'
-      if (part.kind === 'signature') this.#findings.signatures++
-      else {
+      if (part.kind === 'signature') {
+        this.#findings.signatures++
+        for (const event of removals) {
+          const fault = see(event)
+          if (fault !== null) return this.#findings.fault(fault)
+        }
+        removals = []
+      } else {
+        removals = part.events.filter(isRemoval)
         this.#findings.blocks++
         this.#findings.records += part.events.length
         for (const event of part.events) {
           last = event
-          const why = witness.see(event)
-          if (why !== null)
-            return this.#findings.fault({
-              file: path,
-              line: event.line,
-              offset: event.offset,
-              seq: event.seq,
-              why,
-            })
+          const fault = isRemoval(event) ? null : see(event)
+          if (fault !== null) return this.#findings.fault(fault)
         }
       }
     }
@@ -236,4 +272,8 @@ class Verification {
       })
     }
   }
+}
+
+function isRemoval({ event }: ReadEvent): boolean {
+  return event.kind === 'removed'
 }

@@ -1,6 +1,8 @@
 import { join } from 'node:path'
 import { originOf } from './chain.ts'
-import { isFile } from './files.ts'
+import { dayLength, isDay, isDayOf, isFile } from './files.ts'
+import { isWitness } from './ledger.ts'
+import { removalDigest } from './removal.ts'
 import type { ReadEvent } from './read-chain.ts'
 import { digestFile } from './recovery.ts'
 
@@ -11,6 +13,17 @@ export interface Seen {
   /** The most blocks it saw. */
   readonly blocks: number
   readonly over: 'ended' | 'recovered' | null
+  /** The day of whose removal it was a part. */
+  readonly removed: string | null
+}
+
+/** What the ledger says of the removal of a day. */
+export interface RemovedDay {
+  readonly day: string
+  /** How many recordings. */
+  sessions: number
+  /** When the last of them was noted, milliseconds since the epoch. */
+  at: number
 }
 
 interface Session {
@@ -19,11 +32,17 @@ interface Session {
   blocks: number
   over: 'ended' | 'recovered' | null
   missing: boolean
+  /** When it started, and not before what was borne out by then, if the clock stood back; null when that was not noted. */
+  began: number | null
+  removed: string | null
 }
 
 /** Reads the ledger's events and remembers, of every session, what its recording must be. */
 export class Witness {
   readonly #sessions = new Map<string, Session>()
+  readonly #removed = new Map<string, RemovedDay>()
+  /** The latest time that a platform's token bore out. */
+  #witnessed = 0
   #follows: string | null = null
   #segment: { file: string; bytes: unknown; sha256: unknown } | null = null
   /** What was wrong with the ledger before the one that is read now, and the operator went on without. */
@@ -31,6 +50,11 @@ export class Witness {
 
   session(session: string): Seen | null {
     return this.#sessions.get(session) ?? null
+  }
+
+  /** The days of which recordings were removed. */
+  get removed(): readonly RemovedDay[] {
+    return [...this.#removed.values()].toSorted((one, other) => (one.day < other.day ? -1 : 1))
   }
 
   /** The next ledger must say that it follows this one. */
@@ -41,8 +65,10 @@ export class Witness {
   }
 
   /** What is wrong with an event, given those before it; null when nothing is. */
-  see({ seq, event }: ReadEvent): string | null {
+  see({ seq, at, event }: ReadEvent): string | null {
     const { kind, session, head, blocks } = event
+    if (isWitness(event)) this.#witnessed = Math.max(this.#witnessed, at)
+    if (kind === 'removed') return this.#remove(at, event)
     if (kind === 'segment' && seq === 0 && event.fault !== 'none') this.accepted = String(event.fault)
     if (kind === 'segment' && seq === 0 && event.follows === this.#follows) {
       this.#segment = { file: String(event.follows), bytes: event.bytes, sha256: event.sha256 }
@@ -59,6 +85,8 @@ export class Witness {
         blocks: 1,
         over: null,
         missing: false,
+        began: Math.max(at, this.#witnessed),
+        removed: null,
       })
       return null
     }
@@ -74,6 +102,8 @@ export class Witness {
         blocks,
         over,
         missing: blocks === 0,
+        began: null,
+        removed: null,
       })
       return null
     }
@@ -98,9 +128,34 @@ export class Witness {
 
   /** Sessions that should have a recording and have none. */
   *absent(seen: ReadonlySet<string>): Generator<[session: string, why: string]> {
-    for (const [session, { missing }] of this.#sessions) {
-      if (!seen.has(session) && !missing) yield [session, `the recording of session ${session} is missing`]
+    for (const [session, { missing, removed }] of this.#sessions) {
+      if (!seen.has(session) && !missing && removed === null)
+        yield [session, `the recording of session ${session} is missing`]
     }
+  }
+
+  /** What is wrong with the word that recordings are removed; null when they may be. Said again of those that were still there, it changes nothing. */
+  #remove(at: number, { day, keep, sessions, digest }: ReadEvent['event']): string | null {
+    if (typeof day !== 'string' || !isDay(day) || typeof keep !== 'number' || !Array.isArray(sessions))
+      return 'this removal names no day'
+    if (!(keep >= 1) || Date.parse(day) + (keep + 1) * dayLength > this.#witnessed)
+      return `${day} is removed before its time: no platform's token bore out that ${keep} days had passed`
+    const removal = this.#removed.get(day) ?? { day, sessions: 0, at }
+    const heads = []
+    for (const session of sessions) {
+      const known = typeof session === 'string' ? this.#sessions.get(session) : undefined
+      if (known === undefined) return `the removal of ${day} names a session that did not start`
+      if (known.over === null) return `session ${session} was removed while it was open`
+      if ((known.removed ?? day) !== day || (known.began !== null && !isDayOf(day, known.began)))
+        return `session ${session} was removed with ${day}, and is not of that day`
+      heads.push({ session, head: known.heads.get(known.blocks) ?? '', blocks: known.blocks })
+      if (known.removed === null) removal.sessions++
+      known.removed = day
+    }
+    if (removalDigest(heads) !== digest)
+      return `what was removed of ${day} is not what the ledger saw: a recording was cut or written anew before`
+    this.#removed.set(day, Object.assign(removal, { at }))
+    return null
   }
 
   #checkpoint(heads: unknown): string | null {

@@ -2,9 +2,14 @@ import { generateKeyPairSync, sign } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import type { RecordEvent, Recordings } from '../../gateway/recording/event.ts'
+import { vi } from 'vitest'
+import type { LedgerEvent, RecordEvent, Recordings } from '../../gateway/recording/event.ts'
 import { type MarkPlace, markFile } from '../../gateway/recording/mark.ts'
-import { openRecordings, type RecordingsOptions } from '../../gateway/recording/recordings.ts'
+import {
+  type GatewayRecordings,
+  openRecordings,
+  type RecordingsOptions,
+} from '../../gateway/recording/recordings.ts'
 
 const { privateKey, publicKey } = generateKeyPairSync('ed25519')
 export const publicJwk = { ...publicKey.export({ format: 'jwk' }), kid: 'recording-1' }
@@ -27,17 +32,17 @@ export function makeFolder(): { dir: string; remove: () => void } {
 /** Where a gateway of this folder keeps the head of its ledger. */
 export const placesOf = (dir: string): readonly MarkPlace[] => [markFile(join(dirname(dir), 'ledger.head'))]
 
-export function open(dir: string, options: Partial<RecordingsOptions> = {}): Promise<Recordings> {
+export function open(dir: string, options: Partial<RecordingsOptions> = {}): Promise<GatewayRecordings> {
   return openRecordings({ dir, keys, log: quiet, places: placesOf(dir), ...options })
 }
 
-export function startOf(session: string): Extract<RecordEvent, { kind: 'start' }> {
+export function startOf(session: string, statement = 'a.b.c'): Extract<RecordEvent, { kind: 'start' }> {
   return {
     kind: 'start',
     session,
     protocol: 'postgres',
     connection: 'orders-db',
-    chain: [{ id: 'idn_a', stage: 'deploy', thumbprint: 'tp', statement: 'a.b.c' }],
+    chain: [{ id: 'idn_a', stage: 'deploy', thumbprint: 'tp', statement }],
     origin: { issuer: 'github', platform: 'github', claims: { repository_id: '1' }, url: null },
     policy: 'p1',
     agent: 'psql',
@@ -63,9 +68,39 @@ export const end: Extract<RecordEvent, { kind: 'end' }> = {
   masked: 0,
 }
 
+export const identity: Extract<LedgerEvent, { kind: 'identity' }> = {
+  kind: 'identity',
+  identity: 'idn_a',
+  parent: null,
+  stage: 'deploy',
+  origin: { issuer: 'github', platform: 'github', claims: {}, url: null },
+  thumbprint: 'tp',
+}
+
+/** Has `work` done by recordings that take the time for `at` (ISO 8601). */
+export async function recordAt(
+  dir: string,
+  at: string,
+  work: (recordings: GatewayRecordings) => Promise<unknown>,
+): Promise<void> {
+  vi.useFakeTimers({ now: new Date(at), toFake: ['Date'] })
+  try {
+    const recordings = await open(dir)
+    await work(recordings)
+    await recordings.close('stopped')
+  } finally {
+    vi.useRealTimers()
+  }
+}
+
 /** A session of some requests with answers, each its own block. */
-export async function recordSession(recordings: Recordings, session: string, requests = 3): Promise<void> {
-  const recorder = await recordings.open(startOf(session))
+export async function recordSession(
+  recordings: Recordings,
+  session: string,
+  requests = 3,
+  statement?: string,
+): Promise<void> {
+  const recorder = await recordings.open(startOf(session, statement))
   for (let i = 0; i < requests; i++) {
     recorder.record(request(`select ${i} from orders -- ünï`))
     recorder.answer([Buffer.from(`row ${i}`)])

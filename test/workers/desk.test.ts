@@ -60,6 +60,7 @@ async function open() {
       ended: async ({ session }) => void noted.push(`ended ${session}`),
       stand: (heads) => void noted.push(...heads.map(({ session, blocks }) => `${session} at ${blocks}`)),
       recover: async (session) => void noted.push(`recovered ${session}`),
+      removeOld: () => Promise.resolve(null),
     },
     log: { warn: () => undefined, error: () => undefined },
     spread: () => Promise.resolve(),
