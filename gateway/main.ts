@@ -34,6 +34,7 @@ import { createSsh, knownHostsKey } from './protocols/ssh/index.ts'
 import { markFile } from './recording/mark.ts'
 import { openRecordings } from './recording/recordings.ts'
 import { createRelay } from './relay.ts'
+import { keepForDays } from './retention.ts'
 import { addressOf, detectorsOf, readConfig, settingsOf } from './settings.ts'
 import { claimFolder } from './store/claim.ts'
 import { ledgerHeadRow } from './store/ledger-head.ts'
@@ -45,6 +46,7 @@ import { receive } from './workers/reception.ts'
 const limits = { total: 5000, perJob: 200 } as const
 const LAST_WORDS_MS = 2000
 const HOUSEKEEPING_MS = 3_600_000
+const DAY_MS = 86_400_000
 
 /** A gateway that takes clients. */
 export interface RunningGateway {
@@ -221,6 +223,11 @@ export async function startGateway(options: {
     settled: (socket) => listener.settled(socket),
   })
   opened.defer(() => api.close())
+  const { retention } = config.gateway
+  if (retention !== undefined) {
+    const kept = keepForDays(parseDuration(retention) / DAY_MS, { recordings, store, metrics, log })
+    opened.defer(() => kept.close())
+  }
   const { host, port } = addressOf(config.gateway.listen)
   const listener = await listen({
     address: host,

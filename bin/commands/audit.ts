@@ -46,6 +46,7 @@ async function verifyRecordings(target: string | undefined, options: Options): P
   const also = running.length === 0 ? '' : `, ${running.length} still running`
   const counts = `${recordings} recordings${also}, ${records} records, ${signatures} signatures, ${statements} identity statements`
   print(`${report.ok ? '✓ whole' : '✗ not whole'}: ${counts}`)
+  for (const line of removedLines(report)) print(`  ${line}`)
   if (report.ledger !== null) print(`  ledger head ${report.ledger.head}`)
   if (report.ledger !== null && report.kept === null) {
     print('  compared with no head kept elsewhere: a ledger cut back with all sessions since would not show')
@@ -55,6 +56,24 @@ async function verifyRecordings(target: string | undefined, options: Options): P
     print(
       '  checked with the keys beside the recordings: whoever wrote those could have written these (--jwks, --config)',
     )
+  }
+}
+
+const daysShown = 10
+
+/** What is gone by `gateway.retention`: the last days each, those before in one line. */
+function* removedLines({ removed }: Report): Generator<string> {
+  const before = removed.slice(0, -daysShown).filter(({ left }) => left === 0)
+  const [first, last] = [before[0], before.at(-1)]
+  if (first !== undefined && last !== undefined) {
+    const sessions = before.reduce((sum, day) => sum + day.sessions, 0)
+    yield `${sessions} sessions of ${before.length} days from ${first.day} to ${last.day} removed by retention`
+  }
+  for (const one of removed.filter((day, index) => day.left > 0 || index >= removed.length - daysShown)) {
+    const { day, sessions, at, left } = one
+    yield `${sessions} sessions of ${day} removed by retention on ${new Date(at).toISOString().slice(0, 10)}`
+    if (left > 0)
+      yield `  interrupted: ${left} of them are still there; a running gateway tries again at its start and every hour`
   }
 }
 

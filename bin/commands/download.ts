@@ -5,6 +5,7 @@ import type { Incoming } from '../../client/transport.ts'
 import type { Operator } from './operator.ts'
 
 const page = 500
+const sessionIds = /ses_[a-z2-7]{26}/g
 
 /** The session that a page, a link of the summary or a path of the interface names, or null when the URL is the gateway's own. */
 export function sessionIn(url: URL): string | null {
@@ -21,14 +22,17 @@ export async function downloadRecording(operator: Operator, folder: string, id: 
 
 /**
  * Fetches the ledger and the recordings that it names, laid out as the gateway keeps them. The ledger comes first: a
- * recording may then only be ahead of it, never behind. Gives the head that the gateway says its ledger holds.
+ * recording may then only be ahead of it, never behind. What it says is removed is not asked for. Gives the head that the gateway says its ledger holds.
  */
 export async function downloadRecordings(operator: Operator, folder: string): Promise<string | undefined> {
   const named = new Set<string>()
   const fetchLedger = async (file: string): Promise<Incoming> => {
     const ledger = await operator.fetch(`/api/v1/audit/ledger?file=${file}`)
     await writeFile(join(folder, file), ledger.body, { mode: 0o600 })
-    for (const id of ledger.body.toString('utf8').match(/ses_[a-z2-7]{26}/g) ?? []) named.add(id)
+    const text = ledger.body.toString('utf8')
+    for (const id of text.match(sessionIds) ?? []) named.add(id)
+    for (const [line] of text.matchAll(/^\{"seq":\d+,"at":\d+,"kind":"removed",.*/gm))
+      for (const id of line.match(sessionIds) ?? []) named.delete(id)
     return ledger
   }
   // The head that is given with the first is in the last, which is fetched later.

@@ -165,11 +165,18 @@ export function sightOf(
   return { by: groupsOpenTo(caller.person.name, config) }
 }
 
-/** For what is not there, and for what the caller may not know to be there: the same words. */
-export function notYours(what: 'approval' | 'identity' | 'session'): Refused {
+/** For what is not there, and for what the caller may not know to be there: the same words, with how long such things are kept. */
+export function notYours(
+  what: 'approval' | 'identity' | 'session',
+  { gateway: { retention } }: Pick<Config, 'gateway'>,
+): Refused {
+  const removed =
+    retention === undefined || what === 'identity'
+      ? ''
+      : `, or it was removed by retention (${what}s are kept for ${retention})`
   return new Refused(
     'not_found',
-    `there is no such ${what}, or it is not yours to see`,
+    `there is no such ${what}, or it is not yours to see${removed}`,
     what === 'identity' ? 'check the id' : `hoop-access ${what}s list shows those there are`,
   )
 }

@@ -9,6 +9,8 @@ export interface Metrics {
   countSessions(log: SessionLog): SessionLog
   approval(event: ApprovalEvent): void
   exchange(outcome: 'issued' | 'refused' | 'unavailable'): void
+  /** What a look for what is too old came to: recordings removed, and days that could not go; null when it failed. */
+  retention(outcome: { readonly sessions: number; readonly overdue: number } | null): void
 }
 
 export function createMetrics(): Metrics {
@@ -75,6 +77,21 @@ export function createMetrics(): Metrics {
     help: 'Sessions that ended because they could not be recorded',
     registers,
   })
+  const removed = new Counter({
+    name: 'hoop_recordings_removed_total',
+    help: 'Recordings removed because they were older than gateway.retention',
+    registers,
+  })
+  const overdue = new Gauge({
+    name: 'hoop_retention_days_overdue',
+    help: 'Days older than gateway.retention whose recordings could not be removed',
+    registers,
+  })
+  const retentionFailures = new Counter({
+    name: 'hoop_retention_failures_total',
+    help: 'Looks for what is older than gateway.retention that failed',
+    registers,
+  })
   const ended = ({ protocol, counts }: LiveEntry): void => {
     running.dec()
     sessions.inc({ protocol })
@@ -115,5 +132,10 @@ export function createMetrics(): Metrics {
       }
     },
     exchange: (outcome) => exchanges.inc({ outcome }),
+    retention: (outcome) => {
+      if (outcome === null) return retentionFailures.inc()
+      removed.inc(outcome.sessions)
+      overdue.set(outcome.overdue)
+    },
   }
 }

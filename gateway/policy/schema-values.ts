@@ -12,6 +12,9 @@ export const name = z
 export const duration = z
   .string()
   .regex(durationForm, 'a duration is a number and s, m, h or d: 30s, 15m, 2h')
+export const days = z
+  .string()
+  .regex(/^[1-9][0-9]{0,4}d$/, 'this is a number of whole days, one at least: 30d, 90d, 365d')
 export const address = z
   .string()
   .regex(/^(\[[0-9a-fA-F:]+\]|[^:\s]*):[0-9]{1,5}$/, 'an address is HOST:PORT, such as 0.0.0.0:8443')

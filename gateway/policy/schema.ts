@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { bot, group, person } from './schema-people.ts'
 import { type rule, stage } from './schema-stages.ts'
 import { connection, issuer } from './schema-targets.ts'
-import { name, address, port, text, url, pattern, secret, allowPrivate } from './schema-values.ts'
+import { name, address, days, port, text, url, pattern, secret, allowPrivate } from './schema-values.ts'
 
 // The one source of hoop.yaml: the validator, the types and docs/hoop.schema.json all come from here and the files beside it.
 
@@ -64,6 +64,11 @@ export const configSchema = z.strictObject({
         .optional()
         .describe(
           'A folder, relative to hoop.yaml; data/recordings when absent. s3://BUCKET/PREFIX is reserved',
+        ),
+      retention: days
+        .optional()
+        .describe(
+          'How long recordings, and the rows of sessions and approvals, are kept: whole days (UTC), such as 90d; for ever when absent',
         ),
       workers: z
         .int()

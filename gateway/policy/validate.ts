@@ -65,7 +65,7 @@ function settleVariables(
   return faults
 }
 
-const standIns = ['https://unset.invalid', 'unset@unset.invalid', '1m', '0.0.0.0:1', 'unset', 1, true]
+const standIns = ['https://unset.invalid', 'unset@unset.invalid', '1m', '1d', '0.0.0.0:1', 'unset', 1, true]
 
 function readings(text: string): unknown[] {
   if (/^(0|[1-9][0-9]{0,14})$/.test(text)) return [Number(text)]

@@ -69,6 +69,12 @@ describe('what the schema sees', () => {
     ['\ngateway:\n  url: https://h.test\n  ports: { postgres: →0 }\n', '`postgres` must be at least 1'],
     ['\ngateway:\n  url: https://h.test\n  ports: { postgres: →1.5 }\n', '`postgres` must be a whole number'],
     ['\ngateway:\n  url: https://h.test\n  ports: { →pg: 1 }\n', 'unknown key `pg`; known: postgres, ssh'],
+    ...['12h', '0d', '-1d', '1.5d', '90', '1w'].map(
+      (time): Case => [
+        `\ngateway:\n  url: https://h.test\n  retention: →"${time}"\n`,
+        '`retention`: this is a number of whole days, one at least: 30d, 90d, 365d',
+      ],
+    ),
     ['\ngateway:\n  url: https://h.test\n  →tls: { cert: { file: a } }\n', '`key` is missing'],
     [
       `${base}smtp: { url: { →fil: x }, from: a }\n`

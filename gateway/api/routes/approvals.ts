@@ -88,7 +88,7 @@ export async function findApproval(
   const { within, by } = sightOf(caller, config())
   const found = await approvals.show(id, within)
   if (found === null || (by !== undefined && !found.by.some((group) => by.includes(group))))
-    throw notYours('approval')
+    throw notYours('approval', config())
   return found
 }
 

@@ -57,7 +57,7 @@ export const identityRoutes: Routes = (app, parts) => {
       const within = scopeOf(await parts.caller(request, reply))
       const { id } = z.object({ id: identityId }).parse(request.params)
       const found = await findIdentity(store, id, within)
-      if (found === null) throw notYours('identity')
+      if (found === null) throw notYours('identity', parts.config())
       return found
     },
   )

@@ -71,7 +71,7 @@ export async function pages(app: FastifyInstance, parts: ApiParts): Promise<void
         ])
       }
       const found = await findSession(parts, id, scopeOf(caller))
-      if (found === null) throw notYours('session')
+      if (found === null) throw notYours('session', parts.config())
       return send(reply, sessionPage(found.view, reader))
     },
   )
@@ -85,7 +85,7 @@ export async function pages(app: FastifyInstance, parts: ApiParts): Promise<void
       if (caller.kind === 'nobody')
         return signIn(reply, parts, `/identities/${id}`, [`hoop-access sessions list --identity ${id}`])
       const found = await findIdentity(parts.store, id, scopeOf(caller))
-      if (found === null) throw notYours('identity')
+      if (found === null) throw notYours('identity', parts.config())
       const sessions = await listSessions(parts, { within: id, limit: SESSIONS_SHOWN })
       return send(reply, identityPage(found, sessions, reader))
     },

@@ -54,7 +54,7 @@ export const sessionRoutes: Routes = (app, parts) => {
     async (request, reply) => {
       const within = scopeOf(await parts.caller(request, reply))
       const found = await findSession(parts, idOf(request.params), within)
-      if (found === null) throw notYours('session')
+      if (found === null) throw notYours('session', parts.config())
       return found.view
     },
   )
@@ -74,9 +74,10 @@ export const sessionRoutes: Routes = (app, parts) => {
       const id = idOf(request.params)
       const found = await findSession(parts, id, within)
       // A child sees that its sessions were; what was said in them is for the job's root and for people.
-      if (found === null || (within !== undefined && found.root !== within)) throw notYours('session')
+      if (found === null || (within !== undefined && found.root !== within))
+        throw notYours('session', parts.config())
       const path = await findRecording(parts.recordingsFolder, id)
-      if (path === null) throw notYours('session')
+      if (path === null) throw notYours('session', parts.config())
       return reply.type(NDJSON).send(createReadStream(path))
     },
   )
