@@ -15,6 +15,7 @@ interface ExplainOptions {
   readonly namespace?: string
   readonly name?: string
   readonly command?: string
+  readonly port?: string
   readonly query?: string
   readonly body?: string
   readonly narrowed?: string
@@ -46,6 +47,7 @@ export function addPolicy(program: Command): void {
     .option('--namespace <name>', 'for Kubernetes')
     .option('--name <name>', 'for Kubernetes')
     .option('--command <text>', 'for exec: the command')
+    .option('--port <number>', 'for port-forward: the port of the pod')
     .option('--query <text>', 'for HTTP: the query, such as a=1&b=2')
     .option('--body <json>', 'for HTTP: the body')
     .option('--narrowed <operations>', 'what the identity is narrowed to, parted by commas')
@@ -103,7 +105,9 @@ async function readPolicy(file: string): Promise<{ policy: Policy; known: readon
 
 /** What the options name, each operation on the same resource. */
 async function named(options: ExplainOptions): Promise<Operation[]> {
-  const { operation = [], resource, namespace, name, command, query = '', body } = options
+  const { operation = [], resource, namespace, name, command, query = '', body, port } = options
+  if (port !== undefined && !/^\d{1,5}$/.test(port))
+    throw wrongUsage(`${JSON.stringify(port)} is no port`, 'give a number')
   const { readQuery } = await import('../../gateway/protocols/http/query.ts')
   const { readJson } = await import('../../gateway/core/json.ts')
   const reading = new Set(['read', 'select', 'get', 'list', 'watch', 'GET', 'HEAD', 'sftp-read'])
@@ -117,6 +121,7 @@ async function named(options: ExplainOptions): Promise<Operation[]> {
       query: readQuery(`?${query.replace(/^\?/, '')}`),
       body: body === undefined ? 'empty' : readJson(Buffer.from(body)),
       ...(command === undefined ? {} : { command: command.split(/\s+/) }),
+      ...(port === undefined ? {} : { port: Number(port) }),
     }),
   )
   if (found.length > 0) return found

@@ -18,6 +18,8 @@ export interface Operation {
   readonly name?: string
   /** The words of a command, for SSH and Kubernetes exec; null when it may be any (a shell, or what a shell would make more of). */
   readonly command?: readonly string[] | null
+  /** The port of a pod that is forwarded to; null while only the tunnel is opened, in which each port is then named. */
+  readonly port?: number | null
   /** True for an UPDATE or DELETE without WHERE. */
   readonly unbounded?: boolean
   /** The parameters of an HTTP request's query, by their decoded names; null when two servers could read it in two ways. */

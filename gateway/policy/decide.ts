@@ -78,6 +78,7 @@ export function describeOperation(operation: Operation): string {
   if (operation.command === null) parts.push('of any command')
   else if (operation.command !== undefined) parts.push(JSON.stringify(operation.command.join(' ')))
   if (operation.resource !== '') parts.push(`on ${operation.resource}`)
+  if (typeof operation.port === 'number') parts.push(`to port ${operation.port}`)
   if (operation.name !== undefined) parts.push(`named ${operation.name}`)
   if (operation.namespace !== undefined) parts.push(`in namespace ${operation.namespace}`)
   return clip(parts.join(' '))

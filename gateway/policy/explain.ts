@@ -85,9 +85,9 @@ export function explain(policy: Policy, question: Question): Explanation {
 
 /** What leads through a cluster to something behind it says so, as requests for it do. */
 function asOfCluster(operation: Operation): Operation {
-  return /\/(?:exec|attach|portforward|proxy)$/.test(operation.resource)
-    ? { ...operation, through: true }
-    : operation
+  if (!/\/(?:exec|attach|portforward|proxy)$/.test(operation.resource)) return operation
+  const { port = null, resource } = operation
+  return { ...operation, through: true, ...(resource === 'pods/portforward' && { port }) }
 }
 
 function explainLevel(level: CompiledLevel, operation: Operation): LevelExplanation {
@@ -150,6 +150,7 @@ const differences: Readonly<Record<keyof RuleConfig, string>> = {
   namespaces: 'other namespaces',
   names: 'other names',
   commands: 'other commands',
+  ports: 'other ports',
   unbounded: 'only without WHERE',
   query: 'another query',
   body: 'another body',
@@ -163,6 +164,7 @@ function describeRule({ written, by }: RuleExplanation): string {
   if (written.names !== undefined) parts.push(`named ${written.names.join(', ')}`)
   if (written.commands !== undefined)
     parts.push(written.commands.map((command) => JSON.stringify(command)).join(', '))
+  if (written.ports !== undefined) parts.push(`to port ${written.ports.join(', ')}`)
   for (const [where, of] of [
     ['query', written.query],
     ['body', written.body],

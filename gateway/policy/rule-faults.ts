@@ -41,6 +41,7 @@ export function findRuleFaults(rule: RuleConfig, type: ConnectionType, path: Pat
       )
     }
   }
+  if (rule.ports !== undefined) findPortFaults(rule, type, path, findings)
   if (rule.unbounded === true) {
     if (type !== 'postgres') {
       findings.fault([...path, 'unbounded'], '`unbounded` is for postgres connections only')
@@ -101,6 +102,20 @@ function findStreamFaults({ operations, resources }: RuleConfig, path: Path, fin
         [...path, 'resources', index],
         `\`${resource}\` is \`create\`, whichever way it is asked for`,
       )
+  }
+}
+
+/** Ports are of port-forward alone: beside anything else they would keep the rule from it. */
+function findPortFaults(
+  { resources = [] }: RuleConfig,
+  type: ConnectionType,
+  path: Path,
+  findings: Findings,
+): void {
+  if (type !== 'kubernetes') {
+    findings.fault([...path, 'ports'], '`ports` is for kubernetes connections only')
+  } else if (resources.length === 0 || resources.some((resource) => resource !== 'pods/portforward')) {
+    findings.fault([...path, 'ports'], '`ports` goes with `resources: [pods/portforward]` alone')
   }
 }
 

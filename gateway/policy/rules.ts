@@ -36,6 +36,7 @@ export interface Rule {
   readonly namespaces: readonly Matcher[] | null
   readonly names: readonly Matcher[] | null
   readonly commands: readonly (readonly (string | null)[])[] | null
+  readonly ports: ReadonlySet<number> | null
   readonly unbounded: boolean
   readonly conditions: Conditions
   /** True for deny and approve: what may be meant counts as meant. */
@@ -89,6 +90,7 @@ function compileRule(name: string, effect: Effect, rule: RuleConfig, type: Conne
     namespaces: compileAll(rule.namespaces),
     names: compileAll(rule.names),
     commands: rule.commands?.map((command) => splitCommand(command) ?? []) ?? null,
+    ports: rule.ports === undefined ? null : new Set(rule.ports),
     unbounded: rule.unbounded === true,
     conditions: compileConditions(rule),
     strict,
@@ -152,6 +154,7 @@ export function mismatch(rule: Rule, operation: Operation): keyof RuleConfig | n
   // What may run anything may run what a deny or approve rule names, and is not what an allow rule names.
   if (rule.commands !== null && operation.command === null) return rule.strict ? null : 'commands'
   if (rule.commands !== null && !someCommand(rule.commands, operation.command)) return 'commands'
+  if (rule.ports !== null && !mayBePort(rule.ports, operation.port, rule.effect)) return 'ports'
   if (!rule.strict && rule.resources === null && operation.through === true && !rule.operations.all)
     return 'resources'
   const { query, body } = rule.conditions
@@ -190,6 +193,15 @@ function some(matchers: readonly Matcher[], text: string): boolean {
 /** A request that names none (a list over all namespaces, a collection) covers what a deny or approve rule protects. */
 function covers(matchers: readonly Matcher[], text: string | undefined, strict: boolean): boolean {
   return text === undefined ? strict : some(matchers, text)
+}
+
+/**
+ * A tunnel is opened where some port may be allowed, and people are asked then, whichever port it will be: clients name ports only
+ * within it, and do not wait there. What is denied is denied when it is named.
+ */
+function mayBePort(ports: ReadonlySet<number>, port: number | null | undefined, effect: Effect): boolean {
+  if (port === null) return effect !== 'deny'
+  return port !== undefined && ports.has(port)
 }
 
 function someCommand(

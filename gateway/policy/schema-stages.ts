@@ -23,6 +23,11 @@ export const rule = z.strictObject({
     .min(1)
     .optional()
     .describe('Commands word by word; `*` is one word that does not start with `-`. Absent: all'),
+  ports: z
+    .array(z.int().min(1).max(65_535))
+    .min(1)
+    .optional()
+    .describe('Kubernetes, `pods/portforward`: the ports of the pod. Absent: all'),
   query: z
     .record(text, pattern)
     .optional()

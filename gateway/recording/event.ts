@@ -101,6 +101,8 @@ export type LaneEvent =
   | { readonly what: 'data'; readonly code: 'i' | 'o' | 'e'; readonly data: string }
   | { readonly what: 'resized'; readonly columns: number; readonly rows: number }
   | { readonly what: 'signal'; readonly name: string }
+  /** A port of a pod is forwarded to for the first time. */
+  | { readonly what: 'port'; readonly port: number }
   /** A file was read or written. */
   | {
       readonly what: 'file'

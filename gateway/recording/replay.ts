@@ -166,6 +166,8 @@ function laneLines(event: Record<string, unknown>): string[] {
     }
     case 'resized':
       return [`${channel} resized to ${textOf(event.columns)}x${textOf(event.rows)}`]
+    case 'port':
+      return [`${channel} port ${textOf(event.port)}`]
     case 'signal':
       return [`${channel} signal ${textOf(event.name)}`]
     case 'file':

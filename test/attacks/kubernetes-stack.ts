@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises'
-import type { RequestListener } from 'node:http'
+import type { IncomingMessage, RequestListener } from 'node:http'
 import { join } from 'node:path'
+import type { Duplex } from 'node:stream'
 import { connect } from 'node:tls'
-import { FrameReader, frameOf, opcodes } from '../../gateway/http-relay/websocket.ts'
+import { FrameReader, acceptOf, frameOf, opcodes } from '../../gateway/http-relay/websocket.ts'
 import { type HttpJob, type HttpStack, startHttpStack } from '../flows/http-stack.ts'
 
 /** A gateway before a server that answers as a test wants, in place of a cluster: connections `cluster`, `second` and, with an empty token, `empty`. */
@@ -23,6 +24,13 @@ export function startAttackedCluster(options: {
 ${options.grants}`,
     upstream: options.upstream,
   })
+}
+
+/** Agrees to an upgrade, as the cluster. */
+export function agreeTo(request: IncomingMessage, socket: Duplex, protocol: string): void {
+  socket.write(
+    `HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: ${acceptOf(request.headers['sec-websocket-key'] ?? '')}\r\nsec-websocket-protocol: ${protocol}\r\n\r\n`,
+  )
 }
 
 /** One WebSocket to the gateway, by hand. */

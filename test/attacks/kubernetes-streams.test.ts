@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { FrameReader, acceptOf, closing, frameOf, opcodes } from '../../gateway/http-relay/websocket.ts'
 import type { HttpJob, HttpStack } from '../flows/http-stack.ts'
 import { eventually } from '../flows/stack.ts'
-import { openSocket, startAttackedCluster } from './kubernetes-stack.ts'
+import { agreeTo, openSocket, startAttackedCluster } from './kubernetes-stack.ts'
 
 type Upgraded = (socket: Duplex, request: IncomingMessage) => void
 
@@ -20,9 +20,7 @@ let received: string[]
 const agree =
   (then: (socket: Duplex) => void = () => undefined, protocol = 'v5.channel.k8s.io'): Upgraded =>
   (socket, request) => {
-    socket.write(
-      `HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: ${acceptOf(request.headers['sec-websocket-key'] ?? '')}\r\nsec-websocket-protocol: ${protocol}\r\n\r\n`,
-    )
+    agreeTo(request, socket, protocol)
     const reader = new FrameReader({ masked: true })
     socket.on('data', (chunk: Buffer) => {
       for (const { opcode, payload } of reader.push(chunk))

@@ -1,4 +1,5 @@
 import { type Deflate, type Inflate, constants, createDeflate, createInflate } from 'node:zlib'
+import { dictionary } from '../../gateway/protocols/kubernetes/spdy-dictionary.ts'
 
 // As much of SPDY/3.1 as a port-forward's server end needs. A frame is
 //
@@ -13,21 +14,6 @@ export interface SpdyStream {
 
 const types = { synStream: 1, synReply: 2, ping: 6 } as const
 const FIN = 1
-
-/** The names that compression of headers begins with (SPDY/3 §2.6.10.1). */
-const dictionary = Buffer.concat([
-  ...`options head post put delete trace accept accept-charset accept-encoding accept-language accept-ranges age allow
-  authorization cache-control connection content-base content-encoding content-language content-length content-location
-  content-md5 content-range content-type date etag expect expires from host if-match if-modified-since if-none-match
-  if-range if-unmodified-since last-modified location max-forwards pragma proxy-authenticate proxy-authorization range
-  referer retry-after server te trailer transfer-encoding upgrade user-agent vary via warning www-authenticate method get
-  status 200_OK version HTTP/1.1 url public set-cookie keep-alive origin`
-    .split(/\s+/)
-    .map((word) => counted(word.replace('_', ' '))),
-  Buffer.from(
-    `100101201202205206300302303304305306307402405406407408409410411412413414415416417502504505203 Non-Authoritative ${''}Information204 No Content301 Moved Permanently400 Bad Request401 Unauthorized403 Forbidden404 Not Found500 ${''}Internal Server Error501 Not Implemented503 Service UnavailableJan Feb Mar Apr May Jun Jul Aug Sept Oct Nov Dec ${''}00:00:00 Mon, Tue, Wed, Thu, Fri, Sat, Sun, GMTchunked,text/html,image/png,image/jpg,image/gif,application/xml,${''}application/xhtml+xml,text/plain,text/javascript,publicprivatemax-age=gzip,deflate,sdchcharset=utf-8${''}charset=iso-8859-1,utf-,*,enq=0.`,
-  ),
-])
 
 /** Serves SPDY over bytes: `opened` hears of each stream, and gives what takes its data. */
 export class SpdyServer {
@@ -130,8 +116,4 @@ function number(value: number): Buffer {
   const bytes = Buffer.alloc(4)
   bytes.writeUInt32BE(value)
   return bytes
-}
-
-function counted(word: string): Buffer {
-  return Buffer.concat([number(word.length), Buffer.from(word)])
 }

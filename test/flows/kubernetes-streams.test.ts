@@ -39,6 +39,15 @@ describe.skipIf(told(missingForKubernetes))('streams of pods', () => {
           - { operations: [get], resources: [pods, pods/log] }
           - { operations: [create], resources: [pods/exec], commands: ["echo *", "cat /etc/os-release"] }
         approve: [{ operations: [create], resources: [pods/exec], commands: ["sh -c *"], by: sre }]
+  ported:
+    ${anyone}
+    grants:
+      - connection: prod
+        allow:
+          - { operations: [get], resources: [pods] }
+          - { operations: [create], resources: [pods/portforward], names: [web], ports: [80, 8081] }
+        approve: [{ operations: [create], resources: [pods/portforward], names: [asked], ports: [80], by: sre }]
+        deny: [{ operations: [create], resources: [pods/portforward], ports: [8081] }]
   reader:
     ${anyone}
     grants:
@@ -184,15 +193,7 @@ describe.skipIf(told(missingForKubernetes))('streams of pods', () => {
     const port = await freePort()
     const running = start(all, 'port-forward', 'web', `${port}:80`)
     await eventually(async () => expect(running.out()).toContain('Forwarding from 127.0.0.1'))
-    const said = await new Promise<string>((resolve, reject) => {
-      const socket = connect(port, '127.0.0.1', () => socket.write(`knock ${token}`))
-      socket.once('data', (data) => {
-        resolve(data.toString())
-        socket.end()
-      })
-      socket.once('error', reject)
-    })
-    expect(said).toBe(`port 80 says knock ${token}`)
+    expect(await knock(port, `knock ${token}`)).toBe(`port 80 says knock ${token}`)
     running.child.kill()
     await running.code
     await eventually(async () => {
@@ -207,6 +208,55 @@ describe.skipIf(told(missingForKubernetes))('streams of pods', () => {
       )
     })
     expect(await stack.recorded(token)).toEqual([])
+  })
+
+  /** What comes of saying something to a port of this machine: the answer, or nothing. */
+  function knock(port: number, text = 'knock'): Promise<string> {
+    return new Promise((resolve) => {
+      const socket = connect(port, '127.0.0.1', () => socket.write(text))
+      socket.once('data', (data) => {
+        resolve(data.toString())
+        socket.end()
+      })
+      for (const over of ['close', 'error']) socket.once(over, () => resolve(''))
+    })
+  }
+
+  test('a rule’s ports decide on each port, and what is not among them is refused in words', async () => {
+    const job = await stack.open('ported')
+    const [web, other, denied] = await Promise.all([freePort(), freePort(), freePort()])
+    for (const [port, remote, why] of [
+      [other, 5432, 'no rule of stage ported allows create on pods/portforward to port 5432'],
+      [denied, 8081, 'rule ported/prod deny[0] forbids create on pods/portforward to port 8081'],
+    ] as const) {
+      const running = start(job, 'port-forward', 'web', `${web}:80`, `${port}:${remote}`)
+      await eventually(async () => expect(running.out()).toContain(`Forwarding from 127.0.0.1:${port}`))
+      // Several at once, of which each is a pair of streams in the same tunnel.
+      const said = await Promise.all(['a', 'b', 'c'].map((text) => knock(web, text)))
+      expect(said).toEqual(['a', 'b', 'c'].map((text) => `port 80 says ${text}`))
+      expect(await knock(port)).toBe('')
+      expect(await running.code).toBe(1)
+      expect(running.out()).toContain(`hoop-access: ${why}`)
+      expect(kubelet.seen.filter((line) => line.startsWith(`port ${remote}`))).toEqual([])
+      expect(JSON.stringify(await stack.records('request'))).toContain(`portforward port ${remote}`)
+    }
+    expect(await stack.records('lane')).toContainEqual(expect.objectContaining({ what: 'port', port: 80 }))
+    expect((await job.kubectl('exec', 'web', '--', 'true')).err).toContain('no rule of stage ported allows')
+  })
+
+  test('people are asked before a tunnel is opened, and then only for the ports of the rule', async () => {
+    const job = await stack.open('ported')
+    await stack.cluster.pod('asked', kubelet.port)
+    const [web, other] = await Promise.all([freePort(), freePort()])
+    const running = start(job, 'port-forward', 'asked', `${web}:80`, `${other}:81`)
+    const { id } = await stack.pending()
+    expect(running.out()).toBe('')
+    await stack.operator('approvals', 'approve', id, '--reason', 'fine')
+    await eventually(async () => expect(running.out()).toContain(`Forwarding from 127.0.0.1:${other}`))
+    expect(await knock(web)).toBe('port 80 says knock')
+    expect(await knock(other)).toBe('')
+    expect(await running.code).toBe(1)
+    expect(running.out()).toContain('to port 81')
   })
 
   test('rules with commands decide on exec alone', async () => {

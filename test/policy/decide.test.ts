@@ -197,6 +197,33 @@ describe('resources', () => {
   })
 })
 
+describe('ports of a port-forward', () => {
+  const of = (port: number | null) =>
+    operation('create', 'pods/portforward', { namespace: 'shop', name: 'web', through: true, port })
+  const rule = (...ports: number[]) => ({ operations: ['create'], resources: ['pods/portforward'], ports })
+  const policy = policyOf({
+    s: { connection: 'k8s', allow: [rule(80, 81)], deny: [rule(81)] },
+    asks: { connection: 'k8s', allow: [rule(80)], approve: [approveBy('sre', rule(443))] },
+    denies: { connection: 'k8s', deny: [rule(80)] },
+  })
+  const outcomes = (stage: string) =>
+    [null, 80, 81, 443].map((port) => outcome(decide(policy, [stage], [of(port)], { connection: 'k8s' })))
+
+  test('a tunnel is opened where some port may be allowed, and each port is decided by itself', () => {
+    expect(outcomes('s')).toEqual(['allow', 'allow', 'deny', 'deny'])
+    expect(outcomes('denies')).toEqual(['deny', 'deny', 'deny', 'deny'])
+  })
+
+  test('people are asked when the tunnel is opened', () => {
+    expect(outcomes('asks')).toEqual(['approve by sre', 'allow', 'deny', 'approve by sre'])
+  })
+
+  test('a rule with ports is about nothing else', () => {
+    const exec = operation('create', 'pods/exec', { through: true, command: ['id'] })
+    expect(decide(policy, ['s'], [exec], { connection: 'k8s' }).effect).toBe('deny')
+  })
+})
+
 describe('approvals', () => {
   test('of different groups add up, over rules, operations and levels, each once', () => {
     const policy = policyOf({

@@ -419,6 +419,12 @@ describe('what contradicts itself', () => {
       rule('db', '{ operations: [read], commands: →[a] }'),
       '`commands` is for ssh and kubernetes connections only',
     ],
+    [rule('box', '{ operations: [forward], ports: →[22] }'), '`ports` is for kubernetes connections only'],
+    [
+      rule('k8s', '{ operations: [create], resources: [pods/portforward, pods/exec], ports: →[22] }'),
+      '`ports` goes with `resources: [pods/portforward]` alone',
+    ],
+    [rule('k8s', '{ operations: ["*"], ports: →[22] }'), '`ports` goes with'],
     [rule('box', '{ operations: [exec], commands: [→"rm x*"] }'), 'a command is words with spaces between'],
     [rule('box', `{ operations: [exec], commands: [→"echo 'a"] }`), 'a command is words with spaces between'],
     [rule('box', '{ operations: [exec], commands: [→" "] }'), 'a command is words with spaces between'],

@@ -155,7 +155,7 @@ export async function startKubernetes({ audit = false } = {}): Promise<Kubernete
 }
 
 async function runPod(server: KubernetesServer, name: string, kubeletPort: number): Promise<void> {
-  const node = `node-${kubeletPort}`
+  const node = `node-of-${name}`
   const patch = 'application/merge-patch+json'
   await server.call('POST', '/api/v1/nodes', { metadata: { name: node } })
   await server.call(

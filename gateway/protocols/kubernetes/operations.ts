@@ -38,6 +38,8 @@ const discovery =
 interface Asked {
   /** The content type of the body. */
   readonly type: string
+  /** The port that a port-forward goes to, where it is known. */
+  readonly port?: number
   /** The object's name in the body of a `create`, where it could be read. */
   readonly named?: string
   /** True where values of a Secret are compared or moved. */
@@ -69,9 +71,12 @@ export function requestOf(method: string, target: Target, info: RequestInfo, ask
   const { path, query } = target
   const command = commandOf(info, query)
   const words = command === undefined || command === null ? '' : ` -- ${command.map(quoted).join(' ')}`
+  const to = asked.port === undefined ? '' : ` port ${asked.port}`
   return {
     // The two forms of one stream, GET and POST, are the same request.
-    text: isStream(info) ? `CONNECT ${path}${withoutCommand(query)}${words}` : `${method} ${path}${query}`,
+    text: isStream(info)
+      ? `CONNECT ${path}${withoutCommand(query)}${words}${to}`
+      : `${method} ${path}${query}`,
     parameters: [],
     meaning: meaningOf(operationsOf(info, asked, command), {
       relations: isOfSecrets(info) ? ['kubernetes.secrets'] : [],
@@ -104,6 +109,7 @@ function operationsOf(info: RequestInfo, asked: Asked, command: Operation['comma
     ...(info.namespace !== '' && { namespace: info.namespace }),
     ...(name !== '' && { name }),
     ...(command !== undefined && { command }),
+    ...(isStream(info) && info.subresource === 'portforward' && { port: asked.port ?? null }),
     ...(through.includes(info.subresource) && { through: true }),
     ...(action === 'create' && selfReviews.has(resource) && { implied: true }),
   })

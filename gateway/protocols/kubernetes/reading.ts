@@ -45,7 +45,10 @@ export function readKubernetes(message: HttpRequest, target: Target, asking: Ask
   if (types.length > 0)
     throw new Refused('protocol_violation', 'it says twice of what form its body is', 'say it once')
   const request = requestOf(method, target, info, { type })
-  if (info.kind === 'resource' && isStream(info)) return streamReading(message, info, request, asking)
+  if (info.kind === 'resource' && isStream(info)) {
+    const requestFor = (port: number): Request => requestOf(method, target, info, { type, port })
+    return streamReading({ message, info, request, requestFor }, asking)
+  }
   if (message.headers.upgrade !== undefined) throw notCarried('an upgrade of this', 'send it without')
   if (cutsLogs(info, target))
     throw new Refused(
@@ -110,9 +113,17 @@ function carriage(message: HttpRequest, info: RequestInfo): Omit<Reading, 'reque
 
 /** exec, attach and port-forward, which WebSocket carries; SPDY, which older clients ask for, is named. */
 function streamReading(
-  message: HttpRequest,
-  info: ResourceInfo,
-  request: Request,
+  {
+    message,
+    info,
+    request,
+    requestFor,
+  }: {
+    readonly message: HttpRequest
+    readonly info: ResourceInfo
+    readonly request: Request
+    readonly requestFor: (port: number) => Request
+  },
   { session, who, refused }: Asking,
 ): Reading {
   const stream = `${who} ${request.text}`
@@ -133,7 +144,10 @@ function streamReading(
       'use kubectl 1.30 or newer, or another client that speaks WebSocket (v5.channel.k8s.io, v4.channel.k8s.io); a newer kubectl comes to this when its WebSocket failed: kubectl -v=4 shows how',
     )
   }
-  return { request, tunnel: { ...streamOf(message, info), failed: (why) => refused.keep(stream, why) } }
+  return {
+    request,
+    tunnel: { ...streamOf(message, info, requestFor), failed: (why) => refused.keep(stream, why) },
+  }
 }
 
 /** A body that is shown otherwise than it is: as itself it is a parameter that nobody sees but the digest. */
