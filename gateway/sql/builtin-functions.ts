@@ -340,8 +340,8 @@ export const sequenceFunctions: Readonly<Record<string, readonly [string, ...str
 export const showing: ReadonlySet<string> = new Set(
   words(`
   lower upper initcap char_length character_length octet_length bit_length reverse concat concat_ws md5
-  to_json to_jsonb row_to_json array_to_json json_build_object json_build_array jsonb_build_array
-  json_agg jsonb_agg json_agg_strict jsonb_agg_strict json_object_agg array_agg
+  to_json to_jsonb row_to_json array_to_json json_build_array jsonb_build_array
+  json_agg jsonb_agg json_agg_strict jsonb_agg_strict array_agg
   xmlagg count any_value first_value last_value array_append array_prepend jsonb_pretty text
 `),
 )
@@ -353,5 +353,10 @@ export const showingFirst: ReadonlySet<string> = new Set(
 `),
 )
 
-/** Builders of objects that drop a key when it comes twice: keys tell by what is left, values do not. */
-export const showingValues: ReadonlySet<string> = new Set(['jsonb_build_object', 'jsonb_object_agg'])
+/** Builders of objects, in which a key can be looked for, and is dropped where it comes twice: keys tell, values do not. */
+export const showingValues: ReadonlySet<string> = new Set([
+  'json_build_object',
+  'json_object_agg',
+  'jsonb_build_object',
+  'jsonb_object_agg',
+])

@@ -15,8 +15,17 @@ export const queries = {
       case when relkind in ('v','m') then pg_catalog.pg_get_viewdef(c.oid) end
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where ${own} and relkind in ('r','p','v','m','f','S')`,
-  columns: `select attrelid, attnum, attname, pg_catalog.format_type(atttypid, null)
-    from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = attrelid
+  // A domain is what it is made of, and what has columns of its own is a record.
+  columns: `with recursive domains(oid, made) as (
+      select oid, typbasetype from pg_catalog.pg_type where typtype = 'd'
+      union all select d.oid, t.typbasetype from domains d join pg_catalog.pg_type t on t.oid = d.made where t.typtype = 'd'
+    ), bases as materialized (
+      select d.oid, made from domains d join pg_catalog.pg_type t on t.oid = d.made where t.typtype <> 'd'
+    ) select attrelid, attnum, attname, case when t.typtype = 'c' then 'record' when e.typtype = 'c' then 'record[]'
+        else pg_catalog.format_type(t.oid, null) end
+    from pg_catalog.pg_attribute a left join bases b on b.oid = atttypid
+      join pg_catalog.pg_type t on t.oid = coalesce(b.made, atttypid) left join pg_catalog.pg_type e on e.oid = t.typelem
+      join pg_catalog.pg_class c on c.oid = attrelid
       join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where ${own} and relkind in ('r','p','v','m','f','S') and attnum > 0 and not attisdropped
     order by attrelid, attnum`,
@@ -86,8 +95,21 @@ export const queries = {
     join pg_catalog.pg_proc p on p.oid = o.oprcode join pg_catalog.pg_language l on l.oid = p.prolang
     join pg_catalog.pg_namespace f on f.oid = p.pronamespace
     where n.${own.replace(' and ', ' and n.')} and lanname <> 'c'`,
-  // What users' functions read stands in their sources, and for those kept as a tree in what they depend on.
-  sources: `select nspname, proname, lanname, case when pg_catalog.length(prosrc) between 1 and ${maxSource} then prosrc end, p.oid
+  // What gets its values from users' functions, by the names that stand for it: aggregates, and the targets of casts.
+  parts: `select distinct n.nspname, p.proname, f.nspname, part.proname from pg_catalog.pg_aggregate a
+      join pg_catalog.pg_proc p on p.oid = aggfnoid join pg_catalog.pg_namespace n on n.oid = p.pronamespace
+      join pg_catalog.pg_proc part on part.oid in (aggtransfn, aggfinalfn, aggcombinefn, aggserialfn, aggdeserialfn, aggmtransfn,
+        aggminvtransfn, aggmfinalfn) join pg_catalog.pg_namespace f on f.oid = part.pronamespace
+      where n.${own.replace(' and ', ' and n.')}
+    union select n.nspname, typname, f.nspname, proname from pg_catalog.pg_cast
+      join pg_catalog.pg_proc on pg_proc.oid = castfunc join pg_catalog.pg_namespace f on f.oid = pronamespace
+      join pg_catalog.pg_type t on t.oid = casttarget join pg_catalog.pg_namespace n on n.oid = typnamespace
+      where f.${own.replace(' and ', ' and f.')}`,
+  // What users' functions read stands in their sources, in the defaults of their arguments, and for those kept as a tree in
+  // what the server writes of it, and in what they depend on.
+  sources: `select nspname, proname, lanname, case when pg_catalog.length(prosrc) <= ${maxSource} then
+        pg_catalog.concat(case when prosrc = '' then pg_catalog.pg_get_functiondef(p.oid) else prosrc end, ' ',
+          pg_catalog.pg_get_expr(proargdefaults, 0)) end, p.oid
     from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
       join pg_catalog.pg_language l on l.oid = p.prolang
     where ${own} and lanname not in ('c', 'internal')`,

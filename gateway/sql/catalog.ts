@@ -46,6 +46,7 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
     types = [],
     casts = [],
     operators = [],
+    parts = [],
     sources = [],
     sourceReads = [],
   ] = answers
@@ -119,21 +120,29 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
     below.set(oid, [...(below.get(oid) ?? []), own, ...reads(relation)])
   }
   const functionReads = readSources(
-    sources.map(([schema, name, language, source, oid]) => ({
-      schema: schema ?? '',
-      name: name ?? '',
-      language: language ?? '',
-      source: source ?? null,
-      reads: below.get(oid ?? '') ?? [],
-    })),
+    [
+      ...sources.map(([schema, name, language, source, oid]) => ({
+        schema: schema ?? '',
+        name: name ?? '',
+        language: language ?? '',
+        source: source ?? null,
+        reads: below.get(oid ?? '') ?? [],
+      })),
+      ...[...operators, ...parts].map(([schema, name, of, by]) => ({
+        schema: schema ?? '',
+        name: name ?? '',
+        language: 'sql',
+        source: '',
+        reads: [],
+        parts: [[of ?? '', by ?? ''] as const],
+      })),
+      // A view shows what the functions in it return.
+      ...relations.flatMap(({ relation: { schema, name, definition } }) =>
+        definition === undefined ? [] : [{ schema, name, language: 'sql', source: definition, reads: [] }],
+      ),
+    ],
     byName,
   )
-  /** The functions of each operator. */
-  const madeOf = new Map<string, [schema: string, name: string][]>()
-  for (const [schema, name, of, by] of operators) {
-    const key = `${schema}\0${name}`
-    madeOf.set(key, [...(madeOf.get(key) ?? []), [of ?? '', by ?? '']])
-  }
   return catalogOf({
     version,
     relations,
@@ -145,10 +154,7 @@ export async function readCatalog(query: CatalogQuery, version: number): Promise
     callingTypes: new Map(
       types.map(([schema, name, oid]) => [Number(oid), qualify(schema ?? '', name ?? '')]),
     ),
-    functionReads: (schema, name) =>
-      [[schema, name] as const, ...(madeOf.get(`${schema}\0${name}`) ?? [])].flatMap((each) =>
-        functionReads(...each),
-      ),
+    functionReads,
   })
 }
 

@@ -9,6 +9,7 @@ import {
   type Shape,
   type Source,
   sourcesNamed,
+  unnamed,
 } from './origin.ts'
 import type { Reader } from './reader.ts'
 import { textOf } from './parse-tree.ts'
@@ -42,11 +43,7 @@ function readUnqualified(name: string, scope: Scope, into: Origin): void {
     for (const source of at.sources) {
       if (source.qualifiedOnly) continue
       if (readField(source, name, into) === 'found') found = true
-      else if (source.shape.rest !== null) {
-        source.hits += 1
-        merge(into, source.shape.rest)
-        uncertain = true
-      }
+      else if (readUncertain(source, into)) uncertain = true
     }
     if (found) return
   }
@@ -97,6 +94,29 @@ function readField(source: Source, name: string, into: Origin): 'found' | 'none'
   }
   if (found) source.hits += 1
   return found ? 'found' : 'none'
+}
+
+/** Adds what may be a column of any name; false where there is nothing of the kind. */
+function readUncertain(source: Source, into: Origin): boolean {
+  const { columns, rest } = source.shape
+  const some = columns.filter(({ name }) => name === unnamed)
+  if (some.length === 0 && rest === null) return false
+  source.hits += 1
+  for (const column of some) merge(into, column.origin)
+  if (rest !== null) merge(into, rest)
+  return true
+}
+
+/** Whether a name that stands alone is that of a column, in whatever scope: then it means no row. Adds what has any name. */
+export function isColumn(name: string, scope: Scope, into: Origin): boolean {
+  let found = false
+  for (let at: Scope | null = scope; at !== null; at = at.parent)
+    for (const source of at.sources) {
+      if (source.qualifiedOnly) continue
+      if (source.shape.columns.some((column) => column.name === name)) found = true
+      else readUncertain(source, into)
+    }
+  return found
 }
 
 function readEverything(scope: Scope, into: Origin, name: string | null = null): void {

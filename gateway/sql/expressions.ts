@@ -1,7 +1,7 @@
 import type { A_Expr, Node, SubLink, TypeCast } from '@pgsql/types'
 import { qualify } from './identifiers.ts'
-import { readColumn } from './columns.ts'
-import { probeArrays } from './fitting.ts'
+import { isColumn, readColumn } from './columns.ts'
+import { probeArrays, probeDates, probeParts } from './fitting.ts'
 import { noteCall, noteOverloads, noteReturned } from './functions.ts'
 import { merge, mergeShape, type Origin, origin, type Scope } from './origin.ts'
 import { eachChild, open, textOf, textsOf, unreadable } from './parse-tree.ts'
@@ -74,7 +74,10 @@ export function readExpression(
     return
   }
   if ('A_Expr' in node) return readOperator(reader, node.A_Expr, scope, into, probe)
-  if ('TypeCast' in node) return read(node.TypeCast.arg, probe || !castsToText(node.TypeCast))
+  if ('TypeCast' in node) {
+    read(node.TypeCast.arg, probe || !castsToText(node.TypeCast))
+    return readCast(reader, node.TypeCast, into, probe)
+  }
   if ('FuncCall' in node) return reader.call(node.FuncCall, scope, into, probe)
   if ('SubLink' in node) return readSubLink(reader, node.SubLink, scope, into, probe)
   if ('CaseExpr' in node) {
@@ -115,8 +118,13 @@ export function readExpression(
       probeArrays(reader, own)
       return merge(into, own)
     }
-    case 'XmlExpr':
-      return readBelow(fields, probe || !buildsXml.has(fields['op']))
+    case 'XmlExpr': {
+      const own = origin()
+      const hidden = probe || !buildsXml.has(fields['op'])
+      eachChild(fields, (child) => readExpression(reader, child, scope, own, hidden))
+      probeDates(reader, own)
+      return merge(into, own)
+    }
     // FORMAT JSON, UNIQUE KEYS and RETURNING make these fail by what they are given.
     case 'JsonObjectConstructor':
     case 'JsonArrayConstructor':
@@ -212,9 +220,19 @@ export function noteOperator(reader: Reader, names: readonly string[]): string |
   return schemas.length === 0 ? name : null
 }
 
-function castsToText(cast: TypeCast): boolean {
-  const names = textsOf(cast.typeName?.names)
-  return textTypes.has(names.at(-1) ?? '') && (names.length === 1 || names.at(-2) === 'pg_catalog')
+/** What a cast gives is what a user's function returns, where it has one. */
+function readCast(reader: Reader, { typeName }: TypeCast, into: Origin, probe: boolean): void {
+  const [name = '', schema] = textsOf(typeName?.names).toReversed()
+  const found = schema === undefined ? functionSchemas(reader, name) : [schema]
+  for (const each of found)
+    if (reader.around.functionSchemas(name).includes(each)) noteReturned(reader, each, name, into, probe)
+}
+
+/** To an array of it not: `('[1:' || digit || ']={a}')::text[]` fails where the digit is no 1. */
+function castsToText({ typeName }: TypeCast): boolean {
+  const names = textsOf(typeName?.names)
+  const plain = names.length === 1 || names.at(-2) === 'pg_catalog'
+  return plain && textTypes.has(names.at(-1) ?? '') && typeName?.arrayBounds === undefined
 }
 
 function readSubLink(reader: Reader, link: SubLink, scope: Scope, into: Origin, probe: boolean): void {
@@ -247,13 +265,22 @@ function readIndirection(
   }
   const first = node.indirection?.[0]
   const field = first === undefined ? null : textOf(first)
-  // `(t).column` is `t.column` when t is a row in FROM.
-  if (field !== null && node.arg !== undefined && 'ColumnRef' in node.arg) {
-    const fields = [...(node.arg.ColumnRef.fields ?? []), { String: { sval: field } }]
+  // `(t).column` is `t.column` when t is a row in FROM; any column of that name goes before it.
+  const reference = node.arg !== undefined && 'ColumnRef' in node.arg ? (node.arg.ColumnRef.fields ?? []) : []
+  const [row] = textsOf(reference)
+  const unknown = origin()
+  if (field !== null && reference.length === 1 && row !== undefined && !isColumn(row, scope, unknown)) {
+    if (probe) reader.facts.probe(unknown)
+    merge(into, unknown)
+    const fields = [...reference, { String: { sval: field } }]
     reader.expression({ ColumnRef: { fields } }, scope, into, probe)
     return
   }
-  reader.expression(node.arg, scope, into, probe)
+  const own = origin()
+  reader.expression(node.arg, scope, own, probe)
+  // It is NULL where there is no such element, or no such key.
+  if (node.indirection?.some((step) => 'A_Indices' in step) === true) probeParts(reader, own)
+  merge(into, own)
   if (field !== null) {
     // Of anything else it may be a function in attribute notation.
     for (const schema of functionSchemas(reader, field)) {

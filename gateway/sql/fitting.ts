@@ -15,23 +15,40 @@ const jsonbMakers: ReadonlySet<string> = new Set([
   'jsonb_object_agg',
 ])
 
+/** What JSON may be in: composite types are written as `record`, and what an array of a user's type holds is not known. */
+const holdsJson = /^(json|record)(\[\])?$|\..*\[\]$/
+/** What has elements or keys, or may. */
+const hasParts = /^(jsonb|record|.*\[\]|.*vector|.*\bhstore|point|box|lseg)$/
+/** Dates, of which XML knows no infinity. */
+const hasDates = /^(date|timestamp .*)(\[\])?$|\..*\[\]$/
+
 /** Notes what a call of such a function tells by failing: what it is given has to fit together. */
 export function noteFitting(reader: Reader, name: string, given: Origin): void {
   if (arrayMakers.has(name)) probeArrays(reader, given)
-  if (jsonbMakers.has(name)) probeTypes(reader, given, (type) => type === 'json')
+  if (jsonbMakers.has(name)) probeTypes(reader, given, holdsJson)
 }
 
 /** The same for arrays that become parts of one: `ARRAY[a, b]`, `a || b`. */
 export function probeArrays(reader: Reader, given: Origin): void {
-  probeTypes(reader, given, (type) => type.endsWith('[]'))
+  probeTypes(reader, given, /\[\]$/)
 }
 
-function probeTypes(reader: Reader, given: Origin, fails: (type: string) => boolean): void {
-  const columns = [...given.columns].filter((column) => fails(typeOf(reader, column) ?? ''))
+/** The same for what is given an element's number, or a key: `tags[9]`. */
+export function probeParts(reader: Reader, given: Origin): void {
+  probeTypes(reader, given, hasParts)
+}
+
+/** The same for what becomes XML. */
+export function probeDates(reader: Reader, given: Origin): void {
+  probeTypes(reader, given, hasDates)
+}
+
+function probeTypes(reader: Reader, given: Origin, fails: RegExp): void {
+  const columns = [...given.columns].filter((column) => fails.test(typeOf(reader, column) ?? ''))
   reader.facts.probe(origin(columns))
 }
 
-/** The type of a column of a relation that was read, as `format_type` names it; null where it is not known. */
+/** The type of a column of a relation that was read, as the catalog has it; null where it is not known. */
 function typeOf({ facts, around }: Reader, column: string): string | null {
   const resource = relationOf(column)
   const name = column.slice(resource.length + 1)

@@ -11,9 +11,11 @@ import {
   type Shape,
   type Source,
   source,
+  unnamed,
 } from './origin.ts'
 import { eachChild, isFields, textsOf, unreadable } from './parse-tree.ts'
 import type { Reader } from './reader.ts'
+import { resultName } from './result-names.ts'
 import { noteOperator, readCondition } from './expressions.ts'
 
 /** One item of FROM: the sources that names can mean, and the columns that `*` shows. */
@@ -44,7 +46,7 @@ export function readFromItem(reader: Reader, node: Node, outer: Scope, before: r
     eachChild(inputs, (child) => reader.expression(child, lateral, from, true))
     const named: Offered[] = []
     collectJsonColumns(reader, columns, lateral, from, named)
-    return single(alias, { columns: named, rest: null, exact: named.length })
+    return single(alias ?? { aliasname: 'json_table' }, { columns: named, rest: null, exact: named.length })
   }
   if ('RangeTableSample' in node) {
     const { relation, args, repeatable } = node.RangeTableSample
@@ -98,7 +100,7 @@ function readJoin(reader: Reader, join: JoinExpr, outer: Scope, before: readonly
     reader.facts.link(own)
     return { name, origin: own }
   })
-  if (join.isNatural === true && (left.star.rest !== null || right.star.rest !== null)) {
+  if (join.isNatural === true && [left.star, right.star].some(isUncertain)) {
     const own = origin()
     mergeShape(own, left.star)
     mergeShape(own, right.star)
@@ -113,6 +115,11 @@ function readJoin(reader: Reader, join: JoinExpr, outer: Scope, before: readonly
     )
   }
   return { sources, star }
+}
+
+/** Whether it may have a column of any name. */
+function isUncertain({ columns, rest }: Shape): boolean {
+  return rest !== null || columns.some(({ name }) => name === unnamed)
 }
 
 function joinedStar(left: Shape, right: Shape, merged: readonly Offered[]): Shape {
@@ -137,7 +144,9 @@ function addByName(shape: Shape, name: string, into: Origin): void {
     merge(into, column.origin)
     found = true
   }
-  if (!found && shape.rest !== null) merge(into, shape.rest)
+  if (found) return
+  for (const column of shape.columns) if (column.name === unnamed) merge(into, column.origin)
+  if (shape.rest !== null) merge(into, shape.rest)
 }
 
 function readRangeFunction(reader: Reader, item: RangeFunction, lateral: Scope): Item {
@@ -148,7 +157,8 @@ function readRangeFunction(reader: Reader, item: RangeFunction, lateral: Scope):
     if (!('List' in entry)) throw unreadable('a function in FROM')
     const [call, definitions] = entry.List.items ?? []
     reader.expression(call, lateral, from, false)
-    if (call !== undefined && 'FuncCall' in call) name = textsOf(call.FuncCall.funcname).at(-1)
+    // The first gives the whole its name, and COALESCE (…) and the like have one as well.
+    name ??= resultName(call)
     if (definitions !== undefined && 'List' in definitions)
       listed.push(...columnNames(definitions.List.items))
   }
@@ -182,7 +192,7 @@ function readXmlTable(reader: Reader, table: RangeTableFunc, lateral: Scope): It
     reader.expression(column.RangeTableFuncCol.coldefexpr, lateral, from, true)
     columns.push({ name: column.RangeTableFuncCol.colname ?? '', origin: from })
   }
-  return single(table.alias, { columns, rest: null, exact: columns.length })
+  return single(table.alias ?? { aliasname: 'xmltable' }, { columns, rest: null, exact: columns.length })
 }
 
 function collectJsonColumns(

@@ -1,22 +1,39 @@
-/** A user's function that is not made in C, as the catalog shows it. */
+import { cut } from './identifiers.ts'
+
+/** What a name stands for whose values come from elsewhere: a user's function that is not made in C, as the catalog shows it, or what such are parts of. */
 export interface FunctionSource {
   readonly schema: string
   readonly name: string
   readonly language: string
-  /** Null where it is too long to be read, or kept as a tree. */
+  /** Null where it is too long to be read. */
   readonly source: string | null
   /** Columns that its tree depends on (BEGIN ATOMIC). */
   readonly reads: readonly string[]
+  /** The functions that it is made of: those of an aggregate, an operator, or a cast. */
+  readonly parts?: readonly (readonly [schema: string, name: string])[]
 }
 
 /** Languages whose source names what it reads. */
 const plain: ReadonlySet<string> = new Set(['sql', 'plpgsql'])
-/** What runs a text, opens a cursor by name or leaves the database: the source does not tell what it reads. */
+/** What runs a text, opens a cursor by name or leaves the database, and names with escapes: the source does not tell what it reads. */
 const dynamic =
-  /\b(execute|refcursor|\w+_to_xml\w*|ts_stat|dblink\w*|crosstab\w*|pg_read_\w+|pg_stat\w*|pg_toast\w*|pg_largeobject)\b/i
-const words = /[\p{L}_][\p{L}\p{N}_$]*/gu
+  /\b(execute|refcursor|\w+_to_xml\w*|ts_stat|dblink\w*|crosstab\w*|pg_read_\w+|pg_stat\w*|pg_toast\w*|pg_largeobject)\b|\bu&"/i
+/** Names that are not quoted (scan.l: bytes beyond ASCII are letters). */
+const words = /[a-z_\u{80}-\u{10ffff}][\w$\u{80}-\u{10ffff}]*/giu
 /** May come from any column of any relation. */
 const anything: readonly string[] = ['*.*.*']
+
+/** True for a program that may read what it does not name. */
+export function readsUnnamed(language: string, source: string): boolean {
+  return !plain.has(language.toLowerCase()) || dynamic.test(source)
+}
+
+/** Every name that may stand in a source without quotes, as it would be looked for: unquoted ones are folded. */
+export function wordsOf(source: string): ReadonlySet<string> {
+  const found = new Set(source.match(words)?.map(cut))
+  for (const word of [...found]) found.add(word.toLowerCase())
+  return found
+}
 
 /** Functions of one schema and name: overloads are one. */
 interface Entry {
@@ -43,20 +60,26 @@ export function readSources(
     entries.set(key, entry)
     byName.set(each.name, (byName.get(each.name) ?? new Set()).add(entry))
   }
+  // Names that have to be quoted, and operators, are no words.
+  const unusual = [...new Set([...columns.keys(), ...byName.keys()])].filter((name) => !isWord(name))
   const look = (entry: Entry): NonNullable<Entry['found']> => {
     const found: NonNullable<Entry['found']> = { columns: new Set(), calls: new Set() }
-    for (const { language, source, reads } of entry.sources) {
+    const add = (name: string): void => {
+      const read = columns.get(name)
+      const called = byName.get(name)
+      if (read !== undefined) found.columns.add(read)
+      if (called !== undefined) found.calls.add(called)
+    }
+    for (const { language, source, reads, parts } of entry.sources) {
       if (reads.length > 0) found.columns.add(reads)
-      if (source === null ? reads.length === 0 : !plain.has(language) || dynamic.test(source))
-        found.columns.add(anything)
-      for (const word of new Set(source?.match(words))) {
-        // Unquoted names are folded; whether one is quoted is not looked at.
-        for (const named of [word, word.toLowerCase()]) {
-          const read = columns.get(named)
-          const called = byName.get(named)
-          if (read !== undefined) found.columns.add(read)
-          if (called !== undefined) found.calls.add(called)
-        }
+      if (source === null || readsUnnamed(language, source)) found.columns.add(anything)
+      if (source !== null) {
+        for (const word of wordsOf(source)) add(word)
+        for (const name of unusual) if (source.includes(name.replaceAll('"', '""'))) add(name)
+      }
+      for (const part of parts ?? []) {
+        const called = entries.get(keyOf(...part))
+        if (called !== undefined) found.calls.add(new Set([called]))
       }
     }
     return found
@@ -75,6 +98,10 @@ export function readSources(
     }
     return [...all]
   }
+}
+
+function isWord(name: string): boolean {
+  return name.match(words)?.[0] === name
 }
 
 function keyOf(schema: string, name: string): string {

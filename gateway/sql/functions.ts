@@ -170,11 +170,13 @@ export function noteOverloads(reader: Reader, name: string): void {
 }
 
 function shown(name: string, call: FuncCallFields): Shows {
+  // Of an array the number of elements tells: pairs have to be complete.
+  if (call.func_variadic === true) return none
   // With a length or an encoding they fail where that does not do.
   if (/^(varchar|bpchar|length)$/.test(name)) return () => call.args?.length === 1
   if (showing.has(name)) return () => true
   if (showingFirst.has(name)) return (index) => index === 0
-  if (showingValues.has(name)) return (index) => index % 2 === 1 && call.func_variadic !== true
+  if (showingValues.has(name)) return (index) => index % 2 === 1
   // A pattern would give NULL where it does not match; two positions in numbers do not.
   const positions = name === 'substring' ? call.args?.slice(1) : undefined
   const plain = positions?.every((at) => 'A_Const' in at && 'ival' in at.A_Const) === true

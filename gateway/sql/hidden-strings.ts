@@ -1,5 +1,8 @@
 import type { Column } from '../core/operation.ts'
+import { readsUnnamed, wordsOf } from './function-sources.ts'
 import { noteReturned } from './functions.ts'
+import { cut } from './identifiers.ts'
+import { namesIn } from './object-names.ts'
 import { mergeShape, origin } from './origin.ts'
 import { type Fields, isFields, open } from './parse-tree.ts'
 import { extentOf, type Parsed } from './parsed.ts'
@@ -27,9 +30,10 @@ const holdsSecrets: ReadonlySet<string> = new Set([
 /** Statements whose strings are programs, which may hold such statements. */
 const holdsPrograms: ReadonlySet<string> = new Set(['DoStmt', 'CreateFunctionStmt'])
 const speaksOfSecrets = /password|user\s+mapping|dblink|connection|subscription|secret|token|crypt/i
-const runsText = /\bexecute\b/i
 /** Languages whose strings are written as in SQL. */
 const writtenLikeSql = /^(sql|plpgsql)$/i
+/** Operators, as long as they may be. */
+const operators = /[-+*/<>=~!@#%^&|`?]+/g
 /** More words than this are not looked up one by one. */
 const mostWords = 500
 
@@ -50,6 +54,8 @@ export function noteHidden(reader: Reader, parsed: Parsed, settings: readonly Fi
   const within = parsed.statements.flatMap((node): Within[] => {
     const { tag, fields } = open(node) ?? { tag: '', fields: {} }
     const strings = stringsOf(reader, tag, fields)
+    if (holdsPrograms.has(tag))
+      for (const program of programsOf(fields)) noteProgram(reader, program, languageOf(fields))
     return strings === null ? [] : [{ ...extentOf(node, parsed), strings }]
   })
   if (within.length === 0) return
@@ -113,10 +119,6 @@ function hideWithin(
   const program = bytes.toString('utf8', token.start, token.end)
   const secret = speaksOfSecrets.test(program)
   const columns = columnsIn(reader, program)
-  // What such a program shows by notices and errors, or moves elsewhere, may be of any column.
-  const any = !likeSql || runsText.test(program)
-  if (any) reader.facts.relations.add('*.*')
-  reader.facts.probe(origin(any ? ['*.*.*'] : columns))
   if (!secret && columns.size === 0) return
   const inner = likeSql ? stringsIn(program) : null
   for (const { at, length } of inner ?? [{ at: 0, length: program.length }]) {
@@ -127,20 +129,40 @@ function hideWithin(
   }
 }
 
+/** The programs of a definition or DO, as the server reads them: a literal can be written in parts, and with escapes. */
+function programsOf(fields: Fields): string[] {
+  const options = fields['args'] ?? fields['options']
+  return (Array.isArray(options) ? options : []).flatMap((item: unknown) => {
+    const option = isFields(item) ? item['DefElem'] : undefined
+    return isFields(option) && option['defname'] === 'as' ? namesIn(option['arg']) : []
+  })
+}
+
+/** Notes what a program may show by notices and errors, or move elsewhere: of every relation that it names, or of any. */
+function noteProgram(reader: Reader, program: string, language: string): void {
+  const any = readsUnnamed(language, program)
+  if (any) reader.facts.relations.add('*.*')
+  reader.facts.probe(origin(any ? ['*.*.*'] : columnsIn(reader, program)))
+}
+
 /** The columns of all relations whose names stand in a program, in strings of it as well. */
 function columnsIn(reader: Reader, program: string): ReadonlySet<Column> {
-  const words = new Set(program.match(/[\p{L}_][\p{L}\p{N}_$]*/gu))
+  // Which quotes belong together is not looked at: what is between any two may be a name, and two are one within it.
+  const between = program.replaceAll('""', '\0').split('"').slice(1)
+  const quoted = between.map((name) => cut(name.replaceAll('\0', '"')))
+  const names = new Set([...wordsOf(program), ...quoted])
   const own = origin()
-  if (words.size > mostWords) own.columns.add('*.*.*')
+  if (names.size > mostWords || program.includes('"""')) own.columns.add('*.*.*')
   else {
-    for (const word of words) {
-      for (const relname of new Set([word, word.toLowerCase()]))
-        for (const schema of reader.around.relationSchemas(relname)) {
-          const known = reader.around.relation(schema, relname)
-          mergeShape(own, shapeOf(reader, [{ schema, name: relname, known }]))
-        }
-      for (const schema of reader.around.functionSchemas(word)) noteReturned(reader, schema, word, own, false)
-    }
+    for (const name of names)
+      for (const schema of reader.around.relationSchemas(name)) {
+        const known = reader.around.relation(schema, name)
+        mergeShape(own, shapeOf(reader, [{ schema, name, known }]))
+      }
+    // A sign at the end may be one by itself.
+    const signs = [...(program.match(operators) ?? [])].flatMap((each) => [each, each.replace(/[-+]+$/, '')])
+    for (const name of new Set([...names, ...signs]))
+      for (const schema of reader.around.functionSchemas(name)) noteReturned(reader, schema, name, own, false)
   }
   return own.columns
 }

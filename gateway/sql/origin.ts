@@ -13,6 +13,9 @@ export interface Origin {
   readonly literals: Set<Literal>
 }
 
+/** The name of a column whose name is not known: it may be any. */
+export const unnamed = ''
+
 /** One column that a query or table offers, by the name it has there. */
 export interface Offered {
   readonly name: string

@@ -16,12 +16,15 @@ import {
   type Scope,
   type Shape,
   type Source,
+  source,
+  unnamed,
 } from './origin.ts'
 import { splitIdentifiers } from './identifiers.ts'
 import { textOf, textsOf, unreadable } from './parse-tree.ts'
 import { probeShape } from './probes.ts'
 import type { Reader } from './reader.ts'
 import { noteNewType } from './text-types.ts'
+import { resultName } from './result-names.ts'
 import { readWith } from './with.ts'
 
 /** Reads a SELECT, VALUES, TABLE or set operation, and gives the columns it returns. */
@@ -80,7 +83,7 @@ export function readTargets(
   for (const target of targets ?? []) {
     if (!('ResTarget' in target)) throw unreadable('a select list')
     const { name, val } = target.ResTarget
-    const shape = starShape(reader, val, scope, star) ?? one(reader, name ?? nameOf(val), val, scope)
+    const shape = starShape(reader, val, scope, star) ?? one(reader, name ?? resultName(val), val, scope)
     count += shape.columns.length
     // PostgreSQL's MaxTupleAttributeNumber; it also ends doubling through nested `*`.
     if (count > limits.columns)
@@ -121,45 +124,18 @@ function starShape(reader: Reader, value: Node | undefined, scope: Scope, star: 
   return null
 }
 
-/** The name that PostgreSQL gives a result column (FigureColname), as far as references to it need. */
-function nameOf(value: Node | undefined): string {
-  if (value === undefined) return '?column?'
-  if ('ColumnRef' in value) return textsOf(value.ColumnRef.fields).at(-1) ?? '?column?'
-  if ('FuncCall' in value) return textsOf(value.FuncCall.funcname).at(-1) ?? '?column?'
-  if ('TypeCast' in value) {
-    const inner = nameOf(value.TypeCast.arg)
-    return inner === '?column?' ? (textsOf(value.TypeCast.typeName?.names).at(-1) ?? inner) : inner
-  }
-  if ('CollateClause' in value) return nameOf(value.CollateClause.arg)
-  if ('A_Indirection' in value)
-    return textsOf(value.A_Indirection.indirection).at(-1) ?? nameOf(value.A_Indirection.arg)
-  if ('CaseExpr' in value) {
-    const inner = nameOf(value.CaseExpr.defresult)
-    return inner === '?column?' ? 'case' : inner
-  }
-  if ('CoalesceExpr' in value) return 'coalesce'
-  if ('RowExpr' in value) return 'row'
-  if ('A_ArrayExpr' in value) return 'array'
-  if ('SubLink' in value) return subLinkName(value.SubLink)
-  return '?column?'
-}
-
-function subLinkName(link: Extract<Node, { SubLink: unknown }>['SubLink']): string {
-  if (link.subLinkType === 'EXISTS_SUBLINK') return 'exists'
-  if (link.subLinkType === 'ARRAY_SUBLINK') return 'array'
-  const select = link.subselect
-  const target =
-    select !== undefined && 'SelectStmt' in select ? select.SelectStmt.targetList?.[0] : undefined
-  return target !== undefined && 'ResTarget' in target
-    ? (target.ResTarget.name ?? nameOf(target.ResTarget.val))
-    : '?column?'
-}
-
 /** Reads a key of GROUP BY, ORDER BY or DISTINCT ON: an expression, a position, or the name of a result column. */
 function readKey(reader: Reader, node: Node, scope: Scope, shape: Shape): void {
   if ('SortBy' in node && node.SortBy.useOp !== undefined) noteOperator(reader, textsOf(node.SortBy.useOp))
   const value = 'SortBy' in node ? node.SortBy.node : node
   if (value === undefined) return
+  // ROLLUP (1, mail), GROUPING SETS ((1)) and (1, mail): each is a key of its own (transformGroupClause).
+  const keys =
+    'GroupingSet' in value ? value.GroupingSet.content : 'RowExpr' in value ? value.RowExpr.args : undefined
+  if (keys !== undefined) {
+    for (const key of keys) readKey(reader, key, scope, shape)
+    return
+  }
   if ('A_Const' in value && 'ival' in value.A_Const) {
     const position = value.A_Const.ival?.ival ?? 0
     const column = position <= shape.exact ? shape.columns[position - 1] : undefined
@@ -171,6 +147,9 @@ function readKey(reader: Reader, node: Node, scope: Scope, shape: Shape): void {
     const name = textOf(value.ColumnRef.fields[0])
     const named = shape.columns.filter((column) => column.name === name)
     for (const column of named) reader.facts.probe(column.origin)
+    for (const column of shape.columns) if (column.name === unnamed) reader.facts.probe(column.origin)
+    // One of those that an unknown `*` shows may have it.
+    if (named.length === 0 && shape.rest !== null) reader.facts.probe(shape.rest)
     // A result column has its source's name as a rule: both meanings count, unless there is nothing else it can mean.
     if (
       named.length > 0 &&
@@ -268,7 +247,8 @@ function readValues(reader: Reader, select: SelectStmt, parent: Scope | null, ct
   if (columns.length > limits.columns)
     throw new Refused('too_large', 'a VALUES list has too many columns', 'name fewer columns')
   const shape: Shape = { columns, rest: null, exact: columns.length }
-  readTail(reader, select, scope, shape)
+  // It can be ordered by "*VALUES*".column1.
+  readTail(reader, select, { ...scope, sources: [source('*VALUES*', shape)] }, shape)
   return shape
 }
 

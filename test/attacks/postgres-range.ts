@@ -48,20 +48,19 @@ GRANT ALL ON ALL TABLES IN SCHEMA public TO ci_readonly; GRANT ALL ON ALL SEQUEN
 GRANT TEMPORARY ON DATABASE shop TO ci_readonly; GRANT pg_read_all_stats TO ci_readonly;
 `
 
-/** A stack whose database holds the range. */
-export function startRange(): Promise<Stack> {
-  return startStack({
-    seed: range,
-    edit: (yaml) =>
-      yaml
-        .replace(
-          'allow: [{ operations: [read], resources: ["public.*"] }]',
-          `allow:
+const narrow = `
           - { operations: [read], resources: ["public.*", "pg_temp.*"] }
           - { operations: [insert, update, merge], resources: ["public.scratch", "public.orders", "public.customers"] }
           - { operations: [ddl, insert], resources: ["pg_temp.*"] }
-          - { operations: [create-role, alter-role, do, create-user-mapping, create-server, create-subscription], resources: [secretive, plpgsql, secretive_server] }`,
-        )
+          - { operations: [create-role, alter-role, do, create-user-mapping, create-server, create-subscription], resources: [secretive, plpgsql, secretive_server] }`
+
+/** A stack whose database holds the range and what `seed` adds; `allow` are a job's rules in place of a few. */
+export function startRange({ seed = '', allow = narrow } = {}): Promise<Stack> {
+  return startStack({
+    seed: range + seed,
+    edit: (yaml) =>
+      yaml
+        .replace('allow: [{ operations: [read], resources: ["public.*"] }]', `allow:${allow}`)
         .replace(
           'columns: ["public.customers.email"]',
           'columns: ["public.customers.email", "public.people.email", "public.clients.email", "*.*.ssn"]',
