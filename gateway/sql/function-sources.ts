@@ -31,7 +31,7 @@ export function readsUnnamed(language: string, source: string): boolean {
 /** Every name that may stand in a source without quotes, as it would be looked for: unquoted ones are folded. */
 export function wordsOf(source: string): ReadonlySet<string> {
   const found = new Set(source.match(words)?.map(cut))
-  for (const word of [...found]) found.add(word.toLowerCase())
+  for (const word of found) found.add(word.toLowerCase())
   return found
 }
 
