@@ -37,15 +37,15 @@ if (Number(process.versions.node.split('.')[0]) >= wanted) {
     process.exit(125)
   }
   const options = isGateway ? [lean] : []
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2']) {
+    // On Windows the console tells the child as well, and to pass it on would end it at once.
+    process.on(signal, () => process.platform === 'win32' || child.kill(signal))
+  }
   const child = spawn(node, [...options, fileURLToPath(program), ...process.argv.slice(2)], {
     stdio: 'inherit',
     // Killed, this process cannot pass anything on: the program looks whether it is still there.
     env: { ...process.env, HOOP_STARTER: String(process.pid) },
   })
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2']) {
-    // On Windows the console tells the child as well, and to pass it on would end it at once.
-    process.on(signal, () => process.platform === 'win32' || child.kill(signal))
-  }
   child.on('exit', (code, signal) => {
     process.exitCode = code ?? 128 + (constants.signals[signal] ?? 0)
   })

@@ -99,6 +99,7 @@ export async function exec(connected: Connected, options: ExecOptions): Promise<
       letGo: () => holding.lease?.stop(),
       parent,
       ttl: wish.ttl,
+      interrupted: interruption.signal,
     })
   } finally {
     holding.lease?.stop()
@@ -129,6 +130,8 @@ interface Attendance extends Pick<ExecOptions, 'command' | 'tell' | 'starter' | 
   readonly path: string
   readonly parent: Home | null
   readonly letGo: () => void
+  /** Aborted by a signal to us: the command is not begun any more. */
+  readonly interrupted: AbortSignal
   /** Seconds that each renewal asks for. */
   readonly ttl: number | undefined
   readonly environment: Readonly<Record<string, string>>
@@ -152,11 +155,12 @@ async function attend(transport: Transport, { card, held }: Opened, attendance: 
     },
   })
   try {
-    const { sandbox, command } = attendance
+    const { sandbox, interrupted } = attendance
+    interrupted.throwIfAborted()
     const running =
       sandbox === null
-        ? runCommand(command, attendance.environment)
-        : runApart(sandbox, command, attendance.environment)
+        ? runCommand(attendance.command, attendance.environment)
+        : runApart(sandbox, attendance)
     const starter = watchStarter(attendance.starter)
     let gaveUp = false
     const waits = followApprovals(transport, {
@@ -191,8 +195,7 @@ async function attend(transport: Transport, { card, held }: Opened, attendance: 
 /** Runs a command in its sandbox, again where that was not made: 1 is how the programs that make it say so. */
 function runApart(
   sandbox: Sandbox,
-  command: readonly string[],
-  environment: Readonly<Record<string, string>>,
+  { command, environment, interrupted }: Pick<Attendance, 'command' | 'environment' | 'interrupted'>,
 ): Running {
   const { ownSession, filter } = sandbox
   const run = (): Running => runCommand(sandbox.wrap(command), environment, { depth: 2, ownSession, filter })
@@ -201,6 +204,7 @@ function runApart(
     for (let more = 0; ; more++) {
       const code = await running.done
       if (code !== 1 || more === AGAIN || (await running.begun)) return code
+      interrupted.throwIfAborted()
       running = run()
     }
   }

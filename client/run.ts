@@ -45,22 +45,8 @@ export function runCommand(
     here.platform === 'win32'
       ? windowsCommand(command, environment)
       : { program: name, args: words, verbatim: false }
-  const child = start(name, program, args, {
-    windowsVerbatimArguments: verbatim,
-    stdio: [
-      ...(['inherit', 'inherit', 'inherit'] as const),
-      ...(cover === null ? [] : ([cover.files[0], 'pipe', ...cover.files.slice(2)] as const)),
-    ],
-    detached: within?.ownSession === true,
-    env: environment,
-  })
-  cover?.close()
-  const kill = (signal: NodeJS.Signals): void => {
-    const pid = within === undefined ? undefined : descend(child.pid, within.depth)
-    if (pid === undefined) child.kill(signal)
-    else process.kill(pid, signal)
-  }
   const { promise, resolve, reject } = Promise.withResolvers<number>()
+  // Before the command begins, so that what it sends with its first breath finds them; they are called when this turn is over.
   const handlers = new Map<NodeJS.Signals, () => void>()
   for (const signal of passed) {
     // At a terminal these reach the whole process group: passed on again, the command would get them twice.
@@ -73,6 +59,28 @@ export function runCommand(
   }
   const finish = (): void => {
     for (const [signal, handler] of handlers) process.off(signal, handler)
+  }
+  let child: ChildProcess
+  try {
+    child = start(name, program, args, {
+      windowsVerbatimArguments: verbatim,
+      stdio: [
+        ...(['inherit', 'inherit', 'inherit'] as const),
+        ...(cover === null ? [] : ([cover.files[0], 'pipe', ...cover.files.slice(2)] as const)),
+      ],
+      detached: within?.ownSession === true,
+      env: environment,
+    })
+  } catch (error) {
+    finish()
+    throw error
+  } finally {
+    cover?.close()
+  }
+  const kill = (signal: NodeJS.Signals): void => {
+    const pid = within === undefined ? undefined : descend(child.pid, within.depth)
+    if (pid === undefined) child.kill(signal)
+    else process.kill(pid, signal)
   }
   child.once('error', (cause) => {
     finish()

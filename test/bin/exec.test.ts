@@ -215,6 +215,15 @@ describe('signals', () => {
     },
   )
 
+  test('one that the command sends with its first breath comes back to it', async () => {
+    const environment = await open()
+    const script = `trap 'exit 7' USR2; kill -USR2 $PPID; for n in 1 2 3 4 5 6 7 8 9; do sleep 0.1; done`
+    for (let round = 0; round < 5; round++) {
+      expect(await exec(environment, ['sh', '-c', script]).code).toBe(7)
+    }
+    await expectEnded(environment.HOOP_HOME)
+  })
+
   test.skipIf(process.platform !== 'linux' || lacks('script', 'perl'))(
     'Ctrl-C at a terminal reaches the command once, whatever its standard input is',
     async () => {
