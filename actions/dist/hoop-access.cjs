@@ -6181,21 +6181,6 @@ function runCommand(command, environment, within) {
     throw new ClientError("wrong_usage", "no command was given", "write it after --", { exitCode: 2 });
   const cover2 = within === void 0 ? null : coverFiles(within.filter);
   const { program: program2, args, verbatim } = here.platform === "win32" ? windowsCommand(command, environment) : { program: name2, args: words, verbatim: false };
-  const child = start(name2, program2, args, {
-    windowsVerbatimArguments: verbatim,
-    stdio: [
-      ...["inherit", "inherit", "inherit"],
-      ...cover2 === null ? [] : [cover2.files[0], "pipe", ...cover2.files.slice(2)]
-    ],
-    detached: within?.ownSession === true,
-    env: environment
-  });
-  cover2?.close();
-  const kill = (signal) => {
-    const pid = within === void 0 ? void 0 : descend(child.pid, within.depth);
-    if (pid === void 0) child.kill(signal);
-    else process.kill(pid, signal);
-  };
   const { promise, resolve, reject } = Promise.withResolvers();
   const handlers = /* @__PURE__ */ new Map();
   for (const signal of passed) {
@@ -6208,6 +6193,28 @@ function runCommand(command, environment, within) {
   }
   const finish = () => {
     for (const [signal, handler] of handlers) process.off(signal, handler);
+  };
+  let child;
+  try {
+    child = start(name2, program2, args, {
+      windowsVerbatimArguments: verbatim,
+      stdio: [
+        ...["inherit", "inherit", "inherit"],
+        ...cover2 === null ? [] : [cover2.files[0], "pipe", ...cover2.files.slice(2)]
+      ],
+      detached: within?.ownSession === true,
+      env: environment
+    });
+  } catch (error) {
+    finish();
+    throw error;
+  } finally {
+    cover2?.close();
+  }
+  const kill = (signal) => {
+    const pid = within === void 0 ? void 0 : descend(child.pid, within.depth);
+    if (pid === void 0) child.kill(signal);
+    else process.kill(pid, signal);
   };
   child.once("error", (cause) => {
     finish();
@@ -6433,7 +6440,8 @@ async function exec(connected, options) {
         timeout,
         letGo: () => holding.lease?.stop(),
         parent,
-        ttl: wish.ttl
+        ttl: wish.ttl,
+        interrupted: interruption.signal
       });
     } finally {
       holding.lease?.stop();
@@ -6476,8 +6484,9 @@ async function attend(transport, { card, held }, attendance) {
     }
   });
   try {
-    const { sandbox, command } = attendance;
-    const running = sandbox === null ? runCommand(command, attendance.environment) : runApart(sandbox, command, attendance.environment);
+    const { sandbox, interrupted } = attendance;
+    interrupted.throwIfAborted();
+    const running = sandbox === null ? runCommand(attendance.command, attendance.environment) : runApart(sandbox, attendance);
     const starter = watchStarter(attendance.starter);
     let gaveUp = false;
     const waits = followApprovals(transport, {
@@ -6508,7 +6517,7 @@ async function attend(transport, { card, held }, attendance) {
     await end(transport, renewal.held, tell2);
   }
 }
-function runApart(sandbox, command, environment) {
+function runApart(sandbox, { command, environment, interrupted }) {
   const { ownSession, filter } = sandbox;
   const run2 = () => runCommand(sandbox.wrap(command), environment, { depth: 2, ownSession, filter });
   let running = run2();
@@ -6516,6 +6525,7 @@ function runApart(sandbox, command, environment) {
     for (let more = 0; ; more++) {
       const code = await running.done;
       if (code !== 1 || more === AGAIN || await running.begun) return code;
+      interrupted.throwIfAborted();
       running = run2();
     }
   };
