@@ -1,4 +1,3 @@
-import type { Logger } from 'pino'
 import type { Metrics } from './api/metrics.ts'
 import type { GatewayRecordings } from './recording/recordings.ts'
 import type { Removal } from './recording/removal.ts'
@@ -14,7 +13,7 @@ interface RetentionOptions {
   readonly recordings: Pick<GatewayRecordings, 'removeOld'>
   readonly store: Store
   readonly metrics: Pick<Metrics, 'retention'>
-  readonly log: Pick<Logger, 'info' | 'warn' | 'error'>
+  readonly log: Readonly<Record<'info' | 'warn' | 'error', (fields: object, message: string) => void>>
 }
 
 /**

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { originOf } from './chain.ts'
-import { dayLength, isDay, isDayOf, isFile } from './files.ts'
+import { dayLength, isDay, isFile } from './files.ts'
 import { isWitness } from './ledger.ts'
 import { removalDigest } from './removal.ts'
 import type { ReadEvent } from './read-chain.ts'
@@ -35,6 +35,15 @@ interface Session {
   /** When it started, and not before what was borne out by then, if the clock stood back; null when that was not noted. */
   began: number | null
   removed: string | null
+}
+
+/** The ledger hears of a session once its start is on disk: at midnight that is the day after. */
+const notedWithin = 600_000
+
+function beganOn(day: string, began: number | null): boolean {
+  if (began === null) return true
+  const start = Date.parse(day)
+  return began >= start - notedWithin && began < start + dayLength + notedWithin
 }
 
 /** Reads the ledger's events and remembers, of every session, what its recording must be. */
@@ -142,20 +151,22 @@ export class Witness {
       return `${day} is removed before its time: no platform's token bore out that ${keep} days had passed`
     const removal = this.#removed.get(day) ?? { day, sessions: 0, at }
     const heads = []
+    let fault: string | null = null
     for (const session of sessions) {
       const known = typeof session === 'string' ? this.#sessions.get(session) : undefined
-      if (known === undefined) return `the removal of ${day} names a session that did not start`
-      if (known.over === null) return `session ${session} was removed while it was open`
-      if ((known.removed ?? day) !== day || (known.began !== null && !isDayOf(day, known.began)))
-        return `session ${session} was removed with ${day}, and is not of that day`
-      heads.push({ session, head: known.heads.get(known.blocks) ?? '', blocks: known.blocks })
-      if (known.removed === null) removal.sessions++
-      known.removed = day
+      if (known === undefined) fault ??= `the removal of ${day} names a session that did not start`
+      else if (known.over === null) fault ??= `session ${session} was removed while it was open`
+      else if ((known.removed ?? day) !== day || !beganOn(day, known.began))
+        fault ??= `session ${session} was removed with ${day}, and is not of that day`
+      else {
+        heads.push({ session, head: known.heads.get(known.blocks) ?? '', blocks: known.blocks })
+        if (known.removed === null) removal.sessions++
+        known.removed = day
+      }
     }
-    if (removalDigest(heads) !== digest)
-      return `what was removed of ${day} is not what the ledger saw: a recording was cut or written anew before`
     this.#removed.set(day, Object.assign(removal, { at }))
-    return null
+    if (fault !== null || removalDigest(heads) === digest) return fault
+    return `what was removed of ${day} is not what the ledger saw: a recording was cut or written anew before`
   }
 
   #checkpoint(heads: unknown): string | null {

@@ -56,8 +56,9 @@ test('a ledger cut back with every session since is found on the gateway’s own
 
   // Fetched from the gateway they are files of their own as well: the same is found.
   const fetched = await stack.operator('audit', 'verify', stack.url)
+  // Not the counts: the ledger is signed once a second.
   const found = (text: string): string[] =>
-    (text.match(/^✗.*/gm) ?? []).map((line) => line.replace(/\S*\//, ''))
+    (text.match(/^✗ (?!not whole).*/gm) ?? []).map((line) => line.replace(/\S*\//, ''))
   expect(found(fetched.out)).toEqual(found(out))
   expect(fetched.code).toBe(1)
 })

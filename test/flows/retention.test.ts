@@ -10,7 +10,8 @@ import { openRecordings } from '../../gateway/recording/recordings.ts'
 import { ledgerHeadRow } from '../../gateway/store/ledger-head.ts'
 import { openStore } from '../../gateway/store/open.ts'
 import { identity, quiet, recordSession } from '../recording/folder.ts'
-import { executable } from '../servers/gateway.ts'
+import { secrets } from '../demo/shop.ts'
+import { executable, startGatewayProcess } from '../servers/gateway.ts'
 import { type SeparateGateway, type Stack, connect, eventually, run, startSeparateStack } from './stack.ts'
 
 const dayMs = 86_400_000
@@ -23,6 +24,7 @@ let recordings: string
 const past = new Map<number, string[]>([
   [100, [newId('ses'), newId('ses')]],
   [99, [newId('ses')]],
+  [98, Array.from({ length: 150 }, () => newId('ses'))],
   [20, [newId('ses')]],
 ])
 const [oldest = ''] = past.get(100) ?? []
@@ -80,14 +82,22 @@ async function recordThePast(data: string): Promise<void> {
 const audit = (...args: string[]) => run(process.execPath, [executable, 'audit', 'verify', ...args], {})
 const gone = (days: number): boolean => !existsSync(join(recordings, dayOf(daysAgo(days))))
 
+test('killed while it removes, a gateway has said all that is gone, and goes on at its next start', async () => {
+  for (let round = 0; round < 3; round++) {
+    await stack.gateway.process.stop('SIGKILL')
+    const { code, out } = await audit('--config', stack.config)
+    expect(out).toContain('✓ whole')
+    expect(code).toBe(0)
+    stack.gateway.process = await startGatewayProcess(stack.config, secrets)
+  }
+})
+
 test('a gateway that starts removes what is too old, and everything says so', async () => {
   await eventually(async () => {
-    expect([gone(100), gone(99), gone(20)]).toEqual([true, true, false])
+    expect([gone(100), gone(99), gone(98), gone(20)]).toEqual([true, true, true, false])
     const listed = JSON.parse((await stack.operator('sessions', 'list', '--json')).out)
     expect(listed.map(({ id }: { id: string }) => id)).toEqual([kept])
   })
-  expect(stack.gateway.process.log()).toContain('recordings were removed')
-
   // By the folder, by hoop.yaml, and over the API.
   for (const args of [[recordings], ['--config', stack.config]]) {
     const { code, out } = await audit(...args)
