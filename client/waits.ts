@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { ApprovalView } from '../gateway/core/contract.ts'
+import { type ApprovalView, operationWords } from '../gateway/core/contract.ts'
 import { printable } from './error.ts'
 import { type Held, viewActivity } from './exchange.ts'
 import type { Tell } from './tell.ts'
@@ -84,7 +84,7 @@ export function followApprovals(transport: Transport, options: WaitOptions): Wai
 }
 
 function askedLine(approval: ApprovalView): string {
-  const what = approval.operations.map(({ action, resource }) => `${action} ${resource}`.trim()).join(', ')
+  const what = approval.operations.map(operationWords).join(', ')
   const by = approval.by.join(' and ')
   return printable(
     `waiting for ${by} to approve ${what} on ${approval.connection} until ${clock(approval.expires_at)} ` +

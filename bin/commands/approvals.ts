@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import type { ApprovalView } from '../../gateway/core/contract.ts'
+import { type ApprovalView, operationWords } from '../../gateway/core/contract.ts'
 import { addConfirm } from './confirm.ts'
 import { connectOperator } from './operator.ts'
 import { type ClientOptions, checkId, withOperatorOptions } from './options.ts'
@@ -114,5 +114,5 @@ async function decide(answer: 'approve' | 'deny', id: string, options: Options):
 }
 
 function operationsOf({ operations }: ApprovalView): string {
-  return operations.map(({ action, resource }) => `${action} ${resource}`.trim()).join(', ')
+  return operations.map(operationWords).join(', ')
 }

@@ -18,6 +18,7 @@ interface ExplainOptions {
   readonly port?: string
   readonly query?: string
   readonly body?: string
+  readonly dryRun?: boolean
   readonly narrowed?: string
   readonly json?: boolean
 }
@@ -50,6 +51,7 @@ export function addPolicy(program: Command): void {
     .option('--port <number>', 'for port-forward: the port of the pod')
     .option('--query <text>', 'for HTTP: the query, such as a=1&b=2')
     .option('--body <json>', 'for HTTP: the body')
+    .option('--dry-run', 'for Kubernetes: as a dry run')
     .option('--narrowed <operations>', 'what the identity is narrowed to, parted by commas')
     .option('--config <file>', 'the configuration', 'hoop.yaml')
     .option('--json', 'print JSON')
@@ -105,7 +107,7 @@ async function readPolicy(file: string): Promise<{ policy: Policy; known: readon
 
 /** What the options name, each operation on the same resource. */
 async function named(options: ExplainOptions): Promise<Operation[]> {
-  const { operation = [], resource, namespace, name, command, query = '', body, port } = options
+  const { operation = [], resource, namespace, name, command, query = '', body, port, dryRun } = options
   if (port !== undefined && !/^\d{1,5}$/.test(port))
     throw wrongUsage(`${JSON.stringify(port)} is no port`, 'give a number')
   const { readQuery } = await import('../../gateway/protocols/http/query.ts')
@@ -122,6 +124,7 @@ async function named(options: ExplainOptions): Promise<Operation[]> {
       body: body === undefined ? 'empty' : readJson(Buffer.from(body)),
       ...(command === undefined ? {} : { command: command.split(/\s+/) }),
       ...(port === undefined ? {} : { port: Number(port) }),
+      ...(dryRun === true && !reading.has(action) && { dryRun }),
     }),
   )
   if (found.length > 0) return found

@@ -83,7 +83,9 @@ export const approvalView = z.object({
   state: approvalState,
   connection: z.string(),
   identity: z.string(),
-  operations: z.array(z.object({ action: z.string(), resource: z.string() })),
+  operations: z.array(
+    z.object({ action: z.string(), resource: z.string(), dry_run: z.literal(true).optional() }),
+  ),
   chain: z.array(z.object({ id: z.string(), stage: z.string() })),
   run: z.string().nullable(),
   statement: z.string(),

@@ -1,5 +1,6 @@
 import type { ApprovalState } from '../core/contract.ts'
 import { newId } from '../core/id.ts'
+import { shownOperation } from '../core/operation.ts'
 import type { Config } from '../policy/schema.ts'
 import type { Store } from '../store/open.ts'
 import type { Answer, GivenAnswer, Question } from './approval.ts'
@@ -38,9 +39,7 @@ export async function insertRow(
     by: JSON.stringify(question.by),
     rule: question.rule,
     policy: question.policy,
-    operations: JSON.stringify(
-      question.operations.map(({ actions, resource }) => ({ action: actions[0], resource })),
-    ),
+    operations: JSON.stringify(question.operations.map(shownOperation)),
     statement: question.statement,
     masks: JSON.stringify(question.masks),
     digest: question.digest,

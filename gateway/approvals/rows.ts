@@ -33,7 +33,9 @@ const answerSchema = z.array(
     breakGlass: z.literal(true).optional(),
   }),
 )
-const operationsSchema = z.array(z.object({ action: z.string(), resource: z.string() }))
+const operationsSchema = z.array(
+  z.object({ action: z.string(), resource: z.string(), dry_run: z.literal(true).optional() }),
+)
 const namesSchema = z.array(z.string())
 const placeSchema = z.record(z.string(), z.record(z.string(), z.string()))
 

@@ -104,7 +104,8 @@ function operations(view: ApprovalView): Html {
   return section(
     'What it does',
     html`<ul class="chips">${view.operations.map(
-      ({ action, resource }) => html`<li><b>${action}</b> ${resource}</li>`,
+      ({ action, resource, dry_run: tried }) =>
+        html`<li>${tried === true && 'dry run: '}<b>${action}</b> ${resource}</li>`,
     )}</ul>
 <dl class="facts"><dt>Connection</dt><dd><code>${view.connection}</code></dd>
 <dt>Rule</dt><dd><code>${view.rule}</code></dd></dl>`,

@@ -67,6 +67,19 @@ export interface IdentityView {
 
 export type ApprovalState = 'pending' | 'approved' | 'denied' | 'expired' | 'withdrawn' | 'used'
 
+/** One operation as people and tools see it. */
+export interface ShownOperation {
+  action: string
+  resource: string
+  /** There where it is a dry run without doubt. */
+  dry_run?: true | undefined
+}
+
+/** The words for it, `dry run: patch apps/deployments`: what clients name comes last. */
+export function operationWords({ action, resource, dry_run: tried }: ShownOperation): string {
+  return `${tried === true ? 'dry run: ' : ''}${action} ${resource}`.trim()
+}
+
 /** One row of `GET /api/v1/approvals`. */
 export interface ApprovalView {
   id: string
@@ -74,7 +87,7 @@ export interface ApprovalView {
   connection: string
   /** `STAGE (ID)` from the root down, joined by ` > `. */
   identity: string
-  operations: { action: string; resource: string }[]
+  operations: ShownOperation[]
   /** The identities from the root down. */
   chain: { id: string; stage: string }[]
   /** The page of the job that asks, where its platform has one. */
@@ -173,7 +186,7 @@ export function inputMessage(
   approval: Pick<ApprovalView, 'id' | 'operations' | 'connection' | 'rule' | 'url'>,
 ): string {
   const { id, operations, connection, rule, url } = approval
-  const what = operations.map(({ action, resource }) => `${action} ${resource}`.trim()).join(', ')
+  const what = operations.map(operationWords).join(', ')
   return `${id}: ${what} on ${connection} (rule ${rule}). What exactly is asked: ${url}`
     .replaceAll(/[\p{Cc}\p{Cf}]+/gu, ' ')
     .slice(0, 1000)

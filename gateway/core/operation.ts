@@ -1,3 +1,4 @@
+import type { ShownOperation } from './contract.ts'
 import type { Json } from './json.ts'
 
 /** A column by the relation it comes from: `schema.relation.column`, or `schema.relation.*` when it may be any of its columns. */
@@ -26,12 +27,21 @@ export interface Operation {
   readonly query?: ReadonlyMap<string, QueryValues> | null
   /** The JSON of an HTTP request's body; null when it is something else, or could be read in two ways; absent while it was not read. */
   readonly body?: Json | 'empty' | null
+  /** True for a dry run, which is sure to change nothing; null for what is to be one, and may change something all the same; absent for the real thing. */
+  readonly dryRun?: true | null
+  /** True when its answer tells whether a guess at a masked value is right: an allow rule for dry runs has to name its resource. */
+  readonly guesses?: true
   /** True when it leads through the target to something behind it (a program in a pod, a port, a proxy): an allow rule has to name its resource, unless it allows everything. */
   readonly through?: boolean
   /** True for what comes with any grant: how a client finds out what there is. Rules can still deny it, or have people asked. */
   readonly implied?: boolean
   /** True when nothing can change by it: its record may reach the disk after it is forwarded. */
   readonly reads: boolean
+}
+
+/** An operation as it is recorded, and shown to people. */
+export function shownOperation({ actions, resource, dryRun }: Operation): ShownOperation {
+  return { action: actions[0], resource, ...(dryRun === true && { dry_run: true }) }
 }
 
 /** A part of a statement's text that is a value: masked wherever the statement is shown or kept, if it meets a masked column or is secret. */

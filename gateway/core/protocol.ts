@@ -79,6 +79,8 @@ export type Answers = (chunk: Uint8Array) => readonly Uint8Array[]
 /** Owned by core: the only road upstream, and the only road back. */
 export interface Session {
   readonly id: string
+  /** The connection as configured. */
+  readonly config: Grant['config']
   /** The permit for what carries no operation: synchronisation, flushing, terminating. */
   readonly standing: Permit
   /**

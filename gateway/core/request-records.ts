@@ -2,7 +2,7 @@ import type { Observed, Refusal } from '../policy/policy.ts'
 import type { Recorder } from '../recording/event.ts'
 import type { Gate } from './gate.ts'
 import type { Verdict } from './verdict.ts'
-import type { Meaning, Request } from './operation.ts'
+import { type Meaning, type Request, shownOperation } from './operation.ts'
 import type { Detectors } from './session.ts'
 
 /** Of one parameter; what lies beyond is said in bytes. */
@@ -40,10 +40,7 @@ export class RequestRecords {
     const seq = recorder.record({
       kind: 'request',
       text: this.#text(request, verdict),
-      operations: request.meaning.operations.map(({ actions, resource }) => ({
-        action: actions[0],
-        resource,
-      })),
+      operations: request.meaning.operations.map(shownOperation),
       ...outcome,
     })
     this.#recorded.set(request.meaning, seq)

@@ -49,6 +49,7 @@ export interface SessionParts {
 /** The one road upstream and the one road back: nothing is forwarded undecided, nothing is released unmasked, and both are recorded. */
 export class LiveSession implements Session {
   readonly id: string
+  readonly config: Grant['config']
   readonly standing: Permit
   readonly #parts: SessionParts
   readonly #answers: Answers
@@ -66,6 +67,7 @@ export class LiveSession implements Session {
   constructor(parts: SessionParts) {
     this.#parts = parts
     this.id = parts.entry.id
+    this.config = parts.grant.config
     this.standing = parts.gate.permit(this, null)
     this.#records = new RequestRecords(parts)
     const { ending } = parts

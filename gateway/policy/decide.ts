@@ -75,6 +75,7 @@ const nothing: Operation = { actions: ['nothing'], resource: '', reads: true }
 export function describeOperation(operation: Operation): string {
   const parts: string[] = [operation.actions[0]]
   if (operation.unbounded === true) parts.push('without WHERE')
+  if (operation.dryRun === true) parts.push('as a dry run')
   if (operation.command === null) parts.push('of any command')
   else if (operation.command !== undefined) parts.push(JSON.stringify(operation.command.join(' ')))
   if (operation.resource !== '') parts.push(`on ${operation.resource}`)
@@ -107,8 +108,15 @@ function denyUnruled(level: CompiledLevel, operation: Operation): Decision {
     rule: null,
     operation,
     why: `no rule of stage ${level.stage} allows ${what}, on connection ${level.connection}`,
-    next: `ask for a rule in stages.${level.stage}.grants (connection ${level.connection}) that names \`${operation.actions[0]}\`${operation.resource === '' ? '' : clip(` on ${operation.resource}`)}; \`hoop-access policy explain\` shows every rule that was looked at`,
+    next: `ask for a rule in stages.${level.stage}.grants (connection ${level.connection}) that names \`${operation.actions[0]}\`${operation.resource === '' ? '' : clip(` on ${operation.resource}`)}${doubtIn(operation)}; \`hoop-access policy explain\` shows every rule that was looked at`,
   }
+}
+
+/** Why a rule for dry runs is not met by what says that it is one. */
+function doubtIn({ dryRun }: Operation): string {
+  return dryRun === null
+    ? ' (as a dry run it does not count: what answers it, or the way it is asked for, leaves open whether something changes)'
+    : ''
 }
 
 function denyNarrowed(level: CompiledLevel, operation: Operation): Decision {

@@ -1,3 +1,4 @@
+import { dryRunVerbs, keepsToDryRun } from '../core/dry-run.ts'
 import type { Operation } from '../core/operation.ts'
 import { type CompiledLevel, decideAll, describeOperation } from './decide.ts'
 import type { Decision, Policy } from './policy.ts'
@@ -69,7 +70,10 @@ export function explain(policy: Policy, question: Question): Explanation {
       narrowedTo: level.narrowed === null ? null : compileOperations(level.narrowed),
     }),
   )
-  const asked = config?.type === 'kubernetes' ? operations.map(asOfCluster) : operations
+  const asked =
+    config?.type === 'kubernetes'
+      ? operations.map((operation) => asOfCluster(operation, config.dry_run_groups))
+      : operations
   return {
     connection,
     stages,
@@ -83,11 +87,18 @@ export function explain(policy: Policy, question: Question): Explanation {
   }
 }
 
-/** What leads through a cluster to something behind it says so, as requests for it do. */
-function asOfCluster(operation: Operation): Operation {
-  if (!/\/(?:exec|attach|portforward|proxy)$/.test(operation.resource)) return operation
-  const { port = null, resource } = operation
-  return { ...operation, through: true, ...(resource === 'pods/portforward' && { port }) }
+/** What leads through a cluster to something behind it says so, and whether its dry run counts, as requests for it do. */
+function asOfCluster({ dryRun, ...operation }: Operation, vouched?: readonly string[]): Operation {
+  const { actions, resource, port = null } = operation
+  const dry = dryRun === true && dryRunVerbs.includes(actions[0]) && keepsToDryRun(resource, vouched)
+  return {
+    ...operation,
+    ...(/\/(?:exec|attach|portforward|proxy)$/.test(resource) && { through: true }),
+    ...(resource === 'pods/portforward' && { port }),
+    ...(dryRun !== undefined && { dryRun: dry || null }),
+    ...(dry && { actions: [actions[0], 'dry-run'] }),
+    ...(dry && /(?:^|\/)secrets$/.test(resource) && { guesses: true }),
+  }
 }
 
 function explainLevel(level: CompiledLevel, operation: Operation): LevelExplanation {
@@ -152,6 +163,7 @@ const differences: Readonly<Record<keyof RuleConfig, string>> = {
   commands: 'other commands',
   ports: 'other ports',
   unbounded: 'only without WHERE',
+  dry_run: 'only dry runs, or all but those',
   query: 'another query',
   body: 'another body',
 }
@@ -159,6 +171,7 @@ const differences: Readonly<Record<keyof RuleConfig, string>> = {
 function describeRule({ written, by }: RuleExplanation): string {
   const parts = [written.operations.join(', ')]
   if (written.unbounded === true) parts.push('without WHERE')
+  if (written.dry_run !== undefined) parts.push(written.dry_run ? 'as a dry run' : 'for real')
   if (written.resources !== undefined) parts.push(`on ${written.resources.join(', ')}`)
   if (written.namespaces !== undefined) parts.push(`in ${written.namespaces.join(', ')}`)
   if (written.names !== undefined) parts.push(`named ${written.names.join(', ')}`)

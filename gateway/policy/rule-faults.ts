@@ -11,7 +11,10 @@ export function findRuleFaults(rule: RuleConfig, type: ConnectionType, path: Pat
   const known = knownOperations[type]
   for (const [index, operation] of rule.operations.entries()) {
     if (operation === '*' || known.includes(operation)) continue
-    const hint = suggest(operation, known)
+    const hint =
+      type === 'kubernetes' && operation === 'dry-run'
+        ? ': name the verbs, and write `dry_run: true`'
+        : suggest(operation, known)
     findings.fault([...path, 'operations', index], `${type} has no operation \`${operation}\`${hint}`)
   }
   for (const [index, resource] of (rule.resources ?? []).entries()) {

@@ -38,6 +38,8 @@ export interface Rule {
   readonly commands: readonly (readonly (string | null)[])[] | null
   readonly ports: ReadonlySet<number> | null
   readonly unbounded: boolean
+  /** Whether only dry runs match, or all but those. */
+  readonly dryRun: boolean | null
   readonly conditions: Conditions
   /** True for deny and approve: what may be meant counts as meant. */
   readonly strict: boolean
@@ -92,6 +94,7 @@ function compileRule(name: string, effect: Effect, rule: RuleConfig, type: Conne
     commands: rule.commands?.map((command) => splitCommand(command) ?? []) ?? null,
     ports: rule.ports === undefined ? null : new Set(rule.ports),
     unbounded: rule.unbounded === true,
+    dryRun: rule.dry_run ?? null,
     conditions: compileConditions(rule),
     strict,
   }
@@ -147,6 +150,7 @@ export function mismatch(rule: Rule, operation: Operation): keyof RuleConfig | n
   if (operation.implied === true && rule.strict && rule.resources === null)
     if (rule.effect !== 'deny' || !rule.operations.all) return 'resources'
   if (rule.unbounded && operation.unbounded !== true) return 'unbounded'
+  if (rule.dryRun !== null && !isTried(rule, operation)) return 'dry_run'
   if (rule.resources !== null && !isAbout(rule, rule.resources, operation)) return 'resources'
   if (rule.namespaces !== null && !covers(rule.namespaces, operation.namespace, rule.strict))
     return 'namespaces'
@@ -157,6 +161,8 @@ export function mismatch(rule: Rule, operation: Operation): keyof RuleConfig | n
   if (rule.ports !== null && !mayBePort(rule.ports, operation.port, rule.effect)) return 'ports'
   if (!rule.strict && rule.resources === null && operation.through === true && !rule.operations.all)
     return 'resources'
+  if (!rule.strict && rule.resources === null && operation.guesses === true && rule.dryRun === true)
+    return 'resources'
   const { query, body } = rule.conditions
   if (query !== null && !queryMeets(query, operation.query, rule.strict)) return 'query'
   if (body !== null && !bodyMeets(body, operation.body, rule.strict)) return 'body'
@@ -164,6 +170,11 @@ export function mismatch(rule: Rule, operation: Operation): keyof RuleConfig | n
   if (!rule.strict && rule.resources === null && operation.actions.some((action) => named.has(action)))
     return 'resources'
   return null
+}
+
+/** True when the operation is the dry run, or the real thing, that the rule is about; what may be either meets rules that deny or ask. */
+function isTried({ dryRun, strict }: Rule, operation: Operation): boolean {
+  return operation.dryRun === null ? strict : (operation.dryRun === true) === dryRun
 }
 
 /** True when only the request's body, which was not read yet, can tell whether the rule matches. */

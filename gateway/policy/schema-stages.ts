@@ -40,6 +40,12 @@ export const rule = z.strictObject({
     .describe(
       'HTTP: JSON paths into the body, such as `$.items[*].sku`, and patterns of the values there. allow: there, and all match; deny, approve: one may match',
     ),
+  dry_run: z
+    .boolean()
+    .optional()
+    .describe(
+      'Kubernetes: true is only dry runs (allow: without doubt; deny, approve: what may be one), false all but those. Absent: both',
+    ),
   unbounded: z
     .literal(true)
     .optional()

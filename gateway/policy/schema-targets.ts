@@ -64,6 +64,13 @@ export const connection = z.discriminatedUnion('type', [
     token: secret.optional().describe("A service account's bearer token"),
     client_cert: secret.optional().describe('PEM of a client certificate'),
     client_key: secret.optional().describe("PEM of the client certificate's key"),
+    dry_run_groups: z
+      .array(text.regex(/^[a-z0-9-]+(?:\.[a-z0-9-]+)+$/, 'an API group, such as `cert-manager.io`'))
+      .min(1)
+      .optional()
+      .describe(
+        "API groups beside Kubernetes' own whose server keeps to dryRun: those of CustomResourceDefinitions do, a server of its own may not",
+      ),
     ca,
   }),
   z.strictObject({

@@ -1,4 +1,5 @@
 import { parseDuration } from './duration.ts'
+import { findDryRunFaults } from './dry-run-faults.ts'
 import type { Findings, Path } from './fault.ts'
 import { kubernetesSecrets } from './masks.ts'
 import { checkName, checkRepeats, ownValue } from './name-faults.ts'
@@ -97,7 +98,10 @@ function checkGrant(config: Config, grant: GrantConfig, path: Path, findings: Fi
   for (const effect of effects) {
     for (const [index, rule] of (grant[effect] ?? []).entries()) {
       const at = [...path, effect, index]
-      if (connection !== undefined) findRuleFaults(rule, connection.type, at, findings)
+      if (connection !== undefined) {
+        findRuleFaults(rule, connection.type, at, findings)
+        findDryRunFaults(rule, { connection, effect }, at, findings)
+      }
       if ('by' in rule) {
         checkName('approver group', String(rule.by), Object.keys(config.approvers), [...at, 'by'], findings)
       }

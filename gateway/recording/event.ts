@@ -1,3 +1,4 @@
+import type { ShownOperation } from '../core/contract.ts'
 import type { Origin } from '../core/identity.ts'
 import type { Refusal } from '../policy/policy.ts'
 
@@ -27,7 +28,7 @@ export type RecordEvent =
       readonly text: string
       /** The record (its `seq`) that holds the same text, instead of `text` and `operations`, when it was recorded before. */
       readonly same?: undefined
-      readonly operations: readonly { readonly action: string; readonly resource: string }[]
+      readonly operations: readonly Readonly<ShownOperation>[]
       readonly parameters: readonly (string | null)[]
       readonly effect: 'allow' | 'approve' | 'deny'
       readonly rule: string | null

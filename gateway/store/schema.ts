@@ -61,7 +61,7 @@ export interface Tables {
     rule: string
     /** Version of the policy that asked. */
     policy: string
-    /** JSON array of `{ action, resource }`. */
+    /** JSON array of `{ action, resource, dry_run }`. */
     operations: string
     /** As it may be shown: masked. */
     statement: string

@@ -1,5 +1,7 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { compilePolicy } from '../../gateway/policy/compile.ts'
+import { explain, renderExplanation } from '../../gateway/policy/explain.ts'
+import { narrows } from '../../gateway/policy/narrowing.ts'
 import { config, decide, operation, policyOf } from './fixtures.ts'
 
 const at = { connection: 'k8s' }
@@ -65,4 +67,89 @@ test('Secrets are masked on clusters alone, unless every level lifts it', () => 
   expect(maskAt(['a'], 'k8s')).toBeNull()
   expect(maskAt(['a', 'b'], 'k8s')).not.toBeNull()
   expect(maskAt(['a'], 'db')).toBeNull()
+})
+
+describe('dry runs', () => {
+  const real = operation('patch', 'configmaps', {})
+  const tried = { ...real, actions: ['patch', 'dry-run'] as const, dryRun: true as const }
+  const doubtful = { ...real, dryRun: null }
+  const outcomes = (grant: Record<string, unknown>) =>
+    [real, tried, doubtful].map((one) => decide(on(grant), ['a'], [one], at).effect)
+  const everything = { operations: ['*'] }
+  const only = { operations: ['patch'], dry_run: true }
+  const none = { operations: ['patch'], dry_run: false }
+
+  test('an allow rule is met by what is one, or none, without doubt', () => {
+    expect(outcomes({ allow: [everything] })).toEqual(['allow', 'allow', 'allow'])
+    expect(outcomes({ allow: [only] })).toEqual(['deny', 'allow', 'deny'])
+    expect(outcomes({ allow: [none] })).toEqual(['allow', 'deny', 'deny'])
+  })
+
+  test('deny and approve rules are met by what may be', () => {
+    expect(outcomes({ allow: [everything], deny: [{ operations: ['patch'] }] })).toEqual([
+      'deny',
+      'deny',
+      'deny',
+    ])
+    expect(outcomes({ allow: [everything], deny: [only] })).toEqual(['allow', 'deny', 'deny'])
+    expect(outcomes({ allow: [everything], deny: [none] })).toEqual(['deny', 'allow', 'deny'])
+    expect(outcomes({ allow: [everything], approve: [{ ...none, by: 'sre' }] })).toEqual([
+      'approve',
+      'allow',
+      'approve',
+    ])
+    expect(outcomes({ allow: [only], approve: [{ operations: ['patch'], by: 'sre' }] })).toEqual([
+      'approve',
+      'approve',
+      'approve',
+    ])
+  })
+
+  test('guesses at Secrets need a rule that names them', () => {
+    const guess = { ...tried, resource: 'secrets', guesses: true as const }
+    const outcome = (allow: Record<string, unknown>) =>
+      decide(on({ allow: [allow] }), ['a'], [guess], at).effect
+    expect(outcome(only)).toBe('deny')
+    expect(outcome({ ...only, resources: ['secrets'] })).toBe('allow')
+    // Who may change them may try it.
+    expect(outcome({ operations: ['patch'] })).toBe('allow')
+  })
+
+  test('a narrowing to them lets nothing else through', () => {
+    const policy = on({ allow: [everything] })
+    const narrowed = { ...at, narrowed: ['dry-run'] }
+    const [effectOfReal, effectOfTried, effectOfDoubtful] = [real, tried, doubtful].map(
+      (one) => decide(policy, ['a'], [one], narrowed).effect,
+    )
+    expect([effectOfReal, effectOfTried, effectOfDoubtful]).toEqual(['deny', 'allow', 'deny'])
+    expect(narrows(['read'], ['dry-run'])).toBe(false)
+    expect(narrows(['dry-run'], ['patch'])).toBe(false)
+    expect(narrows(['dry-run', 'read'], ['dry-run', 'get'])).toBe(true)
+  })
+
+  test('a child’s dry run is tried at every level', () => {
+    const policy = policyOf({
+      a: { connection: 'k8s', allow: [only] },
+      b: { connection: 'k8s', allow: [everything] },
+    })
+    expect(decide(policy, ['a', 'b'], [tried], at).effect).toBe('allow')
+    expect(decide(policy, ['a', 'b'], [real], at).effect).toBe('deny')
+  })
+
+  test('explained as the gateway would take it', () => {
+    const policy = on({ allow: [only] })
+    const asked = (resource: string) =>
+      explain(policy, {
+        stages: ['a'],
+        connection: 'k8s',
+        operations: [{ actions: ['patch'], resource, reads: false, dryRun: true }],
+      })
+    expect(asked('configmaps').decision.effect).toBe('allow')
+    expect(renderExplanation(asked('configmaps'))).toContain('patch as a dry run on configmaps: allow')
+    for (const resource of ['apps/deployments/scale', 'secrets', 'shop.example.com/carts'])
+      expect(asked(resource).decision.effect).toBe('deny')
+    expect(renderExplanation(asked('apps/deployments/scale'))).toContain(
+      'no: only dry runs, or all but those  (patch as a dry run)',
+    )
+  })
 })

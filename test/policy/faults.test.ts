@@ -430,6 +430,23 @@ describe('what contradicts itself', () => {
     [rule('box', '{ operations: [exec], commands: [→" "] }'), 'a command is words with spaces between'],
     [rule('box', '{ operations: [exec], unbounded: →true }'), '`unbounded` is for postgres connections only'],
     [rule('db', '{ operations: [read], unbounded: →true }'), '`unbounded` goes with update, delete or write'],
+    [rule('api', '{ operations: [POST], dry_run: →true }'), '`dry_run` is for kubernetes connections only'],
+    [
+      rule('k8s', '{ operations: [read, get], dry_run: →true }'),
+      '`dry_run` goes with create, update, patch, delete, deletecollection: nothing else can be tried',
+    ],
+    [
+      rule('k8s', '{ operations: [→dry-run] }'),
+      'kubernetes has no operation `dry-run`: name the verbs, and write `dry_run: true`',
+    ],
+    [
+      rule('k8s', '{ operations: [create], resources: [pods, →pods/exec], dry_run: true }'),
+      'no dry run of `pods/exec` is sure to change nothing: this would never match',
+    ],
+    [
+      rule('k8s', '{ operations: [patch], resources: [→"shop.example.com/*", apps/*, "*"], dry_run: true }'),
+      'no dry run of `shop.example.com/*` is sure to change nothing: if its server keeps to dryRun, name shop.example.com in the connection’s `dry_run_groups`',
+    ],
     [
       `${base}console: { login: { issuer: →http://idp.test, client_id: a, client_secret: b } }\n`,
       '`issuer` must be https:',

@@ -36,6 +36,8 @@ export interface KubernetesServer {
   pod(name: string, kubeletPort: number): Promise<void>
   /** Requests as it took them to be, by the `Audit-ID` that they had; needs `audit`. */
   audited(): Promise<ReadonlyMap<string, Audited>>
+  /** What its store holds: each key with the revision at which it last changed, but for what it writes by itself. */
+  stored(): Promise<ReadonlyMap<string, string>>
   stop(): Promise<void>
 }
 
@@ -144,6 +146,7 @@ export async function startKubernetes({ audit = false } = {}): Promise<Kubernete
         }),
       )
     },
+    stored: () => readStore(etcdUrl),
     async stop() {
       process.off('exit', end)
       await Promise.all(processes.map(stop))
@@ -152,6 +155,25 @@ export async function startKubernetes({ audit = false } = {}): Promise<Kubernete
   }
   await ready(server, processes)
   return server
+}
+
+/** Keys that the API server writes as time passes. */
+const ownWrites =
+  /^\/registry\/(?:masterleases\/|leases\/kube-system\/|services\/endpoints\/default\/kubernetes$)/
+
+async function readStore(etcdUrl: string): Promise<ReadonlyMap<string, string>> {
+  const base64 = (text: string): string => Buffer.from(text).toString('base64')
+  const answer = await fetch(`${etcdUrl}/v3/kv/range`, {
+    method: 'POST',
+    body: JSON.stringify({ key: base64('/registry/'), range_end: base64('/registry0'), keys_only: true }),
+  })
+  if (!answer.ok) throw new Error(`etcd: ${answer.status} ${await answer.text()}`)
+  const { kvs } = (await answer.json()) as { kvs: { key: string; mod_revision: string }[] }
+  return new Map(
+    kvs
+      .map(({ key, mod_revision }) => [Buffer.from(key, 'base64').toString(), mod_revision] as const)
+      .filter(([key]) => !ownWrites.test(key)),
+  )
 }
 
 async function runPod(server: KubernetesServer, name: string, kubeletPort: number): Promise<void> {

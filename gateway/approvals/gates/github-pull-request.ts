@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { operationWords } from '../../core/contract.ts'
 import { Refused } from '../../core/errors.ts'
 import type { Origin } from '../../core/identity.ts'
 import { type Github, lying } from '../../platforms/github.ts'
@@ -225,7 +226,7 @@ function jobOf(
 
 /** What a check run may say to everybody who reads the repository: what is done to what, and not the statement. */
 function summaryOf({ approval, groups }: Posting, how: string): object {
-  const what = approval.operations.map(({ action, resource }) => `${action} ${resource}`.trim()).join(', ')
+  const what = approval.operations.map(operationWords).join(', ')
   return {
     title: `${what} on ${approval.connection}`.slice(0, 200),
     summary: [

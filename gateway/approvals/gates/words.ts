@@ -1,4 +1,4 @@
-import type { ApprovalView } from '../../core/contract.ts'
+import { type ApprovalView, operationWords } from '../../core/contract.ts'
 import type { Glass } from '../approval.ts'
 
 // What gates that tell people in words have in common.
@@ -7,7 +7,7 @@ import type { Glass } from '../approval.ts'
 export function operationsIn({ operations }: ApprovalView): string {
   const [first, ...more] = operations
   if (first === undefined) return 'a request'
-  const words = shorten(`${first.action} ${first.resource}`.trim(), 100)
+  const words = shorten(operationWords(first), 100)
   return more.length === 0 ? words : `${words} and ${more.length} more`
 }
 

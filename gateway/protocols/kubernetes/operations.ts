@@ -44,10 +44,12 @@ interface Asked {
   readonly named?: string
   /** True where values of a Secret are compared or moved. */
   readonly probes?: boolean
+  /** As `Operation` has it. */
+  readonly dryRun?: Operation['dryRun']
 }
 
 /** `group/resource[/subresource]`, without the group for the core one. */
-function resourceOf({ group, resource, subresource }: ResourceInfo): string {
+export function resourceOf({ group, resource, subresource }: ResourceInfo): string {
   return [group, resource, subresource].filter((part) => part !== '').join('/')
 }
 
@@ -97,19 +99,30 @@ function operationsOf(info: RequestInfo, asked: Asked, command: Operation['comma
   if (info.kind === 'path') {
     const reads = ['get', 'head', 'options'].includes(info.verb)
     const implied = (info.verb === 'get' || info.verb === 'head') && discovery.test(info.path)
-    return [{ actions: [info.verb], resource: info.path, reads, ...(implied && { implied }) }]
+    return [
+      {
+        actions: [info.verb],
+        resource: info.path,
+        reads,
+        ...(implied && { implied }),
+        ...(asked.dryRun === null && { dryRun: null }),
+      },
+    ]
   }
   const resource = resourceOf(info)
   const verb = isStream(info) ? 'create' : info.verb
   const name = isProxied(info) ? bareName(info.name) : info.name || (asked.named ?? '')
+  const { dryRun } = asked
   const operation = (action: string): Operation => ({
-    actions: [action],
+    actions: dryRun === true ? [action, 'dry-run'] : [action],
     resource,
     reads: ['get', 'list', 'watch'].includes(action) && !isProxied(info),
     ...(info.namespace !== '' && { namespace: info.namespace }),
     ...(name !== '' && { name }),
     ...(command !== undefined && { command }),
     ...(isStream(info) && info.subresource === 'portforward' && { port: asked.port ?? null }),
+    ...(dryRun !== undefined && { dryRun }),
+    ...(dryRun === true && isOfSecrets(info) && { guesses: true }),
     ...(through.includes(info.subresource) && { through: true }),
     ...(action === 'create' && selfReviews.has(resource) && { implied: true }),
   })

@@ -1,17 +1,20 @@
 import { Refused } from '../../core/errors.ts'
-import type { Request } from '../../core/operation.ts'
+import type { Operation, Request } from '../../core/operation.ts'
 import type { Session } from '../../core/protocol.ts'
 import type { Reading } from '../../http-relay/dialect.ts'
 import type { HttpRequest } from '../../http-relay/message.ts'
 import type { Target } from '../../http-relay/target.ts'
 import { acceptOf, isUnread } from './accept.ts'
 import { BODY_CAP, movesValues, readBody, refuseMasked } from './bodies.ts'
+import { readDryRun } from './dry-run.ts'
 import { isOfSecrets, isProxied, isStream, requestOf, secretValues } from './operations.ts'
 import type { RefusedStreams } from './refused-streams.ts'
 import { type RequestInfo, type ResourceInfo, readQuery, readRequestInfo } from './request-info.ts'
 import { reviewDenied } from './reviews.ts'
 import { hideText, maskSecrets, showSecret } from './secrets.ts'
 import { streamOf } from './streams.ts'
+
+const nothing = Buffer.alloc(0)
 
 /** Who asks, and what is known of it. */
 interface Asking {
@@ -44,9 +47,12 @@ export function readKubernetes(message: HttpRequest, target: Target, asking: Ask
   )
   if (types.length > 0)
     throw new Refused('protocol_violation', 'it says twice of what form its body is', 'say it once')
-  const request = requestOf(method, target, info, { type })
+  const dryRunOf = (body: Buffer): Operation['dryRun'] =>
+    readDryRun(info, target, { body, type, vouched: vouchedBy(session) })
+  const asked = { type, dryRun: dryRunOf(nothing) }
+  const request = requestOf(method, target, info, asked)
   if (info.kind === 'resource' && isStream(info)) {
-    const requestFor = (port: number): Request => requestOf(method, target, info, { type, port })
+    const requestFor = (port: number): Request => requestOf(method, target, info, { ...asked, port })
     return streamReading({ message, info, request, requestFor }, asking)
   }
   if (message.headers.upgrade !== undefined) throw notCarried('an upgrade of this', 'send it without')
@@ -72,6 +78,7 @@ export function readKubernetes(message: HttpRequest, target: Target, asking: Ask
         const read = requestOf(method, target, info, {
           type,
           probes: movesValues(json, type),
+          dryRun: dryRunOf(body),
           ...(name !== undefined && info.verb === 'create' && { named: name }),
         })
         const denied = info.resource === 'selfsubjectaccessreviews' ? reviewDenied(review, session) : null
@@ -84,6 +91,11 @@ export function readKubernetes(message: HttpRequest, target: Target, asking: Ask
       },
     },
   }
+}
+
+/** The API groups whose server keeps to `dryRun`, beside Kubernetes' own. */
+function vouchedBy({ config }: Session): readonly string[] {
+  return (config.type === 'kubernetes' ? config.dry_run_groups : undefined) ?? []
 }
 
 /** True for logs, also by a kubelet's own API, of which a number of bytes is asked for. */
