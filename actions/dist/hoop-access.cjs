@@ -6319,6 +6319,18 @@ var reserved = /^(PATH|HOME|SHELL|NODE_OPTIONS|LD_.*|DYLD_.*|GITHUB_.*|RUNNER_.*
 
 // client/waits.ts
 var import_promises11 = require("node:timers/promises");
+
+// gateway/core/contract.ts
+function operationWords({ action, resource, dry_run: tried }) {
+  return `${tried === true ? "dry run: " : ""}${action} ${resource}`.trim();
+}
+function inputMessage(approval) {
+  const { id, operations, connection, rule, url } = approval;
+  const what = operations.map(operationWords).join(", ");
+  return `${id}: ${what} on ${connection} (rule ${rule}). What exactly is asked: ${url}`.replaceAll(/[\p{Cc}\p{Cf}]+/gu, " ").slice(0, 1e3);
+}
+
+// client/waits.ts
 function followApprovals(transport, options) {
   const stopped = new AbortController();
   const told = /* @__PURE__ */ new Map();
@@ -6369,7 +6381,7 @@ function followApprovals(transport, options) {
   };
 }
 function askedLine(approval) {
-  const what = approval.operations.map(({ action, resource }) => `${action} ${resource}`.trim()).join(", ");
+  const what = approval.operations.map(operationWords).join(", ");
   const by = approval.by.join(" and ");
   return printable(
     `waiting for ${by} to approve ${what} on ${approval.connection} until ${clock(approval.expires_at)} (rule ${approval.rule}): ${approval.url}`
@@ -6738,13 +6750,6 @@ function addRenew(program2) {
     await attendHome(process.env.HOOP_HOME, { job, ttl: readDuration(ttl) });
     process.exit();
   });
-}
-
-// gateway/core/contract.ts
-function inputMessage(approval) {
-  const { id, operations, connection, rule, url } = approval;
-  const what = operations.map(({ action, resource }) => `${action} ${resource}`.trim()).join(", ");
-  return `${id}: ${what} on ${connection} (rule ${rule}). What exactly is asked: ${url}`.replaceAll(/[\p{Cc}\p{Cf}]+/gu, " ").slice(0, 1e3);
 }
 
 // bin/commands/waiting.ts
