@@ -28,7 +28,10 @@ export function addSessions(program: Command): void {
     )
     .argument('<id>')
     .option('--speed <times>', 'times as fast as it happened; 0 does not wait', '0')
-    .option('--cast <stream>', 'SSH: print one stream (its number in the replay) as an asciicast instead')
+    .option(
+      '--cast <stream>',
+      'SSH, and exec in pods: print one stream (its number in the replay) as an asciicast instead',
+    )
     .action(play)
 }
 

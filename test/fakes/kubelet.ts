@@ -51,7 +51,10 @@ export async function startKubelet(): Promise<Kubelet> {
     const command = url.searchParams.getAll('command')
     seen.push(kind === 'portForward' ? kind : `${kind} ${JSON.stringify(command)}`)
     if (kind === 'portForward') forward(socket, seen)
-    else run(socket, kind === 'exec' ? command : ['tr', 'a-z', 'A-Z'], folder, seen)
+    else {
+      const program = kind === 'exec' ? command : ['tr', 'a-z', 'A-Z']
+      run(socket, url.searchParams.get('tty') === '1' ? onTerminal(program) : program, folder, seen)
+    }
   })
   const port = await new Promise<number>((resolve) =>
     server.listen(0, '127.0.0.1', () => resolve(Number(Object(server.address()).port))),
@@ -71,15 +74,28 @@ export async function startKubelet(): Promise<Kubelet> {
   }
 }
 
+/** The same program on a terminal of its own. */
+function onTerminal(program: readonly string[]): string[] {
+  const line = program.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ')
+  return ['script', '--quiet', '--flush', '--return', '--command', line, '/dev/null']
+}
+
 /** exec and attach, by the channels of v4 and v5. */
 function run(socket: Duplex, [program = 'true', ...args]: string[], cwd: string, seen: string[]): void {
-  const send = (channel: number, bytes: Buffer): void =>
-    void socket.write(frameOf(opcodes.binary, Buffer.concat([Buffer.of(channel), bytes]), false))
+  const send = (channel: number, bytes: Buffer): boolean =>
+    socket.write(frameOf(opcodes.binary, Buffer.concat([Buffer.of(channel), bytes]), false))
   const child = spawn(program, args, { cwd, stdio: ['pipe', 'pipe', 'pipe'] })
   child.stdin.on('error', () => undefined)
   send(1, Buffer.alloc(0))
-  child.stdout.on('data', (bytes: Buffer) => send(1, bytes))
-  child.stderr.on('data', (bytes: Buffer) => send(2, bytes))
+  for (const [channel, stream] of [
+    [1, child.stdout],
+    [2, child.stderr],
+  ] as const)
+    stream.on('data', (bytes: Buffer) => {
+      if (send(channel, bytes)) return
+      stream.pause()
+      socket.once('drain', () => stream.resume())
+    })
   const over = (status: object): void => {
     send(3, Buffer.from(JSON.stringify({ metadata: {}, ...status })))
     socket.end(frameOf(opcodes.close, closing(1000, ''), false))
@@ -102,7 +118,10 @@ function run(socket: Duplex, [program = 'true', ...args]: string[], cwd: string,
     for (const { opcode, payload } of reader.push(chunk)) {
       if (opcode === opcodes.close) child.stdin.end()
       if (opcode !== opcodes.binary) continue
-      if (payload[0] === 0) child.stdin.write(payload.subarray(1))
+      if (payload[0] === 0 && !child.stdin.write(payload.subarray(1))) {
+        socket.pause()
+        child.stdin.once('drain', () => socket.resume())
+      }
       if (payload[0] === 4) seen.push(`resize ${payload.subarray(1).toString()}`)
       if (payload[0] === 255 && payload[1] === 0) child.stdin.end()
     }

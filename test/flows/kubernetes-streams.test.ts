@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
+import { hash, randomBytes } from 'node:crypto'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -8,6 +8,7 @@ import { type Kubelet, startKubelet } from '../fakes/kubelet.ts'
 import { missingForKubernetes } from '../servers/kubernetes.ts'
 import { freePort } from '../servers/port.ts'
 import { told } from '../servers/programs.ts'
+import { run } from './gateway-stack.ts'
 import { type KubernetesJob, type KubernetesStack, anyone, startKubernetesStack } from './kubernetes-stack.ts'
 import { eventually } from './stack.ts'
 
@@ -64,7 +65,19 @@ describe.skipIf(told(missingForKubernetes))('streams of pods', () => {
 
   function start(job: KubernetesJob, ...args: string[]): Running {
     const env = { PATH: process.env.PATH ?? '', KUBECONFIG: job.env.KUBECONFIG ?? '', HOME: stack.folder }
-    const child = spawn('kubectl', args, { env, stdio: ['pipe', 'pipe', 'pipe'] })
+    // A terminal of a size of its own where one is asked for.
+    const [program, ...words] = args.includes('-it')
+      ? [
+          'script',
+          '--quiet',
+          '--flush',
+          '--return',
+          '--command',
+          `stty rows 33 cols 101; kubectl ${args.join(' ')}`,
+          '/dev/null',
+        ]
+      : ['kubectl', ...args]
+    const child = spawn(program ?? '', words, { env, stdio: ['pipe', 'pipe', 'pipe'] })
     let out = ''
     for (const stream of [child.stdout, child.stderr])
       stream.on('data', (chunk: Buffer) => {
@@ -132,26 +145,31 @@ describe.skipIf(told(missingForKubernetes))('streams of pods', () => {
     expect(running.out().trim()).toBe(String(bytes.length))
   })
 
-  test('a terminal’s size goes along, and its session can be replayed', async () => {
-    const running = start(all, 'exec', '-i', 'web', '--', 'cat')
-    running.child.stdin?.write('hello from the keyboard\n')
-    await eventually(async () => expect(running.out()).toContain('hello from the keyboard'))
-    running.child.stdin?.end()
-    expect(await running.code).toBe(0)
-    const inputs = (await stack.records('lane')).filter(({ what, code }) => what === 'data' && code === 'i')
-    const typed = inputs.map(({ data }) => Buffer.from(String(data), 'base64').toString()).join('')
-    expect(typed).toContain('hello from the keyboard')
-    const sessions = JSON.parse((await stack.operator('sessions', 'list', '--json')).out) as {
-      id: string
-      protocol: string
-    }[]
-    const replays = await Promise.all(
-      sessions
-        .filter(({ protocol }) => protocol === 'kubernetes')
-        .slice(0, 3)
-        .map(({ id }) => stack.operator('sessions', 'replay', id, '--speed', '1000')),
+  test('a terminal’s size goes along, and its session replays as what the terminal showed, without secrets', async () => {
+    const running = start(all, 'exec', '-it', 'web', '--', 'sh')
+    await eventually(async () => expect(running.out()).toMatch(/[$#] $/))
+    running.child.stdin?.write(`echo "to""gether ${token}"\r`)
+    await eventually(async () => expect(running.out()).toContain('together [redacted:github-token]'))
+    running.child.stdin?.write('exit 3\r')
+    expect(await running.code).toBe(3)
+    expect(running.out()).not.toContain(token)
+    expect(kubelet.seen).toContain('resize {"Width":101,"Height":33}\n')
+    const lanes = await stack.records('lane')
+    expect(lanes).toContainEqual(expect.objectContaining({ what: 'resized', columns: 101, rows: 33 }))
+    const [opened] = lanes.filter(({ what, terminal }) => what === 'opened' && terminal !== undefined)
+    expect(opened).toMatchObject({ name: 'exec' })
+    const sessions = JSON.parse((await stack.operator('sessions', 'list', '--json')).out) as { id: string }[]
+    const casts = await Promise.all(
+      sessions.map(({ id }) => stack.operator('sessions', 'replay', id, '--cast', '0')),
     )
-    expect(replays.map(({ out }) => out).join('')).toContain('hello from the keyboard')
+    const played = casts.map(({ out }) => {
+      const lines = out.split('\n').filter((line) => line.startsWith('['))
+      const events = lines.map((line) => JSON.parse(line) as [number, string, string])
+      return events.map(([, code, data]) => (code === 'o' ? data : code === 'r' ? `<${data}>` : '')).join('')
+    })
+    const [shown = ''] = running.out().split('command terminated')
+    expect(played).toContain(`<101x33>${shown}`)
+    expect(await stack.recorded(token)).toEqual([])
   })
 
   test('files are copied both ways unchanged', async () => {
@@ -166,6 +184,51 @@ describe.skipIf(told(missingForKubernetes))('streams of pods', () => {
     const back = join(stack.folder, 'back.bin')
     expect((await all.kubectl('cp', 'web:there.bin', back)).code).toBe(0)
     expect((await readFile(back)).equals(bytes)).toBe(true)
+  })
+
+  test('what is said both ways at once arrives whole with slow readers at both ends, in little memory', async () => {
+    const path = join(stack.folder, 'much.bin')
+    const bytes = randomBytes(110_000_000)
+    await writeFile(path, bytes)
+    const before = process.memoryUsage().rss
+    let most = 0
+    const watching = setInterval(() => {
+      most = Math.max(most, process.memoryUsage().rss)
+    }, 50)
+    const env = { PATH: process.env.PATH ?? '', KUBECONFIG: all.env.KUBECONFIG ?? '', FILE: path }
+    // The program reads and the client takes with pauses, so that each of them holds the other up.
+    const slowly = '(sleep 2; head -c 50000000; sleep 2; cat)'
+    const there = slowly.replaceAll("'", "'\\''")
+    const line = `kubectl exec -i web -- sh -c '${there}' < "$FILE" | ${slowly} | sha256sum`
+    const { code, out } = await run('bash', ['-o', 'pipefail', '-c', line], env)
+    clearInterval(watching)
+    expect({ code, sum: out.split(' ')[0] }).toEqual({ code: 0, sum: hash('sha256', bytes) })
+    // Gateway and stand-in are both in this process.
+    expect(most - before).toBeLessThan(250_000_000)
+  })
+
+  test('a folder of odd names is copied both ways unchanged', async () => {
+    const tree = join(stack.folder, 'tree')
+    const names = ['-rf', 'a b', 'ü', "it's", 'new\nline', '.hidden', '$(id)', '%2e%2e']
+    await mkdir(join(tree, 'deep er', '.dir'), { recursive: true })
+    for (const name of names) await writeFile(join(tree, 'deep er', name), name)
+    await writeFile(join(tree, 'deep er', '.dir', 'large'), randomBytes(30_000_000))
+    expect(await all.kubectl('cp', tree, 'web:there')).toMatchObject({ code: 0, err: '' })
+    expect(await all.kubectl('cp', 'web:there', join(stack.folder, 'again'))).toMatchObject({ code: 0 })
+    const same = await run('diff', ['-r', tree, join(stack.folder, 'again')], {})
+    expect(same).toEqual({ code: 0, out: '', err: '' })
+  })
+
+  test('input and output end each by itself', async () => {
+    const early = start(all, 'exec', '-i', 'web', '--', 'sh', '-c', 'cat > all; sleep 1; cat all; exit 9')
+    early.child.stdin?.end('typed before the end')
+    expect(await early.code).toBe(9)
+    expect(early.out()).toContain('typed before the end')
+    const late = start(all, 'exec', '-i', 'web', '--', 'sh', '-c', 'exec >&- 2>&-; cat > late; exit 8')
+    await new Promise((resolve) => setTimeout(resolve, 500))
+    late.child.stdin?.end('typed after the output ended')
+    expect(await late.code).toBe(8)
+    expect(await readFile(join(kubelet.folder, 'late'), 'utf8')).toBe('typed after the output ended')
   })
 
   test('attach talks with what runs', async () => {
