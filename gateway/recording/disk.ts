@@ -11,26 +11,60 @@ import {
 } from 'node:fs'
 import { GatewayError } from '../core/errors.ts'
 
-/** How long what was written may stay in the kernel's memory only. */
-const onDiskWithin = 50
+/** One fewer than libuv has threads: a change that waits for its own record need not wait for all of these. */
+const syncedAtOnce = 3
+
+/** Does something that has a file synced with each of many. Resolves when it is done with all; rejects as soon as one does. */
+export async function aFewAtOnce<T>(all: readonly T[], sync: (one: T) => Promise<void>): Promise<void> {
+  const rest = all.values()
+  const some = async (): Promise<void> => {
+    for (const one of rest) await sync(one)
+  }
+  await Promise.all(Array.from({ length: syncedAtOnce }, some))
+}
 
 /**
  * Files with bytes that are in the kernel's memory only. They go to the disk together, when the time of the first has come: the
  * file system's journal is then written once for all of them, where one time for each file would have it written as often.
  */
-const due = new Set<AppendFile>()
-let timer: NodeJS.Timeout | null = null
-/** One fewer than libuv has threads: a change that waits for its own record need not wait for all of these. */
-const dueAtOnce = 3
+class Due {
+  readonly #afterMs: number
+  readonly #files = new Set<AppendFile>()
+  #timer: NodeJS.Timeout | null = null
 
-function syncDue(): void {
-  timer = null
-  const files = [...due].values()
-  due.clear()
-  const some = async (): Promise<void> => {
-    for (const file of files) await file.syncNow()
+  constructor(afterMs: number) {
+    this.#afterMs = afterMs
   }
-  for (let lane = 0; lane < dueAtOnce; lane++) void some()
+
+  add(file: AppendFile): void {
+    this.#files.add(file)
+    this.#timer ??= setTimeout(this.#sync, this.#afterMs).unref()
+  }
+
+  delete(file: AppendFile): void {
+    this.#files.delete(file)
+  }
+
+  readonly #sync = (): void => {
+    this.#timer = null
+    const files = [...this.#files]
+    this.#files.clear()
+    void aFewAtOnce(files, (file) => file.syncNow())
+  }
+}
+
+/**
+ * How long what was written may stay in the kernel's memory only, unless somebody waits for it to be on disk: what the gateway notes
+ * of itself, and what passes in sessions, which is written all the time. Each sync takes the time of other queries.
+ */
+const due = { soon: new Due(40), 'within-a-second': new Due(900) }
+
+/** How a file is written. */
+interface Writing {
+  /** Called before each write; does not return when the file is somebody else's by now. */
+  readonly mayWrite?: (() => void) | undefined
+  /** When what nobody waits for is on disk: `soon` is within 50 ms. */
+  readonly onDisk?: keyof typeof due
 }
 
 /**
@@ -41,6 +75,7 @@ export class AppendFile {
   readonly path: string
   readonly #fd: number
   readonly #mayWrite: () => void
+  readonly #due: Due
   #failure: GatewayError | null = null
   /** The failure was of a write: what the disk holds is known, but for the end. */
   #torn = false
@@ -49,29 +84,27 @@ export class AppendFile {
   #next: Promise<void> | null = null
   #closed = false
 
-  private constructor(path: string, fd: number, mayWrite: () => void) {
+  private constructor(path: string, fd: number, { mayWrite = () => undefined, onDisk = 'soon' }: Writing) {
     this.path = path
     this.#fd = fd
     this.#mayWrite = mayWrite
+    this.#due = due[onDisk]
   }
 
-  /**
-   * Makes the file, 0600; fails when there is something of that name, even a dangling link. `mayWrite` is called before
-   * each write, and does not return when the file is somebody else's by now.
-   */
-  static create(path: string, mayWrite: () => void = () => undefined): AppendFile {
-    return AppendFile.#open(path, constants.O_CREAT | constants.O_EXCL, mayWrite)
+  /** Makes the file, 0600; fails when there is something of that name, even a dangling link. */
+  static create(path: string, writing: Writing = {}): AppendFile {
+    return AppendFile.#open(path, constants.O_CREAT | constants.O_EXCL, writing)
   }
 
   /** Opens a file that is there, to go on at its end. */
   static reopen(path: string): AppendFile {
-    return AppendFile.#open(path, 0, () => undefined)
+    return AppendFile.#open(path, 0, {})
   }
 
-  static #open(path: string, how: number, mayWrite: () => void): AppendFile {
+  static #open(path: string, how: number, writing: Writing): AppendFile {
     try {
       const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_NOFOLLOW | how
-      return new AppendFile(path, openSync(path, flags, 0o600), mayWrite)
+      return new AppendFile(path, openSync(path, flags, 0o600), writing)
     } catch (error) {
       throw new GatewayError('recording_failed', `cannot open ${path} for recording`, { cause: error })
     }
@@ -88,7 +121,7 @@ export class AppendFile {
     if (this.#closed) throw new GatewayError('recording_failed', `${this.path} is closed`)
   }
 
-  /** Hands bytes to the kernel, all of them or it throws; they are on disk within 50 ms. */
+  /** Hands bytes to the kernel, all of them or it throws; they are on disk as soon as the file was made to have them there. */
   write(bytes: Uint8Array): void {
     this.check()
     this.#mayWrite()
@@ -103,8 +136,7 @@ export class AppendFile {
       }
     }
     this.#dirty = true
-    due.add(this)
-    timer ??= setTimeout(syncDue, onDiskWithin - 10).unref()
+    this.#due.add(this)
   }
 
   /** Its time has come. Never rejects: a failure is kept, and thrown at the next call. */
@@ -134,7 +166,9 @@ export class AppendFile {
 
   /** Resolves once all that was written before the call is on disk; calls at the same time share one fdatasync. */
   async sync(): Promise<void> {
-    this.check()
+    if (this.#failure !== null) throw this.#failure
+    // Closing had it all on disk.
+    if (this.#closed) return
     if (!this.#dirty && this.#running === null) return
     // One that is running may have begun before our bytes were written: wait for the one after it, with all others who wait.
     this.#next ??= (this.#running ?? Promise.resolve()).then(() => this.#flush())
@@ -144,7 +178,7 @@ export class AppendFile {
 
   async close(): Promise<void> {
     if (this.#closed) return
-    due.delete(this)
+    this.#due.delete(this)
     try {
       if (this.#failure === null) await this.sync()
     } finally {

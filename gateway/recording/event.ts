@@ -155,7 +155,7 @@ export interface Recorder {
   passed(channel: number, code: 'i' | 'o' | 'e', bytes: Uint8Array): void
   /** Adds what is about to be released to the client. Copies nothing beyond the cap (64 KiB a request). */
   answer(parts: readonly Uint8Array[]): void
-  /** Seals the block and hands it to the kernel (write returned). Synchronous. Does nothing when there is nothing. On disk within 50 ms. */
+  /** Seals the block and hands it to the kernel (write returned). Synchronous. Does nothing when there is nothing. On disk within a second. */
   flush(): void
   /** `flush`, then on disk (fdatasync, shared with others that ask at the same time). */
   sync(): Promise<void>

@@ -102,6 +102,11 @@ export class SessionRecorder implements Recorder {
 
   async sync(): Promise<void> {
     this.flush()
+    await this.synced()
+  }
+
+  /** Resolves once what was written so far is on disk; of one that is being closed, too. */
+  async synced(): Promise<void> {
     await this.#guard(this.#file.sync())
   }
 

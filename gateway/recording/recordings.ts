@@ -79,7 +79,7 @@ class DiskRecordings implements GatewayRecordings {
     this.#ledger = ledger
     this.#log = log
     this.#sessions = new SessionRecordings({ dir, keys, registrar: this, log })
-    this.#timer = setInterval(() => this.#tick(), tickEvery).unref()
+    this.#timer = setInterval(() => void this.#tick(), tickEvery).unref()
   }
 
   async open(start: Extract<RecordEvent, { kind: 'start' }>): Promise<Recorder> {
@@ -98,8 +98,10 @@ class DiskRecordings implements GatewayRecordings {
   }
 
   stand(heads: readonly Head[]): void {
-    for (let i = 0; i < heads.length; i += headsPerCheckpoint) {
-      this.note({ kind: 'checkpoint', heads: heads.slice(i, i + headsPerCheckpoint) })
+    // One that has ended meanwhile stands where it ended.
+    const running = heads.filter(({ session }) => this.#ledger.openSince(session) !== null)
+    for (let i = 0; i < running.length; i += headsPerCheckpoint) {
+      this.note({ kind: 'checkpoint', heads: running.slice(i, i + headsPerCheckpoint) })
     }
   }
 
@@ -158,7 +160,7 @@ class DiskRecordings implements GatewayRecordings {
   async #close(why: string): Promise<void> {
     clearInterval(this.#timer)
     try {
-      this.#checkpoint()
+      await this.#checkpoint()
       this.note({ kind: 'gateway-stop', why })
     } finally {
       await this.#ledger.close()
@@ -169,19 +171,17 @@ class DiskRecordings implements GatewayRecordings {
     this.#log.info({ head, blocks }, 'ledger closed')
   }
 
-  #tick(): void {
+  async #tick(): Promise<void> {
     this.#ticks++
     try {
-      if (this.#ticks % checkpointEvery === 0) this.#checkpoint()
+      if (this.#ticks % checkpointEvery === 0) await this.#checkpoint()
+      if (this.#closing !== null) return
       this.#ledger.tick()
+      if (this.#ledger.mark.at.bytes !== this.#marked) await this.#keepHead()
+      this.#mended()
     } catch (error) {
-      return this.#fail(error)
+      this.#fail(error)
     }
-    if (this.#ledger.mark.at.bytes === this.#marked) return this.#mended()
-    this.#keepHead().then(
-      () => this.#mended(),
-      (error: unknown) => this.#fail(error),
-    )
   }
 
   #mended(): void {
@@ -196,7 +196,7 @@ class DiskRecordings implements GatewayRecordings {
     this.#failed = true
   }
 
-  #checkpoint(): void {
-    this.stand(this.#sessions.heads())
+  async #checkpoint(): Promise<void> {
+    this.stand(await this.#sessions.heads())
   }
 }

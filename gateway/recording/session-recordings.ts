@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { ChainKeys } from './chain.ts'
-import { AppendFile, syncFolder } from './disk.ts'
+import { AppendFile, aFewAtOnce, syncFolder } from './disk.ts'
 import type { RecordEvent, Recorder } from './event.ts'
 import { makePrivateFolder, sessionPath } from './files.ts'
 import { SessionRecorder } from './recorder.ts'
@@ -36,6 +36,7 @@ export class SessionRecordings {
   readonly #options: SessionRecordingsOptions
   /** Sessions being recorded, with the number of blocks at their last checkpoint. */
   readonly #live = new Map<SessionRecorder, number>()
+  #standing: Promise<readonly Head[]> | null = null
 
   constructor(options: SessionRecordingsOptions) {
     this.#options = options
@@ -47,7 +48,7 @@ export class SessionRecordings {
     const { session } = start
     const { folder, path } = sessionPath(dir, session, Date.now())
     makePrivateFolder(folder)
-    const file = AppendFile.create(path, mayWrite)
+    const file = AppendFile.create(path, { mayWrite, onDisk: 'within-a-second' })
     try {
       const recorder: SessionRecorder = new SessionRecorder(session, file, keys, async (state, why) => {
         this.#live.delete(recorder)
@@ -68,23 +69,34 @@ export class SessionRecordings {
     }
   }
 
-  /** Signs every recording that grew since the last call, and says where it stands, for a checkpoint. */
-  heads(): Head[] {
+  /**
+   * Signs every recording that grew since the last call, has it on disk, and says where it stands, for a checkpoint: what the ledger
+   * names is there, even if the machine loses its power. Never rejects.
+   */
+  heads(): Promise<readonly Head[]> {
+    this.#standing ??= this.#stand().finally(() => {
+      this.#standing = null
+    })
+    return this.#standing
+  }
+
+  async #stand(): Promise<readonly Head[]> {
     const heads: Head[] = []
-    for (const [recorder, noted] of this.#live) {
+    await aFewAtOnce([...this.#live], async ([recorder, noted]) => {
       try {
         recorder.sign()
+        const { head, blocks } = recorder.state
+        if (blocks === noted) return
+        await recorder.synced()
+        if (!this.#live.has(recorder)) return
+        this.#live.set(recorder, blocks)
+        heads.push({ session: recorder.session, head, blocks })
       } catch (error) {
         // Its session gets the same error and ends; the next start closes the record.
-        this.#live.delete(recorder)
+        if (!this.#live.delete(recorder)) return
         this.#options.log.error({ err: error, session: recorder.session }, 'a session cannot be recorded')
-        continue
       }
-      const { head, blocks } = recorder.state
-      if (blocks === noted) continue
-      this.#live.set(recorder, blocks)
-      heads.push({ session: recorder.session, head, blocks })
-    }
+    })
     return heads
   }
 }

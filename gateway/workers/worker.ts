@@ -47,7 +47,8 @@ const calls: WorkerCalls = {
   },
   async tick({ heads }) {
     const { guests, recordings } = await started.promise
-    return { counts: guests.progress(), heads: heads ? recordings.heads() : [] }
+    const standing = heads ? await recordings.heads() : []
+    return { counts: guests.progress(), heads: standing }
   },
   async drain({ graceMs }) {
     const { guests } = await started.promise
