@@ -30,7 +30,7 @@ export async function aFewAtOnce<T>(all: readonly T[], sync: (one: T) => Promise
 class Due {
   readonly #afterMs: number
   readonly #files = new Set<AppendFile>()
-  #timer: NodeJS.Timeout | null = null
+  #waiting = false
 
   constructor(afterMs: number) {
     this.#afterMs = afterMs
@@ -38,7 +38,9 @@ class Due {
 
   add(file: AppendFile): void {
     this.#files.add(file)
-    this.#timer ??= setTimeout(this.#sync, this.#afterMs).unref()
+    if (this.#waiting) return
+    this.#waiting = true
+    setTimeout(this.#sync, this.#afterMs).unref()
   }
 
   delete(file: AppendFile): void {
@@ -46,7 +48,7 @@ class Due {
   }
 
   readonly #sync = (): void => {
-    this.#timer = null
+    this.#waiting = false
     const files = [...this.#files]
     this.#files.clear()
     void aFewAtOnce(files, (file) => file.syncNow())
