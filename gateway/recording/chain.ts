@@ -133,10 +133,10 @@ export class Chain {
     return seq
   }
 
-  /** Adds an event whose last member is `data`, of bytes; `json` is the text of the others. The same as `add`, without building JSON from what is base64 anyway. */
-  addData(json: string, data: Uint8Array, at: number): number {
+  /** Adds an event whose last member is `data`, the first `length` of these bytes; `json` is the text of the others. The same as `add`, without building JSON from what is base64 anyway. */
+  addData(json: string, data: Buffer, length: number, at: number): number {
     const seq = this.#sealed + this.#pending
-    const text = Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('base64')
+    const text = data.toString('base64', 0, length)
     this.#line(`{"seq":${seq},"at":${at},${json},"data":"`)
     if (text.length < shortLine) {
       this.#lines += `${text}"}\n`

@@ -75,7 +75,9 @@ export class SessionRecorder implements Recorder {
     this.#check()
     const at = Date.now()
     this.#addAnswer(at)
-    this.#chain.addData(`"kind":"lane","channel":${channel},"what":"data","code":"${code}"`, bytes, at)
+    const data = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    const members = `"kind":"lane","channel":${channel},"what":"data","code":"${code}"`
+    this.#chain.addData(members, data, data.length, at)
     if (this.#chain.size > largestBlock) this.#write(false)
   }
 
@@ -153,7 +155,7 @@ export class SessionRecorder implements Recorder {
   /** Makes a line of the answers held; `at` 0 is now. */
   #addAnswer(at: number): void {
     if (this.#held === 0) return
-    this.#chain.addData('"kind":"answer"', this.#answer.subarray(0, this.#held), at === 0 ? Date.now() : at)
+    this.#chain.addData('"kind":"answer"', this.#answer, this.#held, at === 0 ? Date.now() : at)
     this.#held = 0
     if (this.#answer.length === spareLength && spares.length < mostSpares) spares.push(this.#answer)
     this.#answer = nothing

@@ -103,15 +103,27 @@ export class Reader {
 
   /** The bytes of a zero-terminated string, a view without the zero. */
   string(): Buffer {
-    const zero = this.#bytes.indexOf(0, this.#at)
-    if (zero === -1 || zero >= this.#end) throw malformed('a text in it does not end')
     const from = this.#at
-    this.#at = zero + 1
-    return this.#bytes.subarray(from, zero)
+    return this.#bytes.subarray(from, this.#zero())
+  }
+
+  /** A zero-terminated string, or its first bytes where there are `most`, as Latin-1: what a view and a text of it are, at half the time. */
+  latin1(most: number): string {
+    const from = this.#at
+    const zero = this.#zero()
+    return zero === from ? '' : this.#bytes.toString('latin1', from, Math.min(zero, from + most))
   }
 
   done(): void {
     if (this.left !== 0) throw malformed('it is longer than what it holds')
+  }
+
+  /** Goes beyond the next zero, and gives its place. */
+  #zero(): number {
+    const zero = this.#bytes[this.#at] === 0 ? this.#at : this.#bytes.indexOf(0, this.#at)
+    if (zero === -1 || zero >= this.#end) throw malformed('a text in it does not end')
+    this.#at = zero + 1
+    return zero
   }
 
   #step(count: number): number {

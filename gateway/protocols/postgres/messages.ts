@@ -15,6 +15,11 @@ export function nameKey(name: Buffer | string): string {
   return bytes.toString('latin1', 0, Math.min(bytes.length, NAME_BYTES))
 }
 
+/** The same of a name in a message. */
+function nameOf(reader: Reader): string {
+  return reader.latin1(NAME_BYTES)
+}
+
 /** Text of a statement, or null when it is not UTF-8 and so could mean one thing here and another to the server. */
 export function textOf(bytes: Buffer): string | null {
   return isUtf8(bytes) ? bytes.toString() : null
@@ -30,7 +35,7 @@ export interface ParseMessage {
 
 export function readParse(bytes: Buffer, start: number, end: number): ParseMessage {
   const reader = new Reader(bytes, start + 5, end)
-  const name = nameKey(reader.string())
+  const name = nameOf(reader)
   const text = reader.string()
   const types: number[] = []
   for (let left = reader.count(4); left > 0; left--) types.push(reader.uint32())
@@ -61,8 +66,8 @@ export interface BindMessage {
 
 export function readBind(bytes: Buffer, start: number, end: number): BindMessage {
   const reader = new Reader(bytes, start + 5, end)
-  const portal = nameKey(reader.string())
-  const statement = nameKey(reader.string())
+  const portal = nameOf(reader)
+  const statement = nameOf(reader)
   reader.bytes(2 * reader.count(2))
   const values: (Buffer | null)[] = []
   for (let left = reader.count(4); left > 0; left--) {
@@ -78,7 +83,7 @@ export function readBind(bytes: Buffer, start: number, end: number): BindMessage
 /** An Execute message: string portal, int32 greatest number of rows (0 is all). Gives the portal's name. */
 export function readExecute(bytes: Buffer, start: number, end: number): string {
   const reader = new Reader(bytes, start + 5, end)
-  const name = nameKey(reader.string())
+  const name = nameOf(reader)
   reader.int32()
   reader.done()
   return name
@@ -92,7 +97,7 @@ export function readTarget(
 ): { of: 'statement' | 'portal'; name: string } {
   const reader = new Reader(bytes, start + 5, end)
   const of = reader.int8()
-  const name = nameKey(reader.string())
+  const name = nameOf(reader)
   reader.done()
   if (of === 0x53) return { of: 'statement', name }
   if (of === 0x50) return { of: 'portal', name }

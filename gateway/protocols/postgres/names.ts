@@ -52,11 +52,33 @@ export interface Change {
   drop(): void
 }
 
+/** What a name may be about to stand for. */
 interface Pending<T> {
   readonly value: T | null
   readonly stretch: number
   /** True when whatever comes later in the same stretch runs only if this has happened. */
   readonly sure: boolean
+}
+
+/** One object, where closures would be four: each query makes one of these. */
+class NameChange<T> implements Change {
+  readonly pending: Pending<T>
+  readonly #name: string
+  readonly #space: Namespace<T>
+
+  constructor(name: string, pending: Pending<T>, space: Namespace<T>) {
+    this.#name = name
+    this.pending = pending
+    this.#space = space
+  }
+
+  apply(): void {
+    this.#space.happened(this.#name, this)
+  }
+
+  drop(): void {
+    this.#space.dropped(this.#name, this)
+  }
 }
 
 const STATEMENTS = 10_000
@@ -70,7 +92,7 @@ const TEXT_BYTES = 32 * 1024 * 1024
  */
 class Namespace<T> {
   readonly #known = new Map<string, T>()
-  readonly #pending = new Map<string, Pending<T>[]>()
+  readonly #pending = new Map<string, NameChange<T>[]>()
   /** Changes of all names (DEALLOCATE ALL, DISCARD) that are not answered yet. */
   #sweeps = 0
 
@@ -81,27 +103,33 @@ class Namespace<T> {
   /** What the name stands for, null for nothing, `uncertain` until earlier answers are in. */
   find(name: string, stretch: number): T | null | 'uncertain' {
     if (this.#sweeps > 0) return 'uncertain'
-    const last = this.#pending.get(name)?.at(-1)
-    if (last === undefined) return this.#known.get(name) ?? null
-    return last.sure && last.stretch === stretch ? last.value : 'uncertain'
+    const all = this.#pending.get(name)
+    if (all === undefined) return this.#known.get(name) ?? null
+    const last = all[all.length - 1]?.pending
+    return last?.sure === true && last.stretch === stretch ? last.value : 'uncertain'
   }
 
   change(name: string, pending: Pending<T>): Change {
-    const all = this.#pending.get(name) ?? []
-    all.push(pending)
-    this.#pending.set(name, all)
-    const drop = (): void => {
-      all.splice(all.indexOf(pending), 1)
-      if (all.length === 0) this.#pending.delete(name)
-    }
-    return {
-      drop,
-      apply: () => {
-        drop()
-        if (pending.value === null) this.#known.delete(name)
-        else this.#known.set(name, pending.value)
-      },
-    }
+    const change = new NameChange(name, pending, this)
+    const all = this.#pending.get(name)
+    if (all === undefined) this.#pending.set(name, [change])
+    else all.push(change)
+    return change
+  }
+
+  dropped(name: string, change: NameChange<T>): void {
+    const all = this.#pending.get(name)
+    if (all === undefined) return
+    const place = all.indexOf(change)
+    if (place !== -1) all.splice(place, 1)
+    if (all.length === 0) this.#pending.delete(name)
+  }
+
+  happened(name: string, change: NameChange<T>): void {
+    this.dropped(name, change)
+    const { value } = change.pending
+    if (value === null) this.#known.delete(name)
+    else this.#known.set(name, value)
   }
 
   sweep(): Change {

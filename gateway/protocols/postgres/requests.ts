@@ -31,18 +31,6 @@ export class Requests {
     // After an error the server skips up to Sync whatever comes; nobody has to be asked about it.
     if (ledger.skipping && type !== Front.sync) return undefined
     switch (type) {
-      case Front.query:
-        return this.#guard('query', () => this.#simpleQuery(bytes))
-      case Front.parse:
-        return this.#guard('extended', () => this.#extended.parse(bytes))
-      case Front.bind:
-        return this.#guard('extended', () => this.#extended.bind(bytes))
-      case Front.describe:
-        return this.#guard('extended', () => this.#extended.describe(bytes))
-      case Front.execute:
-        return this.#guard('extended', () => this.#extended.execute(bytes))
-      case Front.close:
-        return this.#guard('extended', () => this.#extended.close(bytes))
       case Front.sync:
         this.#outlet.open = false
         this.#parts.names.stretch++
@@ -56,8 +44,33 @@ export class Requests {
       case Front.copyFail:
         // Too late or too early: the server ignores them, too (§54.2.6).
         return undefined
+      default:
+    }
+    const kind = type === Front.query || type === Front.functionCall ? 'query' : 'extended'
+    try {
+      return this.#read(type, bytes)?.catch((error: unknown) => this.#answer(kind, error))
+    } catch (error) {
+      return this.#answer(kind, error)
+    }
+  }
+
+  /** Reads a message that asks for something. */
+  #read(type: number, bytes: Buffer): Done {
+    switch (type) {
+      case Front.query:
+        return this.#simpleQuery(bytes)
+      case Front.parse:
+        return this.#extended.parse(bytes)
+      case Front.bind:
+        return this.#extended.bind(bytes)
+      case Front.describe:
+        return this.#extended.describe(bytes)
+      case Front.execute:
+        return this.#extended.execute(bytes)
+      case Front.close:
+        return this.#extended.close(bytes)
       case Front.functionCall:
-        return this.#guard('query', () => this.#functionCall(bytes))
+        return this.#functionCall(bytes)
       default:
         throw violation(`a message of type ${JSON.stringify(String.fromCharCode(type))} is not expected here`)
     }
@@ -75,13 +88,14 @@ export class Requests {
       type === Front.query ? 'query' : type === Front.parse || type === Front.bind ? 'extended' : null
     if (kind === null || ledger.copyIn) throw violation('a message is longer than any of its type may be')
     if (ledger.skipping) return undefined
-    return this.#guard(kind, () => {
-      throw new Refused(
+    return this.#answer(
+      kind,
+      new Refused(
         'too_large',
         type === Front.bind ? 'the parameters are larger than 64 MiB' : 'the text is longer than 1 MiB',
         'send it in parts, or load data with COPY',
-      )
-    })
+      ),
+    )
   }
 
   /** Asks the server for the answers it keeps back. */
@@ -127,14 +141,6 @@ export class Requests {
   }
 
   /** Turns a refusal of one request into its answer; anything else ends the session. */
-  #guard(kind: 'query' | 'extended', run: () => Done): Done {
-    try {
-      return run()?.catch((error: unknown) => this.#answer(kind, error))
-    } catch (error) {
-      return this.#answer(kind, error)
-    }
-  }
-
   #answer(kind: 'query' | 'extended', error: unknown): undefined {
     if (!(error instanceof Refused) || endsSession.has(error.code)) throw error
     const undecided = undecidedWords.get(error.code)
