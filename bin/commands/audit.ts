@@ -71,7 +71,7 @@ function* removedLines({ removed }: Report): Generator<string> {
   }
   for (const one of removed.filter((day, index) => day.left > 0 || index >= removed.length - daysShown)) {
     const { day, sessions, at, left } = one
-    yield `${sessions} sessions of ${day} removed by retention on ${new Date(at).toISOString().slice(0, 10)}`
+    yield `${sessions} session${sessions === 1 ? '' : 's'} of ${day} removed by retention on ${new Date(at).toISOString().slice(0, 10)}`
     if (left > 0)
       yield `  interrupted: ${left} of them are still there; a running gateway tries again at its start and every hour`
   }

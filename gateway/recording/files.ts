@@ -13,11 +13,12 @@ const ledgerName = /^ledger(-\d{3,6})?\.jsonl$/
 
 /** A session, and with it the day of its file, begins a little before its first record: at midnight that is the day before. */
 const begunWithin = 60_000
+/** Milliseconds. */
 export const dayLength = 86_400_000
 
 /** The folder of a day (UTC), made if need be. Sessions' names are checked, because they become names of files. */
 export function sessionPath(dir: string, session: string, at: number): { folder: string; path: string } {
-  if (!sessionName.test(session))
+  if (!isSessionName(session))
     throw new GatewayError('recording_failed', 'a session of this name cannot be recorded')
   const folder = join(dir, dayOf(at))
   return { folder, path: join(folder, `${session}.jsonl`) }
@@ -38,6 +39,7 @@ export function isDay(name: string): boolean {
   return !Number.isNaN(at) && dayOf(at) === name
 }
 
+/** Whether a session of this name can have a recording: the name becomes that of a file. */
 export function isSessionName(name: string): boolean {
   return sessionName.test(name)
 }
@@ -57,7 +59,7 @@ export function makePrivateFolder(path: string): void {
 
 /** The path of a session's recording, or null when there is none. */
 export async function findRecording(dir: string, session: string): Promise<string | null> {
-  if (!sessionName.test(session)) return null
+  if (!isSessionName(session)) return null
   for (const day of (await listDays(dir)).toReversed()) {
     const path = join(dir, day, `${session}.jsonl`)
     if (await isFile(path)) return path

@@ -12,8 +12,8 @@ const signEveryBlocks = 64
 const listEvery = 4 << 20
 
 /**
- * Whether a note shows that the clock is right: a root identity is made only of a platform's token, which is good for
- * minutes by the platform's clock. Whoever sets the gateway's clock forward gets no such note.
+ * Whether a note shows that the clock is right: a root identity is made only of a platform's token, which begins and ends
+ * by the platform's clock. Whoever sets the gateway's clock forward beyond that gets no such note.
  */
 export function isWitness(event: { readonly kind?: unknown; readonly parent?: unknown }): boolean {
   return event.kind === 'identity' && event.parent === null

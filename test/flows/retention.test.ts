@@ -82,11 +82,19 @@ async function recordThePast(data: string): Promise<void> {
 const audit = (...args: string[]) => run(process.execPath, [executable, 'audit', 'verify', ...args], {})
 const gone = (days: number): boolean => !existsSync(join(recordings, dayOf(daysAgo(days))))
 
+/** How many recordings of a day are there. */
+const left = (days: number): number =>
+  gone(days) ? 0 : readdirSync(join(recordings, dayOf(daysAgo(days)))).length
+
 test('killed while it removes, a gateway has said all that is gone, and goes on at its next start', async () => {
-  for (let round = 0; round < 3; round++) {
+  for (let round = 0; round < 3 && left(98) > 0; round++) {
+    const before = left(98)
+    // As early as can be seen from outside that it has begun.
+    while (left(98) === before) await new Promise((resolve) => setImmediate(resolve))
     await stack.gateway.process.stop('SIGKILL')
     const { code, out } = await audit('--config', stack.config)
     expect(out).toContain('✓ whole')
+    if (left(98) > 0) expect(out).toContain(`interrupted: ${left(98)} of them are still there`)
     expect(code).toBe(0)
     stack.gateway.process = await startGatewayProcess(stack.config, secrets)
   }
@@ -102,7 +110,7 @@ test('a gateway that starts removes what is too old, and everything says so', as
   for (const args of [[recordings], ['--config', stack.config]]) {
     const { code, out } = await audit(...args)
     expect(out).toContain(`2 sessions of ${dayOf(daysAgo(100))} removed by retention on ${dayOf(Date.now())}`)
-    expect(out).toContain(`1 sessions of ${dayOf(daysAgo(99))} removed by retention`)
+    expect(out).toContain(`1 session of ${dayOf(daysAgo(99))} removed by retention`)
     expect(out).toContain('✓ whole: 1 recordings')
     expect(code).toBe(0)
   }
