@@ -36,6 +36,8 @@ export interface Reading {
   readonly body?: { readonly cap: number; read(body: Buffer): Reading }
   /** Said upstream in place of what the client says; names in small letters. */
   readonly headers?: ReadonlyMap<string, string>
+  /** The header that tells the target by which record of ours it finds the request again: `SESSION.SEQ`, in place of what the client says; in small letters. */
+  readonly mark?: string
   /** True where the answer lasts, mostly says nothing, and is never whole (a watch): it may share a connection to the target with others. */
   readonly endless?: boolean
   /** What the gateway answers by itself once it is permitted. */

@@ -14,6 +14,7 @@ import type { Place } from './locations.ts'
 import type { HttpRequest, HttpResponse } from './message.ts'
 import type { Target } from './target.ts'
 import { NotUpgraded, type Wires, upgrade } from './tunnel.ts'
+import type { Upstream } from './upstream.ts'
 
 /** The body of all requests that have none: nothing is written to it, and nothing ends it. */
 const nothing = new PassThrough()
@@ -49,8 +50,7 @@ export async function exchange(parts: {
   const permit = decided instanceof Promise ? await hearing(decided, reading) : decided
   cut.throwIfOver()
   if (reading.answer !== undefined) return answerBySelf(response, reading.answer)
-  const gateways =
-    reading.headers === undefined ? upstream.headers : new Map([...reading.headers, ...upstream.headers])
+  const gateways = gatewaysOf(reading, ready, permit)
   if (reading.tunnel !== undefined && parts.upgrading !== null)
     return carryTunnel({
       request,
@@ -129,6 +129,18 @@ function hearing(decided: Promise<Permit>, { tunnel }: Reading): Promise<Permit>
     tunnel.failed?.(error)
     throw error
   })
+}
+
+/** What the gateway says in place of the client. */
+function gatewaysOf(
+  { headers, mark }: Reading,
+  { session, upstream }: Ready,
+  permit: Permit,
+): Upstream['headers'] {
+  if (headers === undefined && mark === undefined) return upstream.headers
+  const said = new Map([...(headers ?? []), ...upstream.headers])
+  if (mark !== undefined) said.set(mark, `${session.id}.${permit.record}`)
+  return said
 }
 
 function placeOf(parts: {

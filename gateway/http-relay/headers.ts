@@ -73,7 +73,7 @@ export function rawOf(headers: Dispatcher.DispatchController['rawHeaders']): str
 
 /** What clients write anew into every request, for who looks at logs: it may differ when the same request comes again. */
 const chatter = words(
-  'user-agent traceparent tracestate baggage x-request-id x-correlation-id kubectl-command kubectl-session sec-websocket-key',
+  'user-agent traceparent tracestate baggage x-request-id x-correlation-id audit-id kubectl-command kubectl-session sec-websocket-key',
 )
 
 /** The client's own headers that go upstream, in order of their names: a tenant, a dry run or the kind of a patch decide what a request does, so an approval is bound to them. */

@@ -45,6 +45,26 @@ test('what a client says of who it is does not arrive', async () => {
   expect(told().authorization).toBe('Bearer cluster-secret-1234567890')
 })
 
+test('what the cluster’s audit log calls a request is the record of it, and not for a client to choose', async () => {
+  for (const more of ['', 'Connection: audit-id\r\n'])
+    await job.raw(
+      `DELETE /k8s/cluster/api/v1/namespaces/shop/pods/web HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n${more}Audit-ID: another\r\naudit-id: again\r\nAudit_ID: and-again\r\n\r\n`,
+    )
+  expect(stack.seen).toHaveLength(2)
+  const names = stack.seen.map(({ raw }) =>
+    raw.filter((_, index) => index % 2 === 1 && /^audit[-_]id$/i.test(raw[index - 1] ?? '')),
+  )
+  const records = (await stack.recorded('DELETE /api/v1/namespaces/shop/pods/web')).map(({ seq }) => seq)
+  expect(records).toHaveLength(2)
+  for (const [only = '', ...others] of names) {
+    expect(others).toEqual([])
+    const [, session = '', seq] = /^(ses_[a-z2-7]{26})\.(\d+)$/.exec(only) ?? []
+    expect(records).toContain(Number(seq))
+    expect((await stack.operator('sessions', 'replay', session, '--json')).out).toContain(`"seq":${seq},`)
+  }
+  expect(new Set(names.flat()).size).toBe(2)
+})
+
 test.each(['authorization', 'Authorization, Impersonate-User', 'impersonate-user, impersonate-group'])(
   'Connection: %s takes nothing away of what the gateway says',
   async (named) => {

@@ -15,6 +15,8 @@ import { hideText, maskSecrets, showSecret } from './secrets.ts'
 import { streamOf } from './streams.ts'
 
 const nothing = Buffer.alloc(0)
+/** What the API server's audit log calls a request: it takes the word of whoever sends it, so that a client could name another's. */
+const auditId = 'audit-id'
 
 /** Who asks, and what is known of it. */
 interface Asking {
@@ -111,6 +113,7 @@ function carriage(message: HttpRequest, info: RequestInfo): Omit<Reading, 'reque
   const ofSecrets = isOfSecrets(info)
   return {
     ...(accept !== null && { headers: new Map([['accept', accept]]) }),
+    mark: auditId,
     ...(ofSecrets && { show: showSecret }),
     ...(info.verb === 'watch' && info.kind === 'resource' && { endless: true }),
     filter(permit, { status, type }, onMasked) {
@@ -158,6 +161,7 @@ function streamReading(
   }
   return {
     request,
+    mark: auditId,
     tunnel: { ...streamOf(message, info, requestFor), failed: (why) => refused.keep(stream, why) },
   }
 }
