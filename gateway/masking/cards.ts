@@ -71,7 +71,19 @@ function printed(scan: Scan, start: number, end: number, to: number): number {
     const complete = second === 4 ? count >= 4 : count === 3
     if (complete && total <= 19 && isLength(scan, start, total) && passesLuhn(scan, start, next)) found = next
   }
-  return found
+  return found > start && isListed(scan, start, found, separator) ? start : found
+}
+
+/** True where such groups stand on both sides as well: a list of numbers of four digits, not a card. */
+function isListed(scan: Scan, start: number, end: number, separator: number): boolean {
+  const before = start - 5
+  return (
+    scan.at(start - 1) === separator &&
+    scan.at(end) === separator &&
+    scan.run(before, set.digit, 4) === start - 1 &&
+    !scan.is(before - 1, set.digit) &&
+    scan.run(end + 1, set.digit, 5) === end + 5
+  )
 }
 
 /** Not part of a longer word, a decimal fraction or a longer hyphenated number. */

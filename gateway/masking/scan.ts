@@ -18,10 +18,16 @@ export const set = {
   padding: 2048,
   /** What a line may begin with. */
   indent: 4096,
+  /** What ends the value of a pair in a connection string or a query, or the text that it stands in. */
+  behindValue: 8192,
+  tilde: 16_384,
+  /** Lower case and digits. */
+  lowerDigits: 32_768,
+  percent: 65_536,
 } as const
 
 /** Which sets a byte belongs to. */
-export const sets = new Uint16Array(256)
+export const sets = new Uint32Array(256)
 
 function put(bits: number, characters: string): void {
   for (const byte of Buffer.from(characters, 'latin1')) sets[byte] = (sets[byte] ?? 0) | bits
@@ -37,10 +43,12 @@ put(set.hex, `${digits}abcdef`)
 put(set.upper, digits + upper)
 put(set.digit | set.card, digits)
 put(set.card, ' -')
-put(
-  set.behindAuthority,
-  `${Buffer.from(Array.from({ length: 33 }, (_, byte) => byte)).toString('latin1')}"'\`<>/?#\\\x7f`,
-)
+const controls = Buffer.from(Array.from({ length: 33 }, (_, byte) => byte)).toString('latin1')
+put(set.behindAuthority, `${controls}"'\`<>/?#\\\x7f`)
+put(set.behindValue, `${controls}"'\`<>;&\\\x7f`)
+put(set.tilde, '~')
+put(set.lowerDigits, digits + lower)
+put(set.percent, '%')
 put(set.armour, ` \t\r\n\\=:,"+()-_./${digits}${lower}${upper}`)
 put(set.padding, '=')
 put(set.indent, ' ')

@@ -109,7 +109,7 @@ export function findAuthority(kind: number): Verify {
 }
 
 /** Something that stands for a password: `***`, `$PASSWORD`, `{password}`, `%s`, or what was redacted before. */
-function isBlank(scan: Scan, from: number, to: number): boolean {
+export function isBlank(scan: Scan, from: number, to: number): boolean {
   const first = scan.at(from)
   if (first === 0x24 || first === 0x7b) return true
   if (first === 0x25) return !scan.is(from + 1, set.hex | set.upper) || to - from < 3

@@ -136,6 +136,16 @@ describe('what is no secret stays', () => {
       { length: 3000 },
       (_, i) => `"integrity": "sha512-${createHash('sha512').update(String(i)).digest('base64')}"`,
     ).join('\n'),
+    'a list of numbers': Array.from({ length: 20_000 }, (_, i) => 4000 + ((i * 31) % 1000)).join(' '),
+    'beginnings of tokens':
+      'glsa_ dapi pul-request secret_key re_export_all_of_the_things API-KEY sk_buff xai-api sha256~ cio r8_ A3-size sdk-tools api-gateway ntn_ 1//0 ;sig=0 figd_ AKCp oy2 cio-engine nfp_ :AA 8Q~ v1.0-beta npm_config',
+    'documentation of passwords':
+      'POSTGRES_PASSWORD: This variable is required. Use ?password={password} or &password=$PASSWORD; host=db password=${DB_PASSWORD}; user=%s password=%s Authorization: Bearer YOUR_ACCESS_TOKEN Authorization: Basic base64(user:password) "auth": "oauth2" authorization: negotiate machine HOST login NAME password $PASSWORD //r/:_authToken=${NPM_TOKEN} the machine learns to login and the password is next',
+    'cache keys and images': Array.from(
+      { length: 5000 },
+      (_, i) =>
+        `cache-key-${sha(i).slice(0, 32)} registry/app@sha256:${createHash('sha256').update(String(i)).digest('hex')} sdk-${sha(i).slice(0, 12)} api-${sha(i).slice(0, 8)}`,
+    ).join('\n'),
     'bank accounts': 'DE89370400440532013000 GB82WEST12345698765432 FR1420041010050500013M02606',
     'phone numbers': Array.from({ length: 5000 }, (_, i) => `+49 171 ${1_000_000 + i * 17}`).join(' '),
   }
@@ -183,6 +193,30 @@ describe('a stream', () => {
     out.push(stream.end())
     expect(Buffer.concat(out).toString()).toBe(whole.toString())
   })
+
+  test('cut at any byte, and at any two, comes out as the whole does', () => {
+    for (const [kind, text] of secrets) {
+      const bytes = Buffer.from(`| ${text} |`)
+      const expected = Buffer.from(detectors.redact(bytes) ?? bytes).toString('latin1')
+      const pieces = (...cuts: number[]): string => {
+        const stream = detectors.createStream()
+        let from = 0
+        let out = ''
+        for (const cut of [...cuts, bytes.length]) {
+          out += Buffer.from(stream.push(bytes.subarray(from, cut))).toString('latin1')
+          from = cut
+        }
+        return out + Buffer.from(stream.end()).toString('latin1')
+      }
+      for (let one = 0; one < bytes.length; one++) {
+        if (pieces(one) !== expected) expect(pieces(one), `${kind} cut at ${one}`).toBe(expected)
+        // Of long ones every pair near the ends, where words and separators are.
+        for (let two = one + 1; two < bytes.length; two += one < 80 && two < 160 ? 1 : 37)
+          if (pieces(one, two) !== expected)
+            expect(pieces(one, two), `${kind} cut at ${one} and ${two}`).toBe(expected)
+      }
+    }
+  }, 300_000)
 
   test('lets plain text through at once, and holds no more than 64 KiB', () => {
     const stream = detectors.createStream()
