@@ -56,8 +56,8 @@ function secretsOf(config: Config): readonly string[] {
   const found: string[] = []
   mapSecrets(config, (secret) => {
     const text = readSecret(secret).trim()
-    // Certificates are public; a private key is found by its own format.
-    if (!text.startsWith('-----BEGIN')) found.push(text)
+    // Certificates are public.
+    if (!text.startsWith('-----BEGIN') || text.includes('PRIVATE KEY')) found.push(text)
     return undefined
   })
   return found

@@ -42,8 +42,14 @@ export const formats: readonly Format[] = [
   {
     kind: 'password',
     words: [
-      ...[';password=', ';pwd=', '; password=', '; pwd='],
-      ...['?password=', '&password=', '0026password=', '&sslpassword='],
+      ';password=',
+      ';pwd=',
+      '; password=',
+      '; pwd=',
+      '?password=',
+      '&password=',
+      '0026password=',
+      '&sslpassword=',
     ],
     fold: true,
     verify: findPairPassword,

@@ -12,6 +12,9 @@ export interface Keyword {
   readonly verify: Verify
 }
 
+/** A keyword is looked for by four bytes that begin within so many of its first: what is read behind a window has room for them. */
+const furthest = 8
+
 /** Where in a keyword, by its number, some bytes stand. */
 interface Anchor {
   readonly number: number
@@ -20,7 +23,7 @@ interface Anchor {
 
 /**
  * Finds keywords in the order in which they begin. A sieve says where one may be: those of seven bytes and more by four
- * of their first seven, shorter ones by their rarest three.
+ * in a row of their first, shorter ones by their rarest three.
  */
 export class Keywords {
   readonly #keywords: readonly Keyword[]
@@ -38,10 +41,11 @@ export class Keywords {
   constructor(keywords: readonly Keyword[], cards: boolean) {
     this.#keywords = keywords
     keywords.forEach((keyword, number) => {
-      if (keyword.bytes.length >= LONG_WORD)
-        for (let offset = 0; offset < 4; offset++)
+      if (keyword.bytes.length >= LONG_WORD) {
+        const first = this.#leastShared(keyword.bytes)
+        for (let offset = first; offset < first + 4; offset++)
           put(this.#grams, gramOf(keyword.bytes, offset), { number, offset })
-      else {
+      } else {
         const offset = rarest(keyword.bytes)
         for (const trigram of cases(keyword, offset, 3)) put(this.#trigrams, trigram, { number, offset })
       }
@@ -72,7 +76,7 @@ export class Keywords {
   /** Where a keyword may have begun of which too little is there for `find` to see it: the length of the bytes when there is none. */
   unfinished(bytes: Uint8Array): number {
     const last = bytes.length - 1
-    for (let start = Math.max(0, bytes.length - LONG_WORD + 1); start <= last; start++) {
+    for (let start = Math.max(0, bytes.length - LONG_WORD - furthest + 1); start <= last; start++) {
       const first = bytes[start] as number
       if (this.#firsts[first] === 0) continue
       if (start === last) return start
@@ -80,6 +84,18 @@ export class Keywords {
         if (keyword.bytes.length > bytes.length - start && matches(bytes, start, keyword)) return start
     }
     return bytes.length
+  }
+
+  /** Where four grams in a row begin that few other keywords are found by: escapes (`\\u00…`) begin alike. */
+  #leastShared(word: Uint8Array): number {
+    let [best, least] = [0, Number.POSITIVE_INFINITY]
+    for (let first = 0; first <= Math.min(furthest, word.length - LONG_WORD); first++) {
+      let most = 0
+      for (let offset = first; offset < first + 4; offset++)
+        most = Math.max(most, this.#grams.get(gramOf(word, offset))?.length ?? 0)
+      if (most < least) [best, least] = [first, most]
+    }
+    return best
   }
 
   /** Verifies the keywords that begin in the window. */

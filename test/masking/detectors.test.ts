@@ -76,9 +76,76 @@ describe("the gateway's own secrets are found", () => {
     'base64, one byte on': Buffer.from(`a${own}b`).toString('base64'),
     'base64, two bytes on': Buffer.from(`ci:${own}`).toString('base64'),
     base64url: Buffer.from(own).toString('base64url'),
+    'base64 of base64': Buffer.from(`x:${Buffer.from(`ci:${own}`).toString('base64')}`).toString('base64'),
+    'upper case': own.toUpperCase(),
+    'lower case': own.toLowerCase(),
+    reversed: [...own].reverse().join(''),
+    'JSON within JSON': JSON.stringify(JSON.stringify({ own })),
+    'JSON as Go writes it': '"Tr0ub4dor\\u00263 + \\"staple\\""',
+    'JSON as PHP writes it': '"Tr0ub4dor\\u00263 + \\u0022staple\\u0022"',
+    'JSON, every character escaped': [...own].map((one) => `\\u00${one.charCodeAt(0).toString(16)}`).join(''),
+    'every byte in percent': [...own].map((one) => `%${one.charCodeAt(0).toString(16)}`).join(''),
+    'a URL within a URL': encodeURIComponent(encodeURIComponent(own)),
+    'a form within a URL': encodeURIComponent(encodeURIComponent(own).replaceAll('%20', '+')),
+    HTML: own.replaceAll('&', '&amp;').replaceAll('"', '&quot;'),
+    'HTML as Python writes it': own.replaceAll('&', '&amp;').replaceAll('"', '&#34;'),
+    'HTML by number': [...own].map((one) => `&#${one.charCodeAt(0)};`).join(''),
+    'HTML by hexadecimal number': [...own]
+      .map((one) => `&#X${one.charCodeAt(0).toString(16).toUpperCase()};`)
+      .join(''),
+    CSV: `"${own.replaceAll('"', '""')}"`,
+    'a shell': own.replaceAll(/[ &"]/g, '\\$&'),
+    'hex by pairs': Buffer.from(own)
+      .toString('hex')
+      .replaceAll(/..(?=.)/g, '$& '),
+    'hex with colons': Buffer.from(own)
+      .toString('hex')
+      .toUpperCase()
+      .replaceAll(/..(?=.)/g, '$&:'),
+    'hex as xxd writes it': Buffer.from(own)
+      .toString('hex')
+      .replaceAll(/.{4}(?=.)/g, '$& '),
+    'hex as xxd writes it, one byte on': Buffer.from(`a${own}`)
+      .toString('hex')
+      .replaceAll(/.{4}(?=.)/g, '$& '),
+    'hex as C has it': [...own].map((one) => `\\x${one.charCodeAt(0).toString(16)}`).join(''),
+    octal: [...own].map((one) => `\\${one.charCodeAt(0).toString(8).padStart(3, '0')}`).join(''),
+    'quoted-printable': [...own].map((one) => `=${one.charCodeAt(0).toString(16).toUpperCase()}`).join(''),
+    'UTF-16': Buffer.from(own, 'utf16le').toString('latin1'),
+    'UTF-16, big end first': Buffer.from(own, 'utf16le').swap16().toString('latin1'),
+    'base64 of UTF-16': Buffer.from(`x ${own}`, 'utf16le').toString('base64'),
+    'hex of UTF-16': Buffer.from(own, 'utf16le').toString('hex'),
   }
   test.each(Object.entries(forms))('as %s', (_form, text) => {
     expect(detectors.redactText(`x ${text} y`)).toContain('[redacted:gateway-secret]')
+  })
+
+  test.each(Object.entries(forms))('as %s, cut at any byte', (_form, text) => {
+    const only = createDetectors({ default: false, literals: [own] })
+    const bytes = Buffer.from(`<${text}>`)
+    const whole = Buffer.from(only.redact(bytes) ?? []).toString()
+    expect(whole).toContain('[redacted:gateway-secret]')
+    for (let cut = 0; cut < bytes.length; cut++) {
+      const stream = only.createStream()
+      const out = [stream.push(bytes.subarray(0, cut)), stream.push(bytes.subarray(cut)), stream.end()]
+      expect(Buffer.concat(out).toString()).toBe(whole)
+    }
+  })
+
+  const made: Record<string, readonly [literal: string, shown: string]> = {
+    'the token behind a scheme': ['Bearer b1ll1ng-t0ken', 'b1ll1ng-t0ken'],
+    'the password of Basic': [`Basic ${Buffer.from('ci:correct-h0rse').toString('base64')}`, 'correct-h0rse'],
+    'the pair of Basic': [`Basic ${Buffer.from('ci:correct-h0rse').toString('base64')}`, 'ci:correct-h0rse'],
+    'the password of a URL': ['postgres://ci:correct%2Dh0rse@db/shop', 'correct-h0rse'],
+    'the password of a URL as it stands there': ['postgres://ci:correct%2Dh0rse@db/shop', 'correct%2dh0rse'],
+    'a cookie': ['theme=dark; session=correct-h0rse', 'correct-h0rse'],
+    'a line of a private key': [pem('rsa'), ''],
+  }
+  test.each(Object.entries(made))('%s, by itself', (_what, [literal, shown]) => {
+    const only = createDetectors({ default: false, literals: [literal] })
+    expect(only.redactText(`x ${shown === '' ? literal.split('\n')[3] : shown} y`)).toBe(
+      'x [redacted:gateway-secret] y',
+    )
   })
 
   test('also with the known formats off, and then nothing else', () => {
@@ -211,7 +278,7 @@ describe('a stream', () => {
       for (let one = 0; one < bytes.length; one++) {
         if (pieces(one) !== expected) expect(pieces(one), `${kind} cut at ${one}`).toBe(expected)
         // Of long ones every pair near the ends, where words and separators are.
-        for (let two = one + 1; two < bytes.length; two += one < 80 && two < 160 ? 1 : 37)
+        for (let two = one + 1; two < bytes.length; two += one < 60 && two < 110 ? 1 : 37)
           if (pieces(one, two) !== expected)
             expect(pieces(one, two), `${kind} cut at ${one} and ${two}`).toBe(expected)
       }
