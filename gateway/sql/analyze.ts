@@ -6,7 +6,7 @@ import { type Effect, meaningOf } from './effect.ts'
 import { readExpression } from './expressions.ts'
 import { Facts, limits } from './facts.ts'
 import { readCall } from './functions.ts'
-import { withMade } from './made.ts'
+import { MadeNames, withMade } from './made.ts'
 import { noteHidden } from './hidden-strings.ts'
 import { LiteralWatch } from './literal-watch.ts'
 import { open, takeInventory, unreadable } from './parse-tree.ts'
@@ -44,7 +44,10 @@ export function analyze(
     effects.map((effect) => effect.shape),
     () => parsed.tokens(),
   )
-  const analysis = { meaning, statements: effects.map(statementOf) }
+  const analysis = {
+    meaning: { ...meaning, results: shared(meaning.results, () => true) },
+    statements: shared(effects.map(statementOf), ({ names, makes }) => names === null && makes === undefined),
+  }
   // Spans that run to the end of the text, where there are too many of them, do not move with the literals.
   const formal = facts.secrets.size === 0 && facts.links.size <= limits.spans && watch.proves(parsed)
   return { analysis, formal }
@@ -83,7 +86,10 @@ function readOne(parsed: Parsed, reader: Reader, node: Node): Effect {
     ...(isQuery(node) ? {} : { late: true as const }),
   }
   if (makes.length === 0) return done
-  reader.around = withMade(reader.around, makes)
+  if (reader.made === null) {
+    reader.made = new MadeNames(makes)
+    reader.around = withMade(reader.around, reader.made)
+  } else reader.made.add(makes)
   return { ...done, makes }
 }
 
@@ -113,6 +119,7 @@ function createReader(
   const reader: Reader = {
     facts,
     around,
+    made: null,
     path,
     making: null,
     found: { searchPath: null, repathed: false, sets: null, makes: [] },
@@ -132,6 +139,19 @@ function createReader(
     relation: (name) => readRelation(reader, name),
   }
   return reader
+}
+
+/** The list with equal items as one object: of a text of very many statements few things leave the worker, then. */
+function shared<T>(items: readonly T[], isPlain: (item: T) => boolean): readonly T[] {
+  if (items.length < 2) return items
+  const known = new Map<string, T>()
+  return items.map((item) => {
+    if (!isPlain(item)) return item
+    const key = JSON.stringify(item)
+    const same = known.get(key)
+    if (same === undefined) known.set(key, item)
+    return same ?? item
+  })
 }
 
 function statementOf(effect: Effect): Statement {

@@ -59,6 +59,8 @@ export interface SqlContext {
   readonly user?: string
   /** Whose request it is, by reference: no caller can fill the queue of the others. */
   readonly caller?: object
+  /** The job that the request is of: those that ask little come before those whose texts take long. */
+  readonly job?: string
   readonly standardConformingStrings: boolean
   /** What `EXECUTE name` (SQL-level PREPARE) or `FETCH name` stands for; null when the session has none of that name. */
   named(kind: 'prepared' | 'cursor', name: string): Meaning | null

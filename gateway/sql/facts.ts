@@ -3,7 +3,14 @@ import { type Literal, type Origin, origin } from './origin.ts'
 import { qualify } from './identifiers.ts'
 
 /** PostgreSQL's own limits and ours: what exceeds them is refused, for it would be refused there too or is an attack. */
-export const limits = { columns: 1664, operations: 10_000, spans: 2_000, depth: 20_000 } as const
+export const limits = {
+  columns: 1664,
+  operations: 10_000,
+  spans: 2_000,
+  depth: 20_000,
+  sources: 2_000,
+  paths: 200,
+} as const
 
 /** What has been found in a text so far. */
 export class Facts {

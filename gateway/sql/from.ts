@@ -1,4 +1,6 @@
 import type { Alias, JoinExpr, Node, RangeFunction, RangeTableFunc, RangeVar } from '@pgsql/types'
+import { Refused } from '../core/errors.ts'
+import { limits } from './facts.ts'
 import {
   concat,
   merge,
@@ -58,6 +60,16 @@ export function readFromItem(reader: Reader, node: Node, outer: Scope, before: r
   throw unreadable(`FROM has a ${Object.keys(node).join()}`)
 }
 
+/** Throws `Refused` `too_large` for more relations side by side than any plan is made for: what each sees grows with all of them. */
+export function refuseTooMany(sources: readonly Source[]): void {
+  if (sources.length > limits.sources)
+    throw new Refused(
+      'too_large',
+      `the statement joins more than ${limits.sources} relations`,
+      'join fewer at a time',
+    )
+}
+
 function single(alias: Alias | undefined, shape: Shape, more: Partial<Source> = {}): Item {
   const renamed = rename(shape, textsOf(alias?.colnames))
   return { sources: [source(alias?.aliasname ?? null, renamed, more)], star: renamed }
@@ -89,6 +101,7 @@ function readJoin(reader: Reader, join: JoinExpr, outer: Scope, before: readonly
   const left = readFromItem(reader, join.larg, outer, before)
   const right = readFromItem(reader, join.rarg, outer, [...before, ...left.sources])
   const sources = [...left.sources, ...right.sources]
+  refuseTooMany(sources)
   const inside: Scope = { sources, parent: outer.parent, ctes: outer.ctes }
   if (join.quals !== undefined) readCondition(reader, join.quals, inside)
   const common = join.isNatural === true ? commonNames(left.star, right.star) : textsOf(join.usingClause)

@@ -121,9 +121,13 @@ function hideWithin(
   const columns = columnsIn(reader, program)
   if (!secret && columns.size === 0) return
   const inner = likeSql ? stringsIn(program) : null
+  // They come in order, each measured from the end of the one before.
+  let [start, end, from] = [token.start, token.start, 0]
   for (const { at, length } of inner ?? [{ at: 0, length: program.length }]) {
-    const start = token.start + Buffer.byteLength(program.slice(0, at))
-    reader.facts.ends.set(start, start + Buffer.byteLength(program.slice(at, at + length)))
+    start = end + Buffer.byteLength(program.slice(from, at))
+    end = start + Buffer.byteLength(program.slice(at, at + length))
+    from = at + length
+    reader.facts.ends.set(start, end)
     if (secret) reader.facts.secrets.add(start)
     else link(reader, start, columns)
   }

@@ -4,32 +4,51 @@ type Lookup = Pick<Catalog, 'relation' | 'functionSchemas' | 'functionReads'>
 
 /**
  * What is known, together with what was made and no catalog shows yet (a transaction's own are seen by nobody else): a
- * function is found where it was made, and a view stands for nobody knows what.
+ * function is found where it was made, and a view stands for nobody knows what. What is made later may be added to `made`.
  */
-export function withMade<T extends Lookup>(known: T, made: readonly Made[]): T {
-  const views = made.filter(({ kind }) => kind === 'view')
-  const functions = made.filter(({ kind }) => kind === 'function')
+export function withMade<T extends Lookup>(known: T, made: MadeNames): T {
   return {
     ...known,
     relation: (schema, name) =>
-      views.some((view) => means(view.schema, schema) && means(view.name, name))
-        ? unseenView(schema, name)
-        : known.relation(schema, name),
+      made.has('view', schema, name) ? unseenView(schema, name) : known.relation(schema, name),
     functionSchemas: (name) => {
-      const found = functions.filter((each) => means(each.name, name)).map(({ schema }) => schema)
+      const found = made.schemas('function', name)
       return found.length === 0
         ? known.functionSchemas(name)
         : [...new Set([...known.functionSchemas(name), ...found])]
     },
     functionReads: (schema, name) =>
-      functions.some((each) => means(each.name, name) && means(each.schema, schema))
-        ? ['*.*.*']
-        : known.functionReads(schema, name),
+      made.has('function', schema, name) ? ['*.*.*'] : known.functionReads(schema, name),
   }
 }
 
-function means(made: string, name: string): boolean {
-  return made === name || made === '*'
+/** Names of what was made: by kind and name, the schemas. */
+export class MadeNames {
+  readonly #schemas = new Map<string, Set<string>>()
+
+  constructor(made: readonly Made[]) {
+    this.add(made)
+  }
+
+  add(made: readonly Made[]): void {
+    for (const { kind, schema, name } of made) {
+      const key = `${kind} ${name}`
+      const schemas = this.#schemas.get(key)
+      if (schemas === undefined) this.#schemas.set(key, new Set([schema]))
+      else schemas.add(schema)
+    }
+  }
+
+  has(kind: Made['kind'], schema: string, name: string): boolean {
+    return [name, '*'].some((one) => {
+      const schemas = this.#schemas.get(`${kind} ${one}`)
+      return schemas !== undefined && (schemas.has(schema) || schemas.has('*'))
+    })
+  }
+
+  schemas(kind: Made['kind'], name: string): string[] {
+    return [name, '*'].flatMap((one) => [...(this.#schemas.get(`${kind} ${one}`) ?? [])])
+  }
 }
 
 function unseenView(schema: string, name: string): CatalogRelation {

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import { Refused } from '../core/errors.ts'
 import type { Analysis, SqlContext } from './analyzer.ts'
+import { Turns, type Waiting } from './turns.ts'
 import type { Answer, FromWorker, Question, ToWorker } from './conversation.ts'
 
 /** Limits of the parser pool: times in milliseconds, sizes in UTF-16 units. */
@@ -8,8 +9,12 @@ export interface ParserLimits {
   readonly workers: number
   /** A text that takes longer is refused, and its worker replaced. */
   readonly time: number
-  /** Texts above are read by the first worker only, so that they never hold up short ones. */
+  /**
+   * Texts above `short`, those that take longer than `quick`, and all of sessions that spent as much of late are left to the
+   * first worker, so that they never hold up the others.
+   */
   readonly short: number
+  readonly quick: number
   /** After a text above this the worker is replaced, for the parser never gives memory back. */
   readonly heavy: number
   readonly waiting: number
@@ -22,6 +27,7 @@ export const parserLimits: ParserLimits = {
   workers: 2,
   time: 2_000,
   short: 16_384,
+  quick: 500,
   heavy: 262_144,
   waiting: 256,
   waitingPerCaller: 16,
@@ -38,13 +44,13 @@ export interface Reading {
   readonly formal: boolean
 }
 
-interface Job {
-  readonly text: string
+interface Job extends Waiting {
   readonly context: SqlContext
-  readonly caller: object
   readonly resolve: (reading: Reading) => void
   readonly reject: (refused: Refused) => void
-  readonly wait: NodeJS.Timeout
+  wait: NodeJS.Timeout
+  /** True once it turned out to take long. */
+  slow: boolean
 }
 
 interface Seat {
@@ -52,11 +58,16 @@ interface Seat {
   worker: Worker
   ready: boolean
   job: Job | null
+  /** When it began to read, of `performance.now()`. */
+  since: number
   timer: NodeJS.Timeout | null
 }
 
 const overloaded = (): Refused =>
   new Refused('overloaded', 'too many statements wait to be read', 'try again in a moment')
+
+const tooSlow = (): Refused =>
+  new Refused('timed_out', 'reading the statement took too long', 'send it in parts, or simpler')
 
 // In a checkout the worker is TypeScript beside this file; bundled, it is JavaScript beside the bundle.
 const workerFile = new URL(
@@ -68,18 +79,17 @@ const workerFile = new URL(
 export class Parser {
   readonly #limits: ParserLimits
   readonly #seats: Seat[] = []
-  /** Waiting requests by caller, served in turn. */
-  readonly #waiting = new Map<object, Job[]>()
+  readonly #turns: Turns<Job>
   readonly #catalogs = new WeakMap<object, number>()
-  #count = 0
   #lastCatalog = 0
   #failures = 0
   #closed = false
 
   constructor(limits: ParserLimits = parserLimits) {
     this.#limits = limits
+    this.#turns = new Turns(limits)
     for (let index = 0; index < limits.workers; index += 1) {
-      const seat: Seat = { index, worker: this.#start(), ready: false, job: null, timer: null }
+      const seat: Seat = { index, worker: this.#start(), ready: false, job: null, since: 0, timer: null }
       this.#seats.push(seat)
       this.#listen(seat)
     }
@@ -90,27 +100,32 @@ export class Parser {
     if (this.#closed)
       return Promise.reject(new Refused('shutting_down', 'the gateway is stopping', 'connect again later'))
     const caller = context.caller ?? context
-    const line = this.#waiting.get(caller) ?? []
-    if (this.#count >= this.#limits.waiting || line.length >= this.#limits.waitingPerCaller) {
-      return Promise.reject(overloaded())
-    }
     return new Promise((resolve, reject) => {
-      const wait = setTimeout(() => {
-        this.#remove(job)
-        reject(overloaded())
-      }, this.#limits.wait)
-      const job: Job = { text, context, caller, resolve, reject, wait }
-      line.push(job)
-      this.#waiting.set(caller, line)
-      this.#count += 1
+      const job: Job = {
+        text,
+        context,
+        caller,
+        job: context.job ?? caller,
+        resolve,
+        reject,
+        wait: this.#patience(() => job),
+        slow: false,
+      }
+      const dropped = this.#turns.add(job)
+      if (dropped !== null) this.#fail(dropped, overloaded())
       this.#serve()
     })
+  }
+
+  /** Who waits too long for a worker is refused. */
+  #patience(job: () => Job): NodeJS.Timeout {
+    return setTimeout(() => this.#fail(job(), overloaded()), this.#limits.wait)
   }
 
   async close(): Promise<void> {
     this.#closed = true
     const stopping = new Refused('shutting_down', 'the gateway is stopping', 'connect again later')
-    for (const line of this.#waiting.values()) for (const job of line.slice()) this.#fail(job, stopping)
+    for (const job of this.#turns.all()) this.#fail(job, stopping)
     for (const seat of this.#seats) this.#release(seat)?.reject(stopping)
     await Promise.all(this.#seats.map((seat) => seat.worker.terminate()))
   }
@@ -172,18 +187,18 @@ export class Parser {
   }
 
   #serve(): void {
-    for (const seat of this.#seats) {
+    // The first one last: what only it may read is not kept from it by what others could.
+    for (const seat of this.#seats.toReversed()) {
       if (!seat.ready || seat.job !== null) continue
-      const job = this.#next(seat.index === 0)
+      const isFirst = seat.index === 0
+      const job = this.#turns.take((waiting) => isFirst || this.#isQuick(waiting))
       if (job === null) continue
       clearTimeout(job.wait)
       seat.job = job
-      seat.timer = setTimeout(() => {
-        this.#replace(
-          seat,
-          new Refused('timed_out', 'reading the statement took too long', 'send it in parts, or simpler'),
-        )
-      }, this.#limits.time)
+      seat.since = performance.now()
+      seat.timer = isFirst
+        ? setTimeout(() => this.#replace(seat, tooSlow()), this.#limits.time)
+        : setTimeout(() => this.#leaveToFirst(seat, job), this.#limits.quick)
       seat.worker.ref()
       const { searchPath, user, catalog } = job.context
       this.#tell(seat, {
@@ -196,30 +211,21 @@ export class Parser {
     }
   }
 
-  /** Takes the next request: callers in turn, long texts only where they are allowed. */
-  #next(longToo: boolean): Job | null {
-    for (const [caller, line] of this.#waiting) {
-      const [job] = line
-      if (job === undefined || (!longToo && job.text.length > this.#limits.short)) continue
-      this.#remove(job)
-      // To the end of the turn.
-      if (this.#waiting.delete(caller) && line.length > 0) this.#waiting.set(caller, line)
-      return job
-    }
-    return null
+  #isQuick({ text, slow, caller }: Job): boolean {
+    return !slow && text.length <= this.#limits.short && this.#turns.spent(caller) <= this.#limits.quick
   }
 
-  #remove(job: Job): void {
-    const line = this.#waiting.get(job.caller)
-    const at = line?.indexOf(job) ?? -1
-    if (line === undefined || at < 0) return
-    line.splice(at, 1)
-    this.#count -= 1
-    if (line.length === 0) this.#waiting.delete(job.caller)
+  /** A text that takes long is read once more, where others do not wait for it. */
+  #leaveToFirst(seat: Seat, job: Job): void {
+    job.slow = true
+    job.wait = this.#patience(() => job)
+    this.#replace(seat, null)
+    this.#turns.putBack(job)
+    this.#serve()
   }
 
   #fail(job: Job, refused: Refused): void {
-    this.#remove(job)
+    this.#turns.remove(job)
     clearTimeout(job.wait)
     job.reject(refused)
   }
@@ -229,6 +235,7 @@ export class Parser {
     if (seat.timer !== null) clearTimeout(seat.timer)
     seat.timer = null
     seat.job = null
+    if (job !== null) this.#turns.charge(job, performance.now() - seat.since)
     seat.worker.unref()
     return job
   }
@@ -242,8 +249,7 @@ export class Parser {
     seat.ready = false
     // Workers that cannot even start are not started over and over: who waits is told.
     if (this.#failures > 10) {
-      for (const line of this.#waiting.values())
-        for (const waiting of line.slice()) this.#fail(waiting, overloaded())
+      for (const waiting of this.#turns.all()) this.#fail(waiting, overloaded())
     }
     const begin = (): void => {
       if (this.#closed) return

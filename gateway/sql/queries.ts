@@ -3,7 +3,7 @@ import { Refused } from '../core/errors.ts'
 import { expandStar } from './columns.ts'
 import { noteOperator, readCondition } from './expressions.ts'
 import { limits } from './facts.ts'
-import { readFromItem } from './from.ts'
+import { readFromItem, refuseTooMany } from './from.ts'
 import { readLocking } from './locks.ts'
 import {
   concat,
@@ -66,6 +66,7 @@ export function readFrom(
   for (const node of items ?? []) {
     const item = readFromItem(reader, node, scope, visible)
     visible.push(...item.sources)
+    refuseTooMany(visible)
     stars.push(item.star)
   }
   return concat(stars)

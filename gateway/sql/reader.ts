@@ -2,6 +2,7 @@ import type { Node, RangeVar, SelectStmt } from '@pgsql/types'
 import type { Meaning } from '../core/operation.ts'
 import type { CatalogRelation, Made } from './analyzer.ts'
 import type { Facts } from './facts.ts'
+import type { MadeNames } from './made.ts'
 import type { Ctes, Origin, Scope, Shape } from './origin.ts'
 
 /** Collected while one statement is read. */
@@ -36,6 +37,7 @@ export interface Reader {
   readonly facts: Facts
   /** Grows by what each statement of the text makes. */
   around: Surroundings
+  made: MadeNames | null
   /** Schemas that an unqualified name may mean from here on. */
   path: readonly string[]
   /** The schema that CREATE SCHEMA makes along with what is in it. */

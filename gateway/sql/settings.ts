@@ -1,3 +1,4 @@
+import { limits } from './facts.ts'
 import { cut, splitIdentifiers } from './identifiers.ts'
 import { origin } from './origin.ts'
 import type { Reader } from './reader.ts'
@@ -79,7 +80,9 @@ export function noteShown(reader: Reader, name: string | null): void {
 /** Puts a path in force for what follows in the text; none for RESET, which goes back to one that was in force before. */
 export function usePath(reader: Reader, path: readonly string[]): readonly string[] {
   reader.found.sets = 'now'
-  reader.path = addPath(reader.path, path)
+  const paths = addPath(reader.path, path)
+  // A text that sets more of them than are kept apart may mean any schema from there on.
+  reader.path = paths.length > limits.paths ? ['*'] : paths
   // The server reads prepared statements again under the new path: what they meant before says nothing.
   for (const name of reader.named.keys()) if (name.startsWith('prepared ')) reader.named.delete(name)
   reader.found.repathed = true

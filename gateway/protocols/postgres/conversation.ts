@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { GatewayError } from '../../core/errors.ts'
 import type { Grant } from '../../core/gate.ts'
+import { chainOf } from '../../core/identity.ts'
 import type { AnswerTools, Answers, Conversation, Hello, Message, Session } from '../../core/protocol.ts'
 import type { Analyzer } from '../../sql/analyzer.ts'
 import { splitIdentifiers } from '../../sql/identifiers.ts'
@@ -48,7 +49,7 @@ export class PostgresConversation implements Conversation {
   })
   #walker: AnswerWalker | null = null
   #state: SessionState | null = null
-  #dialled: { target: Target; upstream: Upstream; known: Known } | null = null
+  #dialled: { target: Target; upstream: Upstream; known: Known; job: string } | null = null
   /** True once AuthenticationOk was sent: clients take no notice before (§54.2.1). */
   #authenticated = false
 
@@ -89,7 +90,12 @@ export class PostgresConversation implements Conversation {
       throw known.reason
     }
     for (const [name, value] of upstream.value.parameters) this.#ledger.parameters.set(name, value)
-    this.#dialled = { target, upstream: upstream.value, known: known.value }
+    this.#dialled = {
+      target,
+      upstream: upstream.value,
+      known: known.value,
+      job: chainOf(grant.identity)[0]?.id ?? grant.identity.id,
+    }
     return upstream.value.socket
   }
 
@@ -107,7 +113,7 @@ export class PostgresConversation implements Conversation {
   async relay(session: Session, signal: AbortSignal): Promise<void> {
     if (this.#dialled === null) throw new GatewayError('internal', 'relay before dial')
     const { analyzer, catalogs, cancelKeys } = this.#parts
-    const { target, upstream, known } = this.#dialled
+    const { target, upstream, known, job } = this.#dialled
     const path = takesRole(this.#settings)
       ? ['*']
       : (splitIdentifiers(this.#settings.get('search_path') ?? '', ',') ?? ['*'])
@@ -118,6 +124,7 @@ export class PostgresConversation implements Conversation {
         ledger: this.#ledger,
         names: this.#names,
         user: target.user,
+        job,
         start: startOf(target.database, this.#settings),
       },
       known,

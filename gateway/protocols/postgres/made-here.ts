@@ -1,5 +1,5 @@
 import type { Catalog, Made } from '../../sql/analyzer.ts'
-import { withMade } from '../../sql/made.ts'
+import { MadeNames, withMade } from '../../sql/made.ts'
 
 const MOST = 500
 const everything: readonly Made[] = [
@@ -28,7 +28,7 @@ export class MadeHere {
     const made = this.#made
     if (made.length === 0) return known
     if (this.#seen?.known !== known || this.#seen.made !== made)
-      this.#seen = { known, made, catalog: withMade(known, made) }
+      this.#seen = { known, made, catalog: withMade(known, new MadeNames(made)) }
     return this.#seen.catalog
   }
 }

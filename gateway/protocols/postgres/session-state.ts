@@ -25,6 +25,8 @@ export class SessionState {
     readonly names: Names
     /** The account upstream. */
     readonly user: string
+    /** The job that the session is of: the root of its delegation tree. */
+    readonly job: string
     /** What the session started with: its database and settings. */
     readonly start: string
   }
@@ -60,6 +62,7 @@ export class SessionState {
       ledger: Ledger
       names: Names
       user: string
+      job: string
       start: string
     },
     known: Known,
@@ -248,7 +251,7 @@ export class SessionState {
   }
 
   #contextFor(open: boolean): SqlContext {
-    const { ledger, user } = this.#parts
+    const { ledger, user, job } = this.#parts
     const standardConformingStrings =
       ledger.parameters.get('standard_conforming_strings') !== 'off' && !(open && this.#settingsTouched)
     const { catalog } = this
@@ -262,7 +265,7 @@ export class SessionState {
       return last
     }
     const named = (kind: 'prepared' | 'cursor', name: string): Meaning | null => this.#named(kind, name)
-    this.#context = { catalog, searchPath, user, caller: this, standardConformingStrings, named }
+    this.#context = { catalog, searchPath, user, caller: this, job, standardConformingStrings, named }
     return this.#context
   }
 
