@@ -10,7 +10,7 @@ export function formsOf(secret: string): Forms {
   const encodings = encodingsOf(secret)
   const texts = new Set([
     secret,
-    [...secret].reverse().join(''),
+    Array.from(secret).reverse().join(''),
     ...escaped(secret),
     ...percent(secret),
     ...entities(secret),

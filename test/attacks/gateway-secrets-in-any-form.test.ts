@@ -74,9 +74,15 @@ describe('over HTTP', () => {
     echo: `{"headers":{"authorization":"Bearer ${token}"}}`,
     alone: `the token is ${token}.`,
     shouted: token.toUpperCase(),
-    json: [...token].map((one) => `\\u00${one.charCodeAt(0).toString(16)}`).join(''),
-    percent: [...token].map((one) => `%${one.charCodeAt(0).toString(16)}`).join(''),
-    entities: [...token].map((one) => `&#${one.charCodeAt(0)};`).join(''),
+    json: Array.from(token)
+      .map((one) => `\\u00${one.charCodeAt(0).toString(16)}`)
+      .join(''),
+    percent: Array.from(token)
+      .map((one) => `%${one.charCodeAt(0).toString(16)}`)
+      .join(''),
+    entities: Array.from(token)
+      .map((one) => `&#${one.charCodeAt(0)};`)
+      .join(''),
     hex: Buffer.from(token).toString('hex'),
     base64: Buffer.from(`x${token}`).toString('base64'),
     basic: Buffer.from(Buffer.from(`api:${token}`).toString('base64')).toString('base64'),

@@ -79,18 +79,24 @@ describe("the gateway's own secrets are found", () => {
     'base64 of base64': Buffer.from(`x:${Buffer.from(`ci:${own}`).toString('base64')}`).toString('base64'),
     'upper case': own.toUpperCase(),
     'lower case': own.toLowerCase(),
-    reversed: [...own].reverse().join(''),
+    reversed: Array.from(own).reverse().join(''),
     'JSON within JSON': JSON.stringify(JSON.stringify({ own })),
     'JSON as Go writes it': '"Tr0ub4dor\\u00263 + \\"staple\\""',
     'JSON as PHP writes it': '"Tr0ub4dor\\u00263 + \\u0022staple\\u0022"',
-    'JSON, every character escaped': [...own].map((one) => `\\u00${one.charCodeAt(0).toString(16)}`).join(''),
-    'every byte in percent': [...own].map((one) => `%${one.charCodeAt(0).toString(16)}`).join(''),
+    'JSON, every character escaped': Array.from(own)
+      .map((one) => `\\u00${one.charCodeAt(0).toString(16)}`)
+      .join(''),
+    'every byte in percent': Array.from(own)
+      .map((one) => `%${one.charCodeAt(0).toString(16)}`)
+      .join(''),
     'a URL within a URL': encodeURIComponent(encodeURIComponent(own)),
     'a form within a URL': encodeURIComponent(encodeURIComponent(own).replaceAll('%20', '+')),
     HTML: own.replaceAll('&', '&amp;').replaceAll('"', '&quot;'),
     'HTML as Python writes it': own.replaceAll('&', '&amp;').replaceAll('"', '&#34;'),
-    'HTML by number': [...own].map((one) => `&#${one.charCodeAt(0)};`).join(''),
-    'HTML by hexadecimal number': [...own]
+    'HTML by number': Array.from(own)
+      .map((one) => `&#${one.charCodeAt(0)};`)
+      .join(''),
+    'HTML by hexadecimal number': Array.from(own)
       .map((one) => `&#X${one.charCodeAt(0).toString(16).toUpperCase()};`)
       .join(''),
     CSV: `"${own.replaceAll('"', '""')}"`,
@@ -108,9 +114,15 @@ describe("the gateway's own secrets are found", () => {
     'hex as xxd writes it, one byte on': Buffer.from(`a${own}`)
       .toString('hex')
       .replaceAll(/.{4}(?=.)/g, '$& '),
-    'hex as C has it': [...own].map((one) => `\\x${one.charCodeAt(0).toString(16)}`).join(''),
-    octal: [...own].map((one) => `\\${one.charCodeAt(0).toString(8).padStart(3, '0')}`).join(''),
-    'quoted-printable': [...own].map((one) => `=${one.charCodeAt(0).toString(16).toUpperCase()}`).join(''),
+    'hex as C has it': Array.from(own)
+      .map((one) => `\\x${one.charCodeAt(0).toString(16)}`)
+      .join(''),
+    octal: Array.from(own)
+      .map((one) => `\\${one.charCodeAt(0).toString(8).padStart(3, '0')}`)
+      .join(''),
+    'quoted-printable': Array.from(own)
+      .map((one) => `=${one.charCodeAt(0).toString(16).toUpperCase()}`)
+      .join(''),
     'UTF-16': Buffer.from(own, 'utf16le').toString('latin1'),
     'UTF-16, big end first': Buffer.from(own, 'utf16le').swap16().toString('latin1'),
     'base64 of UTF-16': Buffer.from(`x ${own}`, 'utf16le').toString('base64'),
