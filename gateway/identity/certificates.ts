@@ -54,7 +54,10 @@ export async function makeAuthority(options: {
   return `${certificate.toString('pem')}\n`
 }
 
-/** Signs a certificate (PEM, followed by its authority's) for a public key. Server names are DNS names or IP addresses, client names URIs. */
+/**
+ * Signs a certificate (PEM) for a public key; a server's is followed by its authority's, by whose pin clients may know it. A client's goes
+ * to the gateway alone, which has the authority (RFC 8446 §4.4.2). Server names are DNS names or IP addresses, client names URIs.
+ */
 export async function signCertificate(options: {
   authority: Authority
   use: 'server' | 'client'
@@ -85,7 +88,7 @@ export async function signCertificate(options: {
       await x509.AuthorityKeyIdentifierExtension.create(issuer.publicKey),
     ],
   })
-  return `${certificate.toString('pem')}\n${options.authority.pem}`
+  return `${certificate.toString('pem')}\n${options.use === 'server' ? options.authority.pem : ''}`
 }
 
 /** The pin of a certificate's key, `sha256:` and the base64 of SHA-256 over its SubjectPublicKeyInfo (as RFC 7469 §2.4). */

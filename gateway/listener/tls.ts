@@ -1,5 +1,5 @@
 import { constants } from 'node:crypto'
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import { type TLSSocket, type TlsOptions, createServer } from 'node:tls'
 import { GatewayError } from '../core/errors.ts'
 
@@ -87,6 +87,7 @@ export function createSecurer(tls: TlsConfig, handshakeMs: number): Securer {
       )
       waiting.set(key, waiter)
       socket.once('close', gone)
+      socket.read = readPiece
       server.emit('connection', socket)
     })
 
@@ -140,6 +141,16 @@ function optionsOf({ cert, key, clientCa, minVersion = 'TLSv1.2' }: TlsConfig): 
     // Tickets hold the client's certificate, and are good for this process only.
     sessionTimeout: 600,
   }
+}
+
+/**
+ * What was read before TLS is given to it piece by piece. Node takes ciphertext by a buffer of a kilobyte; once that is full to its last
+ * byte, one of 16 KB stands beside it for as long as the connection does, and a ClientHello with a post-quantum key share is longer.
+ */
+const PIECE = 1000
+
+function readPiece(this: Socket, size?: number): unknown {
+  return Socket.prototype.read.call(this, size ?? (this.readableLength > PIECE ? PIECE : undefined))
 }
 
 function ends(socket: Socket): string {

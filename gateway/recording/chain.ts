@@ -76,8 +76,8 @@ export class Chain {
   // The previous hash (32 bytes), then the lines since the last seal: what the next hash is over, in one piece. Empty
   // between blocks, for of many sessions most have nothing to say.
   #buffer: Buffer = nothing
-  /** What the next block begins with behind the hash: the line of a signature, or nothing. */
-  #tail: Buffer
+  /** What the next block begins with behind the hash: the line of a signature, or nothing; a character is a byte, which costs less than bytes do. */
+  #tail: string
   #end = digestLength
   /** Lines that are not in the buffer yet: short ones go there together, for each writing of a text costs as much as a hundred bytes of it. */
   #lines = ''
@@ -101,7 +101,7 @@ export class Chain {
     this.#sealed = from?.state.records ?? 0
     this.#signatures = from?.state.signatures ?? 0
     this.#signedBlocks = this.#blocks
-    this.#tail = from === undefined ? nothing : copyOf(from.tail)
+    this.#tail = from === undefined ? '' : Buffer.from(from.tail).toString('latin1')
     this.#end += this.#tail.length
     this.#taken = this.#end
   }
@@ -186,7 +186,7 @@ export class Chain {
   taken(): void {
     const used = this.#buffer
     this.#tail =
-      this.#signature === 0 ? nothing : copyOf(used.subarray(this.#end - this.#signature, this.#end))
+      this.#signature === 0 ? '' : used.toString('latin1', this.#end - this.#signature, this.#end)
     this.#buffer = nothing
     this.#end = digestLength + this.#tail.length
     this.#taken = this.#end
@@ -221,15 +221,8 @@ export class Chain {
     if (this.#buffer.length > 0) this.#buffer.copy(larger, 0, 0, this.#end)
     else {
       larger.write(this.#head, 'hex')
-      this.#tail.copy(larger, digestLength)
+      larger.write(this.#tail, digestLength, 'latin1')
     }
     this.#buffer = larger
   }
-}
-
-/** Outside of Node's pool, which stays whole for as long as a part of it is in use. */
-function copyOf(bytes: Uint8Array): Buffer {
-  const copy = Buffer.allocUnsafeSlow(bytes.length)
-  copy.set(bytes)
-  return copy
 }

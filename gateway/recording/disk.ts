@@ -76,7 +76,7 @@ interface Writing {
 export class AppendFile {
   readonly path: string
   readonly #fd: number
-  readonly #mayWrite: () => void
+  readonly #mayWrite: (() => void) | undefined
   readonly #due: Due
   #failure: GatewayError | null = null
   /** The failure was of a write: what the disk holds is known, but for the end. */
@@ -86,7 +86,7 @@ export class AppendFile {
   #next: Promise<void> | null = null
   #closed = false
 
-  private constructor(path: string, fd: number, { mayWrite = () => undefined, onDisk = 'soon' }: Writing) {
+  private constructor(path: string, fd: number, { mayWrite, onDisk = 'soon' }: Writing) {
     this.path = path
     this.#fd = fd
     this.#mayWrite = mayWrite
@@ -126,7 +126,7 @@ export class AppendFile {
   /** Hands bytes to the kernel, all of them or it throws; they are on disk as soon as the file was made to have them there. */
   write(bytes: Uint8Array): void {
     this.check()
-    this.#mayWrite()
+    this.#mayWrite?.()
     let from = 0
     while (from < bytes.length) {
       try {
