@@ -23,46 +23,48 @@ export interface LaneParts {
   readonly recorder: Recorder
   /** What all lanes of the session leave by: it backs up when the client reads none of them. */
   readonly line: Duplex
-  /** What all lanes' requests leave by. */
-  readonly upstreamLine: Duplex
+  /** What all lanes' requests leave by; null where each has its own way. */
+  readonly upstreamLine: Duplex | null
   masked(count: number): void
 }
 
 /** One stream of a session that carries several: the same road as the session's own, forwards with a permit, back through masks and record. */
 export class LiveLane implements Lane {
   readonly #parts: LaneParts
-  readonly #plan: LanePlan
+  readonly #client: LanePlan['client']
+  readonly #text: boolean
+  readonly #kept: number
+  readonly #hashed: boolean
+  readonly #messages: boolean
+  readonly #hide: LanePlan['hide']
   readonly #upstream: Duplex
-  readonly #sent: Direction
   /** Masks what is recorded of input. */
   readonly #seen: ReturnType<Detectors['createStream']> | null
-  readonly #out: Mouth
-  readonly #err: Mouth
+  // Each is made when something comes by it: of many lanes nothing ever does by most.
+  #sent: Direction | null = null
+  #out: Mouth | null = null
+  #err: Mouth | null = null
 
+  /** Of `plan` it keeps what it needs from here on: what opened it holds more than a lane that waits should. */
   constructor(parts: LaneParts, plan: LanePlan, upstream: Duplex) {
     this.#parts = parts
-    this.#plan = plan
+    this.#client = plan.client
+    this.#text = plan.content === 'text'
+    this.#kept = this.#text ? (plan.kept ?? KEPT) : 0
+    this.#hashed = plan.hashed ?? true
+    this.#messages = plan.messages === true
+    this.#hide = plan.hide
     this.#upstream = upstream
-    const { recorder, channel } = parts
-    const kept = plan.content === 'text' ? (plan.kept ?? KEPT) : 0
     this.#seen = plan.maskInput === true ? parts.detectors.createStream() : null
-    const hashed = plan.hashed ?? true
-    this.#sent = new Direction(recorder, channel, { code: 'i', kept, hashed })
-    this.#out = new Mouth(parts, plan, { code: 'o', kept, hashed })
-    this.#err = new Mouth(parts, plan, {
-      code: 'e',
-      kept: plan.content === 'text' ? kept : KEPT / 16,
-      hashed: true,
-    })
   }
 
   forward(permit: Permit, bytes: Uint8Array): boolean {
     checkPermit(permit, this.#parts.session)
     gather(this.#parts.upstreamLine)
-    const shown = this.#plan.content === 'text' ? (this.#plan.hide?.(bytes) ?? bytes) : bytes
-    if (this.#seen === null) this.#sent.add(shown)
-    else if (this.#plan.messages === true) this.#sent.add(this.#parts.detectors.redact(shown) ?? shown)
-    else this.#sent.add(this.#seen.push(shown))
+    const shown = this.#text ? (this.#hide?.(bytes) ?? bytes) : bytes
+    if (this.#seen === null) this.#input().add(shown)
+    else if (this.#messages) this.#input().add(this.#parts.detectors.redact(shown) ?? shown)
+    else this.#input().add(this.#seen.push(shown))
     return this.#upstream.write(bytes)
   }
 
@@ -71,10 +73,10 @@ export class LiveLane implements Lane {
       this.#parts.recorder.flush()
       return true
     }
-    const mouth = stream === 'out' ? this.#out : this.#err
+    const mouth = this.#mouth(stream)
     gather(this.#parts.line)
     mouth.say(bytes)
-    return !this.#plan.client.full && this.#parts.line.writableLength < LINE_ROOM
+    return !this.#client.full && this.#parts.line.writableLength < LINE_ROOM
   }
 
   note(event: LaneEvent): void {
@@ -85,35 +87,53 @@ export class LiveLane implements Lane {
   drained(side: 'upstream' | 'client'): Promise<void> {
     if (side === 'upstream') return emptied(this.#upstream, () => !this.#upstream.writableNeedDrain)
     const { line } = this.#parts
-    return Promise.all([
-      this.#plan.client.drained(),
-      emptied(line, () => line.writableLength < LINE_ROOM),
-    ]).then(() => undefined)
+    return Promise.all([this.#client.drained(), emptied(line, () => line.writableLength < LINE_ROOM)]).then(
+      () => undefined,
+    )
   }
 
   /** Records that it was opened: with the decision before it, it is with the kernel before anything passes; of what only `reads`, before anything comes back. */
-  begin({ record, reads }: Permit): void {
-    const { name, terminal } = this.#plan
+  begin({ record, reads }: Permit, { name, terminal }: Pick<LanePlan, 'name' | 'terminal'>): void {
     const opened = { what: 'opened', name, terminal, ...(record !== null && { request: record }) } as const
     if (reads) this.#noteSoon(opened)
     else this.note(opened)
   }
 
   end(exit: number | string | null, whole?: Uint8Array): void {
-    if (this.#seen !== null) this.#sent.add(this.#seen.end())
-    const last = whole === undefined ? null : this.#out.clean(whole)
-    this.#out.end()
-    this.#err.end()
+    if (this.#seen !== null) this.#input().add(this.#seen.end())
+    const last = whole === undefined ? null : this.#mouth('out').clean(whole)
+    this.#out?.end()
+    this.#err?.end()
     const closed = {
       what: 'closed',
       exit,
-      sent: this.#sent.total(),
-      out: this.#out.direction.total(),
-      err: this.#err.direction.total(),
+      sent: this.#sent?.total() ?? totalOfNothing(this.#hashed),
+      out: this.#out?.direction.total() ?? totalOfNothing(this.#hashed),
+      err: this.#err?.direction.total() ?? totalOfNothing(true),
     } as const
     if (last === null) return this.#noteSoon(closed)
     this.note(closed)
-    if (last.byteLength > 0) this.#plan.client.write('out', last, true)
+    if (last.byteLength > 0) this.#client.write('out', last, true)
+  }
+
+  #input(): Direction {
+    const { recorder, channel } = this.#parts
+    const keeping = { code: 'i', kept: this.#kept, hashed: this.#hashed } as const
+    return (this.#sent ??= new Direction(recorder, channel, keeping))
+  }
+
+  #mouth(stream: 'out' | 'err'): Mouth {
+    const way = { client: this.#client, messages: this.#messages }
+    if (stream === 'err') {
+      const kept = this.#text ? this.#kept : KEPT / 16
+      return (this.#err ??= new Mouth(
+        this.#parts,
+        { ...way, masked: true },
+        { code: 'e', kept, hashed: true },
+      ))
+    }
+    const keeping = { code: 'o', kept: this.#kept, hashed: this.#hashed } as const
+    return (this.#out ??= new Mouth(this.#parts, { ...way, masked: this.#text }, keeping))
   }
 
   /** What passes is with the kernel before it is let go; that it ended may leave together with what comes next. */
@@ -128,7 +148,7 @@ export class LiveLane implements Lane {
         recorder.flush()
       } catch {
         // It cannot be recorded, so nothing more may pass.
-        upstreamLine.destroy()
+        upstreamLine?.destroy()
       }
     }, SOON_MS)
   }
@@ -138,8 +158,8 @@ const flushing = new WeakSet<Recorder>()
 const gathering = new WeakSet<Duplex>()
 
 /** What lanes put on a line in one turn leaves in one write: SSH makes three writes of a packet. */
-function gather(line: Duplex): void {
-  if (gathering.has(line)) return
+function gather(line: Duplex | null): void {
+  if (line === null || gathering.has(line)) return
   gathering.add(line)
   line.cork()
   setImmediate(() => {
@@ -166,22 +186,25 @@ function emptied(stream: Duplex, enough: () => boolean): Promise<void> {
 /** Masks one direction of answers across chunks, records and releases it. */
 class Mouth {
   readonly direction: Direction
-  readonly #plan: LanePlan
-  readonly #target: Duplex
+  readonly #client: LanePlan['client']
   readonly #name: 'out' | 'err'
   readonly #masked: boolean
+  readonly #messages: boolean
   readonly #parts: LaneParts
   #masks: ReturnType<Detectors['createStream']> | null = null
   #quiet: NodeJS.Timeout | null = null
 
-  constructor(parts: LaneParts, plan: LanePlan, keeping: Keeping<'o' | 'e'>) {
-    const { code } = keeping
-    this.#plan = plan
-    this.#target = parts.upstreamLine
-    this.#name = code === 'o' ? 'out' : 'err'
+  constructor(
+    parts: LaneParts,
+    way: { readonly client: LanePlan['client']; readonly messages: boolean; readonly masked: boolean },
+    keeping: Keeping<'o' | 'e'>,
+  ) {
     this.direction = new Direction(parts.recorder, parts.channel, keeping)
+    this.#client = way.client
+    this.#name = keeping.code === 'o' ? 'out' : 'err'
+    this.#masked = way.masked
+    this.#messages = way.messages
     this.#parts = parts
-    this.#masked = plan.content === 'text' || code === 'e'
   }
 
   /** All that is said, in one piece: searched and recorded, not yet with the kernel. */
@@ -195,7 +218,7 @@ class Mouth {
 
   say(bytes: Uint8Array): void {
     if (!this.#masked) return this.#release(bytes)
-    if (this.#plan.messages === true) {
+    if (this.#messages) {
       const clean = this.#parts.detectors.redact(bytes, () => this.#parts.masked(1))
       return this.#release(clean ?? bytes)
     }
@@ -210,7 +233,7 @@ class Mouth {
           this.#release(masks.pause(LONGEST_PROMPT))
         } catch {
           // It cannot be recorded, so nothing more may pass.
-          this.#target.destroy()
+          this.#parts.upstreamLine?.destroy()
         }
       }, QUIET_MS)
     } else this.#quiet.refresh()
@@ -225,7 +248,7 @@ class Mouth {
   #release(bytes: Uint8Array): void {
     if (bytes.byteLength === 0) return
     this.direction.add(bytes)
-    this.#plan.client.write(this.#name, bytes)
+    this.#client.write(this.#name, bytes)
   }
 }
 
@@ -237,6 +260,10 @@ interface Keeping<Code> {
 }
 
 const hashOfNothing = createHash('sha256').digest('hex')
+
+function totalOfNothing(hashed: boolean): Passed {
+  return { bytes: 0, sha256: hashed ? hashOfNothing : null }
+}
 
 /** The record of one direction of a lane. */
 class Direction {

@@ -33,6 +33,17 @@ export interface SessionLimits {
   readonly perJob: number
 }
 
+/** How a session is reached while it runs. */
+export interface Watcher {
+  /** Looks whether the session may go on. */
+  look(): void
+  /** Ends it. */
+  end(reason: Refused): void
+}
+
+/** How often sessions look whether their identities are over: renewal moves that, so no timer can be set for it once. */
+const LOOK_MS = 1000
+
 /** The sessions that run now: admits new ones up to the limits, and ends all when the gateway stops. */
 export class LiveSessions {
   readonly #entries = new Map<string, LiveEntry>()
@@ -40,20 +51,18 @@ export class LiveSessions {
   readonly #ofJob = new Map<string, number>()
   readonly #log: SessionLog
   readonly #limits: SessionLimits
-  readonly #stopping = new AbortController()
-  /** By session: looks whether it may go on. */
-  readonly #checks = new Map<string, () => void>()
+  /** Why every session has to end. */
+  #stopped: Refused | null = null
+  /** By session. */
+  readonly #watchers = new Map<string, Watcher>()
+  /** One for all of them. */
+  #looking: NodeJS.Timeout | null = null
   #empty: (() => void) | null = null
   #draining = false
 
   constructor(log: SessionLog, limits: SessionLimits) {
     this.#log = log
     this.#limits = limits
-  }
-
-  /** Aborted, with a `Refused` as reason, when every session has to end. */
-  get stopping(): AbortSignal {
-    return this.#stopping.signal
   }
 
   get draining(): boolean {
@@ -107,15 +116,20 @@ export class LiveSessions {
     }
   }
 
-  /** Calls `look` whenever the policy has changed, for as long as the session runs; and now, since it may have since it was admitted. */
-  watch(entry: LiveEntry, look: () => void): void {
-    this.#checks.set(entry.id, look)
-    look()
+  /**
+   * Has a session look every second and whenever the policy has changed, for as long as it runs, and now, since it may have since it was
+   * admitted; ends it when the gateway stops.
+   */
+  watch(entry: LiveEntry, watcher: Watcher): void {
+    this.#watchers.set(entry.id, watcher)
+    this.#looking ??= setInterval(() => this.recheck(), LOOK_MS)
+    if (this.#stopped !== null) watcher.end(this.#stopped)
+    watcher.look()
   }
 
   /** Has every session look whether it may go on. */
   recheck(): void {
-    for (const look of this.#checks.values()) look()
+    for (const watcher of this.#watchers.values()) watcher.look()
   }
 
   async finish(entry: LiveEntry, why: string): Promise<void> {
@@ -134,20 +148,24 @@ export class LiveSessions {
       this.#empty = resolve
     })
     const timer = setTimeout(() => {
-      this.#stopping.abort(
-        new Refused(
-          'shutting_down',
-          'the gateway is stopping',
-          'connect again in a moment and repeat the statement',
-        ),
+      const why = new Refused(
+        'shutting_down',
+        'the gateway is stopping',
+        'connect again in a moment and repeat the statement',
       )
+      this.#stopped = why
+      for (const watcher of this.#watchers.values()) watcher.end(why)
     }, graceMs)
     await empty
     clearTimeout(timer)
   }
 
   #remove(entry: LiveEntry): void {
-    this.#checks.delete(entry.id)
+    this.#watchers.delete(entry.id)
+    if (this.#watchers.size === 0 && this.#looking !== null) {
+      clearInterval(this.#looking)
+      this.#looking = null
+    }
     if (!this.#entries.delete(entry.id)) return
     const root = rootOf(entry.identity).id
     const left = (this.#ofJob.get(root) ?? 0) - 1

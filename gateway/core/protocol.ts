@@ -36,8 +36,8 @@ export interface Conversation {
   readonly client: Duplex
   /** Says something in this protocol's words; never throws, and does nothing once the client is gone. What it resolves with is only that a last word had its chance to be heard. */
   tell(message: Message): void | Promise<void>
-  /** Connects and authenticates to the grant's target; where each lane opens a stream of its own, what stands for all of them: they end with it. Rejects with `Refused` (`upstream_failed`, `upstream_untrusted`). */
-  dial(grant: Grant, signal: AbortSignal): Promise<Duplex>
+  /** Connects and authenticates to the grant's target; where each lane opens a stream of its own, what stands for all of them: they end with it; null where nothing does. Rejects with `Refused` (`upstream_failed`, `upstream_untrusted`). */
+  dial(grant: Grant, signal: AbortSignal): Promise<Duplex | null>
   /** Milliseconds for which a held request that its client has left stays open, so that the same request can come again and join it. Absent: it is withdrawn at once. */
   readonly linger?: number
   /** Turns what comes from upstream into what the client may see; called for every byte of every answer. */
@@ -126,7 +126,7 @@ export interface LanePlan {
   /** True when what is recorded of input goes through the detectors, too. */
   readonly maskInput?: boolean
   /** What is recorded of input, where some of it was typed unseen (a password). */
-  hide?(bytes: Uint8Array): Uint8Array
+  readonly hide?: (bytes: Uint8Array) => Uint8Array
 }
 
 /** Where a lane's answers go. */

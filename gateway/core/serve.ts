@@ -58,25 +58,6 @@ export async function serve(protocol: Protocol, client: Duplex, house: House): P
   }
 }
 
-/**
- * The same from where it is known who asks: what `serve` goes on with, and where protocols begin that prove it in every
- * request. Rejects with `Refused` when no session came about; how one ends is told to the conversation.
- */
-export async function attend(
-  known: {
-    readonly protocol: string
-    readonly conversation: Conversation
-    readonly identity: Identity
-    readonly address: string | null
-  },
-  house: House,
-): Promise<void> {
-  const { protocol, conversation, identity, address } = known
-  const grant = house.gate.admit(identity, conversation.hello.connection)
-  const entry = await house.sessions.begin(identity, conversation.hello.connection, protocol)
-  return converse({ entry, grant, conversation, address, house })
-}
-
 /** Puts into the ledger that somebody was refused before there was a session, and gives what they may be told. */
 export function noteRefusal(
   error: unknown,
@@ -102,28 +83,41 @@ export function noteRefusal(
   return refused
 }
 
-/** An admitted connection: what happens from here on is in the session's own recording. */
-async function converse(admitted: {
-  entry: LiveEntry
-  grant: Grant
-  conversation: Conversation
-  address: string | null
-  house: House
-}): Promise<void> {
-  const { entry, grant, conversation, house } = admitted
+/**
+ * The same from where it is known who asks: what `serve` goes on with, and where protocols begin that prove it in every
+ * request. Rejects with `Refused` when no session came about; from then on what happens is in the session's own recording, and
+ * how it ends is told to the conversation.
+ */
+export async function attend(
+  known: {
+    readonly protocol: string
+    readonly conversation: Conversation
+    readonly identity: Identity
+    readonly address: string | null
+  },
+  house: House,
+): Promise<void> {
+  const { conversation, identity, address } = known
+  const grant = house.gate.admit(identity, conversation.hello.connection)
+  const entry = await house.sessions.begin(identity, conversation.hello.connection, known.protocol)
   const ending = new AbortController()
-  const signal = AbortSignal.any([ending.signal, grant.identity.ended, house.sessions.stopping])
-  const expiry = endAtExpiry(grant.identity, ending, house.now)
+  const { signal } = ending
+  const revoked = (): void => ending.abort(identity.ended.reason)
   let recorder: Recorder | null = null
   let session: LiveSession | null = null
   let why = 'client left'
-  house.sessions.watch(entry, () => {
-    const lapsed = house.gate.lapse(grant)
-    if (lapsed !== null) ending.abort(lapsed)
+  identity.ended.addEventListener('abort', revoked)
+  if (identity.ended.aborted) revoked()
+  house.sessions.watch(entry, {
+    look: () => {
+      const over = house.gate.lapse(grant) ?? expiry(identity, house.now())
+      if (over !== null) ending.abort(over)
+    },
+    end: (reason) => ending.abort(reason),
   })
   try {
-    recorder = await house.recordings.open(await describe(admitted))
-    session = new LiveSession({ ...house, recorder, entry, grant, conversation, ending: signal })
+    recorder = await house.recordings.open(await describe({ entry, grant, conversation, address, house }))
+    session = new LiveSession({ house, recorder, entry, grant, conversation, ending: signal })
     if (conversation.hello.request !== null)
       await decideFirst(session, conversation, conversation.hello.request)
     await session.dial(signal)
@@ -142,7 +136,7 @@ async function converse(admitted: {
     session?.hangUp()
     await conversation.tell({ kind: 'refused', refused })
   } finally {
-    clearInterval(expiry)
+    identity.ended.removeEventListener('abort', revoked)
     // Whatever still waits for people is withdrawn with the session.
     ending.abort(new Refused('identity_ended', 'the session is over', 'connect again'))
     session?.hangUp()
@@ -222,18 +216,14 @@ async function finish(entry: LiveEntry, recorder: Recorder | null, why: string, 
   }
 }
 
-/** Looks every second whether the identity is over for longer than the grace: renewal moves its end, so no timer can be set for it once. */
-function endAtExpiry(identity: Identity, ending: AbortController, now: House['now']): NodeJS.Timeout {
-  return setInterval(() => {
-    if (now() < identity.expiresAt + EXPIRY_GRACE_MS) return
-    ending.abort(
-      new Refused(
-        'identity_expired',
-        `identity ${identity.id} expired at ${new Date(identity.expiresAt).toISOString()}`,
-        'renew it before it expires, or ask for a longer ttl',
-      ),
-    )
-  }, 1000)
+/** Why what an identity has running ends now, when it is over for longer than the grace. */
+function expiry({ id, expiresAt }: Identity, now: number): Refused | null {
+  if (now < expiresAt + EXPIRY_GRACE_MS) return null
+  return new Refused(
+    'identity_expired',
+    `identity ${id} expired at ${new Date(expiresAt).toISOString()}`,
+    'renew it before it expires, or ask for a longer ttl',
+  )
 }
 
 /** Ends a client's stream once what was written is out, or after 5 s if it does not read. */

@@ -32,16 +32,19 @@ export interface Detectors {
 
 /** What a session is made of. */
 export interface SessionParts {
-  readonly gate: Gate
-  readonly approvals: Approvals
-  readonly detectors: Detectors
-  readonly observations: Pick<Observations, 'note'>
+  /** What all sessions share. */
+  readonly house: {
+    readonly gate: Gate
+    readonly approvals: Approvals
+    readonly detectors: Detectors
+    readonly observations: Pick<Observations, 'note'>
+    /** Milliseconds since the epoch. */
+    readonly now: () => number
+  }
   readonly recorder: Recorder
   readonly entry: LiveEntry
   readonly grant: Grant
   readonly conversation: Conversation
-  /** Milliseconds since the epoch. */
-  readonly now: () => number
   /** Aborted, with a `Refused`, when the session has to end. */
   readonly ending: AbortSignal
 }
@@ -54,27 +57,25 @@ export class LiveSession implements Session {
   readonly #parts: SessionParts
   readonly #answers: Answers
   readonly #verdicts = new WeakMap<object, Verdict>()
-  readonly #intoBodies = new WeakMap<Meaning, boolean>()
   readonly #records: RequestRecords
+  // Made when they are needed, as most sessions need none of them: the one thing that many do is to wait.
+  #intoBodies: WeakMap<Meaning, boolean> | null = null
+  /** What waits for people. */
+  #held: Set<Promise<unknown>> | null = null
+  #dialled = false
   #upstream: Duplex | null = null
   #outgoing: Outgoing | null = null
   #lanes = 0
-  /** Asking the signal each time would have it ask all that it was made of. */
-  #over = false
-  /** What waits for people. */
-  readonly #held = new Set<Promise<unknown>>()
 
   constructor(parts: SessionParts) {
     this.#parts = parts
     this.id = parts.entry.id
     this.config = parts.grant.config
-    this.standing = parts.gate.permit(this, null)
-    this.#records = new RequestRecords(parts)
-    const { ending } = parts
-    this.#over = ending.aborted
-    ending.addEventListener('abort', () => (this.#over = true), { once: true })
+    const { gate, detectors } = parts.house
+    this.standing = gate.permit(this, null)
+    this.#records = new RequestRecords({ gate, detectors, recorder: parts.recorder })
     this.#answers = parts.conversation.answers({
-      redact: (bytes) => parts.detectors.redact(bytes),
+      redact: (bytes) => detectors.redact(bytes),
       masked: this.#masked,
     })
   }
@@ -86,7 +87,8 @@ export class LiveSession implements Session {
   /** Connects to the grant's target: from here on requests can be forwarded. */
   async dial(signal: AbortSignal): Promise<void> {
     this.#upstream = await this.#parts.conversation.dial(this.#parts.grant, signal)
-    this.#outgoing = new Outgoing(this.#upstream)
+    this.#outgoing = this.#upstream === null ? null : new Outgoing(this.#upstream)
+    this.#dialled = true
   }
 
   /** Lets go of the target. */
@@ -96,7 +98,7 @@ export class LiveSession implements Session {
 
   /** Resolves once nothing waits for people any more, and how each ended is in the record; after 10 s at the latest. */
   async settled(): Promise<void> {
-    if (this.#held.size === 0) return
+    if (this.#held === null || this.#held.size === 0) return
     const late = new AbortController()
     await Promise.race([
       Promise.allSettled(this.#held),
@@ -115,6 +117,7 @@ export class LiveSession implements Session {
   }
 
   looksIntoBody(meaning: Meaning): boolean {
+    this.#intoBodies ??= new WeakMap()
     const known = this.#intoBodies.get(meaning)
     if (known !== undefined) return known
     const { policy, levels } = this.#parts.grant
@@ -143,14 +146,14 @@ export class LiveSession implements Session {
     signal?: AbortSignal,
     tell?: (message: Message) => void,
   ): Permit | Promise<Permit> {
-    const { gate, recorder, entry } = this.#parts
+    const { house, recorder, entry } = this.#parts
     this.#refuseIfOver()
     const verdict = this.#judge(request.meaning)
     const { decision } = verdict
     const seq = this.#records.add(request, verdict)
     if (decision.effect !== 'deny' && decision.observed !== undefined) {
       const { identity, connection } = this.#parts.grant
-      this.#parts.observations.note(identity, { connection, ...decision.observed })
+      house.observations.note(identity, { connection, ...decision.observed })
     }
     switch (decision.effect) {
       case 'deny':
@@ -161,7 +164,7 @@ export class LiveSession implements Session {
         return this.#hold(request, verdict, { seq, by: decision.by, rule: decision.rule, signal, tell })
       case 'allow': {
         entry.counts.allowed++
-        const permit = gate.permit(this, verdict, seq)
+        const permit = house.gate.permit(this, verdict, seq)
         if (verdict.reads) return permit
         return recorder.sync().then(() => {
           this.#refuseIfOver()
@@ -207,31 +210,26 @@ export class LiveSession implements Session {
 
   lane(permit: Permit, plan: LanePlan): Lane | Promise<Lane> {
     checkPermit(permit, this)
-    if (this.#upstream === null) throw new GatewayError('internal', 'no lane can be opened before dialling')
-    const line = this.#upstream
+    if (!this.#dialled) throw new GatewayError('internal', 'no lane can be opened before dialling')
     const upstream = plan.open()
     return upstream instanceof Promise
-      ? upstream.then((opened) => this.#lane(permit, { plan, upstream: opened, line }))
-      : this.#lane(permit, { plan, upstream, line })
+      ? upstream.then((opened) => this.#lane(permit, plan, opened))
+      : this.#lane(permit, plan, upstream)
   }
 
-  #lane(permit: Permit, { plan, upstream, line }: { plan: LanePlan; upstream: Duplex; line: Duplex }): Lane {
-    const { detectors, recorder, conversation } = this.#parts
-    const channel = this.#lanes++
-    const lane = new LiveLane(
-      {
-        session: this,
-        channel,
-        detectors,
-        recorder,
-        line: conversation.client,
-        upstreamLine: line,
-        masked: this.#masked,
-      },
-      plan,
-      upstream,
-    )
-    lane.begin(permit)
+  #lane(permit: Permit, plan: LanePlan, upstream: Duplex): Lane {
+    const { house, recorder, conversation } = this.#parts
+    const parts = {
+      session: this,
+      channel: this.#lanes++,
+      detectors: house.detectors,
+      recorder,
+      line: conversation.client,
+      upstreamLine: this.#upstream,
+      masked: this.#masked,
+    }
+    const lane = new LiveLane(parts, plan, upstream)
+    lane.begin(permit, plan)
     return lane
   }
 
@@ -239,16 +237,16 @@ export class LiveSession implements Session {
     const form = meaning.form ?? meaning
     let verdict = this.#verdicts.get(form)
     if (verdict === undefined) {
-      verdict = this.#parts.gate.judge(this.#parts.grant, meaning)
+      verdict = this.#parts.house.gate.judge(this.#parts.grant, meaning)
       this.#verdicts.set(form, verdict)
     }
     return verdict
   }
 
   #refuseIfOver(): void {
-    const { ending, grant, now } = this.#parts
-    if (this.#over) throw ending.reason
-    if (now() >= grant.identity.expiresAt) {
+    const { ending, grant, house } = this.#parts
+    if (ending.aborted) throw ending.reason
+    if (house.now() >= grant.identity.expiresAt) {
       throw new Refused(
         'identity_expired',
         `identity ${grant.identity.id} expired at ${new Date(grant.identity.expiresAt).toISOString()}`,
@@ -262,22 +260,26 @@ export class LiveSession implements Session {
     verdict: Verdict,
     held: Pick<Held, 'seq' | 'by' | 'rule' | 'signal' | 'tell'>,
   ): Promise<Permit> {
-    const { gate, conversation, ending } = this.#parts
+    const { house, recorder, entry, grant, conversation, ending } = this.#parts
     const { signal } = held
-    const answered = hold(this.#parts, {
-      ...held,
-      request,
-      shown: this.#records.question(request, verdict),
-      signal: signal === undefined ? ending : AbortSignal.any([signal, ending]),
-      tell: held.tell ?? ((message) => void conversation.tell(message)),
-      linger: conversation.linger,
-    })
-    this.#held.add(answered)
+    const answered = hold(
+      { gate: house.gate, approvals: house.approvals, recorder, entry, grant },
+      {
+        ...held,
+        request,
+        shown: this.#records.question(request, verdict),
+        signal: signal === undefined ? ending : AbortSignal.any([signal, ending]),
+        tell: held.tell ?? ((message) => void conversation.tell(message)),
+        linger: conversation.linger,
+      },
+    )
+    const waiting = (this.#held ??= new Set())
+    waiting.add(answered)
     return answered
-      .finally(() => this.#held.delete(answered))
+      .finally(() => waiting.delete(answered))
       .then(() => {
         this.#refuseIfOver()
-        return gate.permit(this, verdict, held.seq)
+        return house.gate.permit(this, verdict, held.seq)
       })
   }
 }

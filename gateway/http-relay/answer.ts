@@ -1,14 +1,15 @@
-import type { Transform } from 'node:stream'
+import type { Duplex, Transform } from 'node:stream'
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from 'node:zlib'
 import type { Dispatcher } from 'undici'
 import { GatewayError, Refused } from '../core/errors.ts'
 import type { Permit } from '../core/gate.ts'
 import type { Lane, LaneClient } from '../core/protocol.ts'
 import type { Ready } from './conversation.ts'
+import type { Cut, Cuttable } from './cut.ts'
 import type { Filter, Reading } from './dialect.ts'
 import { headerOf, headersToClient, isChunkedAtMost, rawOf } from './headers.ts'
 import type { Place } from './locations.ts'
-import type { HttpResponse } from './message.ts'
+import type { HttpRequest, HttpResponse } from './message.ts'
 import { upstreamFailure } from './upstream.ts'
 
 const decoders: Readonly<Record<string, () => Transform>> = {
@@ -20,23 +21,25 @@ const decoders: Readonly<Record<string, () => Transform>> = {
 }
 
 const nothing = Buffer.alloc(0)
+const none: readonly string[] = []
 /** What is gathered at most before it goes on, in bytes. */
 const PIECE = 65_536
 
 /** Takes an answer from upstream, gives it to its lane as it comes, and sends what the lane lets go. */
-export class Answer implements Dispatcher.DispatchHandler, LaneClient {
-  readonly done: Promise<void>
+export class Answer implements Dispatcher.DispatchHandler, LaneClient, Cuttable {
   lane: Lane | null = null
   status: number | null = null
-  readonly #settle = Promise.withResolvers<void>()
-  readonly #method: string
+  readonly #request: HttpRequest
   readonly #response: HttpResponse
   readonly #ready: Ready
-  readonly #reading: Reading
-  readonly #permit: Permit
-  readonly #place: Place | null
+  readonly #ends: Cut
+  readonly #over: (error: unknown) => void
+  /** What is needed until it begins, and not while it lasts. */
+  #before: { readonly reading: Reading; readonly permit: Permit; readonly place: Place | null } | null
+  /** The request's, where it has one. */
+  #body: Duplex | null = null
   #filter: Filter | null = null
-  #headers: string[] = []
+  #headers: readonly string[] = none
   /** What came of the body before anything of the answer left: all of it, where nothing more comes in the same turn. */
   #first: Buffer | null = null
   #streams = false
@@ -47,33 +50,44 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
   #controller: Dispatcher.DispatchController | null = null
   #decoder: Transform | null = null
   #cut: unknown = null
+  /** How it came out, once that is known: null where nothing went wrong. */
+  #outcome: { readonly error: unknown } | null = null
 
   constructor(parts: {
-    /** Of the request. */
-    readonly method: string
+    readonly request: HttpRequest
     readonly response: HttpResponse
     readonly ready: Ready
     readonly reading: Reading
     readonly permit: Permit
     /** Where its URIs are turned to the gateway. */
     readonly place: Place | null
+    /** What ends it before its time, from `begin` on. */
+    readonly cut: Cut
+    /** As `exchange` has it; not before `begin`. */
+    readonly over: (error: unknown) => void
   }) {
-    this.#method = parts.method
+    const { reading, permit, place } = parts
+    this.#request = parts.request
     this.#response = parts.response
     this.#ready = parts.ready
-    this.#reading = parts.reading
-    this.#permit = parts.permit
-    this.#place = parts.place
-    this.done = this.#settle.promise
-    // It may fail before anybody waits for it.
-    this.done.catch(() => undefined)
+    this.#before = { reading, permit, place }
+    this.#ends = parts.cut
+    this.#over = parts.over
+  }
+
+  /** Its lane is open; `body` is what the request's is sent by. From here on its end is told, which may have come before. */
+  begin(lane: Lane, body: Duplex | null): void {
+    this.lane = lane
+    this.#body = body
+    if (this.#outcome === null) this.#ends.hear(this)
+    else queueMicrotask(() => this.#finishOff())
   }
 
   cut(reason: unknown): void {
     this.#cut ??= reason ?? new Refused('upstream_failed', 'it was broken off', 'send it again')
     this.#decoder?.destroy()
     this.#controller?.abort(this.#cut instanceof Error ? this.#cut : new Error('cut'))
-    this.#settle.reject(this.#cut)
+    this.#settle(this.#cut)
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -86,15 +100,19 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
     if (status < 200) return
     this.status = status
     const raw = rawOf(controller.rawHeaders)
+    const before = this.#before
+    if (before === null) return this.cut(new GatewayError('internal', 'an answer began twice'))
+    this.#before = null
     try {
       this.#decode(raw)
+      const { reading, permit, place } = before
+      const { tools } = this.#ready
       const type = headerOf(raw, 'content-type') ?? ''
-      this.#filter =
-        this.#reading.filter?.(this.#permit, { status, type }, () => this.#ready.tools.masked(1)) ?? null
-      this.#headers = headersToClient(raw, (bytes) => this.#ready.tools.redact(bytes), {
+      this.#filter = reading.filter?.(permit, { status, type }, () => tools.masked(1)) ?? null
+      this.#headers = headersToClient(raw, (bytes) => tools.redact(bytes), {
         // Also of an answer without a body, which tells of the one that it stands for.
-        masked: this.#filter !== null || this.#permit.fields.length > 0,
-        place: this.#place,
+        masked: this.#filter !== null || permit.fields.length > 0,
+        place,
       })
       // Small answers come whole, and leave whole; of others, what there is leaves now.
       setImmediate(() => this.#stream())
@@ -125,7 +143,7 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
   onResponseError(_: Dispatcher.DispatchController, error: Error): void {
     // What came before it broke off is the client's.
     this.#pass(null)
-    this.#settle.reject(this.#cut ?? upstreamFailure(error))
+    this.#settle(this.#cut ?? upstreamFailure(error))
   }
 
   /** What is compressed would pass unread. */
@@ -183,11 +201,36 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
     if (this.#response.headersSent || this.status === null) return
     const said = length === null || this.#bodiless() ? [] : ['content-length', String(length)]
     this.#response.writeHead(this.status, [...this.#headers, ...said])
+    this.#headers = none
   }
 
-  /** All of its body that has to be sent yet, once it is done; null where it was sent as it came. */
-  get whole(): Uint8Array | null {
-    return this.#ended && !this.#streams ? (this.#first ?? nothing) : null
+  /** Nothing more comes. The first outcome counts, and is told once what runs now has come to its end. */
+  #settle(error: unknown): void {
+    if (this.#outcome !== null) return
+    this.#outcome = { error }
+    if (this.lane !== null) queueMicrotask(() => this.#finishOff())
+  }
+
+  /** Puts the end on record, and sends what is left of the answer. */
+  #finishOff(): void {
+    this.#ends.ignore(this)
+    this.#body?.destroy()
+    let { error } = this.#outcome ?? { error: null }
+    try {
+      // What was sent as it came is not sent again.
+      const whole = this.#ended && !this.#streams ? (this.#first ?? nothing) : undefined
+      this.lane?.end(this.status, whole)
+      if (error === null) this.end()
+    } catch (failed) {
+      error = failed
+    }
+    // What is left of a body that upstream did not want is not waited for.
+    const request = this.#request
+    if (error === null && !request.complete)
+      this.#response.once('finish', () => {
+        if (!request.complete) request.destroy()
+      })
+    this.#over(error)
   }
 
   /** From here on it is sent as it comes. */
@@ -212,7 +255,7 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
   }
 
   #bodiless(): boolean {
-    return this.#method === 'HEAD' || this.status === 204 || this.status === 304
+    return this.#request.method === 'HEAD' || this.status === 204 || this.status === 304
   }
 
   #finish(): void {
@@ -226,7 +269,7 @@ export class Answer implements Dispatcher.DispatchHandler, LaneClient {
         if (last !== undefined && last.byteLength > 0) this.lane?.reply(last)
       }
       this.#ended = true
-      this.#settle.resolve()
+      this.#settle(null)
     } catch (error) {
       this.cut(error)
     }

@@ -1,5 +1,4 @@
 import type { Socket } from 'node:net'
-import { PassThrough } from 'node:stream'
 import { Refused } from '../core/errors.ts'
 import type { Grant } from '../core/gate.ts'
 import type { Identity } from '../core/identity.ts'
@@ -25,13 +24,17 @@ type UpstreamOf = (grant: Grant) => Upstream
 /** How long a held request stays open for the same request to come again. */
 const LINGER_MS = 600_000
 
+/** Who sends a request is proved by each request, before it comes here. */
+const provedElsewhere = { kind: 'token', token: '' } as const
+
 /** The requests of one identity to one connection, over one connection of a client: one session. */
 export class HttpConversation implements Conversation {
   readonly hello: Hello
   readonly client: Socket
   readonly linger = LINGER_MS
   readonly #upstreamOf: UpstreamOf
-  readonly #settle: PromiseWithResolvers<Ready>
+  /** Until it is known whether a session came about. */
+  #settle: PromiseWithResolvers<Ready> | null = Promise.withResolvers<Ready>()
   readonly #over = new Cut()
   #ready: Ready | null = null
   #upstream: Upstream | null = null
@@ -47,14 +50,12 @@ export class HttpConversation implements Conversation {
     this.client = request.socket
     this.#who = who
     this.#upstreamOf = upstreamOf
-    this.#settle = Promise.withResolvers<Ready>()
     // Whoever asked may have left before it was known.
-    this.#settle.promise.catch(() => undefined)
+    this.#settle?.promise.catch(() => undefined)
     this.hello = {
       connection,
       database: null,
-      // Who sends a request is proved by each request, before it comes here.
-      proof: { kind: 'token', token: '' },
+      proof: provedElsewhere,
       request: null,
       agent: request.headers['user-agent']?.slice(0, 64) ?? null,
     }
@@ -62,74 +63,72 @@ export class HttpConversation implements Conversation {
 
   /** When requests can be taken: now, or once it is known; rejects with `Refused` when the session did not come about. */
   get ready(): Ready | Promise<Ready> {
-    return this.#ready ?? this.#settle.promise
+    if (this.#ready !== null) return this.#ready
+    return this.#settle?.promise ?? Promise.reject(this.#over.reason ?? new Error('neither ready nor over'))
   }
 
   /** Ends the session where none came about. */
   fail(why: Refused): void {
-    this.#settle.reject(why)
-    this.#over.now(why)
+    this.#over.cut(why)
+    this.#settle?.reject(why)
+    this.#settle = null
   }
 
   tell(message: Message): void {
     if (message.kind === 'refused') this.fail(message.refused)
   }
 
-  async dial(grant: Grant): Promise<PassThrough> {
+  /** Each request goes its own way to the target. */
+  async dial(grant: Grant): Promise<null> {
     this.#upstream = this.#upstreamOf(grant)
-    return new PassThrough()
+    return null
   }
 
   /** Answers leave by lanes only. */
   answers(tools: AnswerTools): Answers {
     this.#tools = tools
-    return () => []
+    return nothing
   }
 
-  async relay(session: Session, signal: AbortSignal): Promise<void> {
+  /** Resolves when the client has left, rejects when the session is over before. What an async function holds while it waits is more than this. */
+  relay(session: Session, signal: AbortSignal): Promise<void> {
     const { client } = this
     const upstream = this.#upstream
     const tools = this.#tools
     if (upstream === null || tools === null) throw new Error('relay before dial')
     this.#ready = { session, who: this.#who, upstream, tools, over: this.#over }
-    this.#settle.resolve(this.#ready)
-    await leftOrEnded(client, signal)
-    upstream.release()
-    signal.throwIfAborted()
-    this.fail(new Refused('identity_ended', 'the client left', 'connect again'))
+    this.#settle?.resolve(this.#ready)
+    this.#settle = null
+    return new Promise((resolve, reject) => {
+      const done = (): void => {
+        client.off('close', done)
+        signal.removeEventListener('abort', done)
+        upstream.release()
+        if (signal.aborted) return reject(signal.reason)
+        this.fail(new Refused('identity_ended', 'the client left', 'connect again'))
+        resolve()
+      }
+      if (client.destroyed || signal.aborted) return done()
+      client.on('close', done)
+      signal.addEventListener('abort', done)
+    })
   }
 }
 
-/** Resolves when a client has left, or its session is over. What `once` does with a signal takes two kilobytes, for as long as they wait. */
-function leftOrEnded(client: Socket, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (client.destroyed || signal.aborted) return resolve()
-    const done = (): void => {
-      client.off('close', done)
-      signal.removeEventListener('abort', done)
-      resolve()
-    }
-    client.on('close', done)
-    signal.addEventListener('abort', done)
-  })
-}
+const nothing: Answers = () => []
+
+/** Starts a session, tells the conversation how it ends, and calls `over` then. */
+type Begin = (conversation: HttpConversation, identity: Identity, over: () => void) => void
 
 /** The session of a request: the one that its connection has for this identity and target, or a new one. */
 export class Conversations {
   readonly #bySocket = new WeakMap<Socket, Map<string, HttpConversation>>()
-  readonly #begin: (conversation: HttpConversation, identity: Identity) => void
+  readonly #begin: Begin
   readonly #upstreamOf: UpstreamOf
 
-  /** `begin` starts a session, and tells the conversation how it ends. */
-  constructor(
-    upstreamOf: UpstreamOf,
-    begin: (conversation: HttpConversation, identity: Identity) => Promise<void>,
-  ) {
+  constructor(upstreamOf: UpstreamOf, begin: Begin) {
     this.#upstreamOf = upstreamOf
-    this.#begin = (conversation, identity) => {
-      const key = keyOf(identity, conversation.hello.connection)
-      void begin(conversation, identity).finally(() => this.#bySocket.get(conversation.client)?.delete(key))
-    }
+    this.#begin = begin
   }
 
   of(request: HttpRequest, identity: Identity, connection: string): Ready | Promise<Ready> {
@@ -141,7 +140,7 @@ export class Conversations {
     if (conversation === undefined) {
       conversation = new HttpConversation(request, { connection, who: key }, this.#upstreamOf)
       known.set(key, conversation)
-      this.#begin(conversation, identity)
+      this.#begin(conversation, identity, () => known.delete(key))
     }
     return conversation.ready
   }

@@ -1,13 +1,20 @@
 import type { Refused } from '../core/errors.ts'
 
+/** What can be ended before its time. */
+export interface Cuttable {
+  cut(reason: Refused): void
+}
+
 /**
  * The end of a request, or of the session it is in, before its time. What an AbortController is, without its price: listeners to
  * signals are weighed in every request, and most are never told anything.
  */
-export class Cut {
+export class Cut implements Cuttable {
   #reason: Refused | null = null
   #controller: AbortController | null = null
-  readonly #told = new Set<(reason: Refused) => void>()
+  /** Who is told. Most have one to tell at a time, for which no set is made. */
+  #first: Cuttable | null = null
+  #others: Set<Cuttable> | null = null
 
   /** Why, once it is over. */
   get reason(): Refused | null {
@@ -15,24 +22,27 @@ export class Cut {
   }
 
   /** Ends it; the first reason counts. */
-  now(reason: Refused): void {
+  cut(reason: Refused): void {
     if (this.#reason !== null) return
     this.#reason = reason
     this.#controller?.abort(reason)
-    const told = [...this.#told]
-    this.#told.clear()
-    for (const tell of told) tell(reason)
+    const told = [...(this.#first === null ? [] : [this.#first]), ...(this.#others ?? [])]
+    this.#first = null
+    this.#others = null
+    for (const one of told) one.cut(reason)
   }
 
-  /** Calls `tell` once it is over: at once where it is. */
-  hear(tell: (reason: Refused) => void): void {
-    if (this.#reason === null) this.#told.add(tell)
-    else tell(this.#reason)
+  /** Ends `one` once it is over: at once where it is. */
+  hear(one: Cuttable): void {
+    if (this.#reason !== null) one.cut(this.#reason)
+    else if (this.#first === null) this.#first = one
+    else (this.#others ??= new Set()).add(one)
   }
 
   /** Takes back what `hear` asked for. */
-  ignore(tell: (reason: Refused) => void): void {
-    this.#told.delete(tell)
+  ignore(one: Cuttable): void {
+    if (this.#first === one) this.#first = null
+    else this.#others?.delete(one)
   }
 
   throwIfOver(): void {

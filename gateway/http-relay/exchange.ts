@@ -22,7 +22,10 @@ const nothing = new PassThrough()
 /** What is kept of each body in the record, in bytes. */
 const KEPT = 65_536
 
-/** One request and its answer. Rejects with `Refused`; when the answer had begun, the client's connection is cut then. */
+/**
+ * One request and its answer. Rejects with `Refused` where it does not come to an answer; else `over` is called, once: with null, or
+ * with what went wrong, and when the answer had begun, the client's connection is cut then.
+ */
 export async function exchange(parts: {
   readonly dialect: Dialect
   readonly request: HttpRequest
@@ -35,11 +38,13 @@ export async function exchange(parts: {
   readonly cut: Cut
   /** Milliseconds for which the client waits for people. */
   readonly patience: number
+  readonly over: (error: unknown) => void
 }): Promise<void> {
-  const { request, response, target, ready, cut } = parts
-  const { session, upstream } = ready
+  const { request, response, target, ready, cut, over } = parts
+  const { session } = ready
   const understood = understand(parts)
-  const { reading, length, whole } = understood instanceof Promise ? await understood : understood
+  const known = understood instanceof Promise ? await understood : understood
+  const { reading } = known
   const decided = session.holds(reading.request.meaning)
     ? session.decide(
         { ...reading.request, under: headersBound(request.rawHeaders) },
@@ -49,28 +54,39 @@ export async function exchange(parts: {
     : session.decide(reading.request)
   const permit = decided instanceof Promise ? await hearing(decided, reading) : decided
   cut.throwIfOver()
-  if (reading.answer !== undefined) return answerBySelf(response, reading.answer)
+  if (reading.answer !== undefined) {
+    answerBySelf(response, reading.answer)
+    return over(null)
+  }
   const gateways = gatewaysOf(reading, ready, permit)
-  if (reading.tunnel !== undefined && parts.upgrading !== null)
-    return carryTunnel({
-      request,
-      response: parts.upgrading,
-      target,
-      ready,
-      signal: cut.signal,
-      permit,
-      tunnel: reading.tunnel,
-      headers: gateways,
-    })
-  const unsaid = unsaidOf(parts, permit)
-  const answer = new Answer({
-    method: request.method ?? '',
-    response,
+  if (reading.tunnel === undefined || parts.upgrading === null)
+    return carry(parts, { ...known, permit, headers: gateways })
+  await carryTunnel({
+    request,
+    response: parts.upgrading,
+    target,
     ready,
-    reading,
+    signal: cut.signal,
     permit,
-    place: placeOf(parts),
+    tunnel: reading.tunnel,
+    headers: gateways,
   })
+  over(null)
+}
+
+/** Sends a request that is permitted, and has its answer carried. Rejects with `Refused`. */
+async function carry(
+  parts: Parameters<typeof exchange>[0],
+  known: Understood & {
+    readonly permit: Permit
+    readonly headers: Upstream['headers']
+  },
+): Promise<void> {
+  const { request, response, target, ready, cut, over } = parts
+  const { session, upstream } = ready
+  const { reading, length, whole, permit } = known
+  const unsaid = unsaidOf(parts, permit)
+  const answer = new Answer({ request, response, ready, reading, permit, place: placeOf(parts), cut, over })
   const body = length === 0 ? nothing : new PassThrough()
   // undici destroys it with the request, whose end is told by the answer.
   if (length !== 0) body.on('error', () => undefined)
@@ -84,7 +100,7 @@ export async function exchange(parts: {
     open() {
       const headers = headersUpstream(
         request.rawHeaders,
-        gateways,
+        known.headers,
         typeof length === 'number' && length > 0 ? length : null,
         unsaid,
       )
@@ -99,27 +115,12 @@ export async function exchange(parts: {
       return body
     },
   })
-  const lane = opened instanceof Promise ? await opened : opened
-  const end = (reason: Refused): void => answer.cut(reason)
-  try {
-    answer.lane = lane
-    cut.hear(end)
-    if (length !== 0) {
-      if (whole === null) invite(parts)
-      sendBody({ request, whole, lane, permit, body }).catch((error: unknown) => answer.cut(error))
-    }
-    await answer.done
-  } finally {
-    cut.ignore(end)
-    if (length !== 0) body.destroy()
-    lane.end(answer.status, answer.whole ?? undefined)
-  }
-  answer.end()
-  // What is left of a body that upstream did not want is not waited for.
-  if (!request.complete)
-    response.once('finish', () => {
-      if (!request.complete) request.destroy()
-    })
+  answer.begin(opened instanceof Promise ? await opened : opened, length === 0 ? null : body)
+  if (length === 0) return
+  if (whole === null) invite(parts)
+  const { lane } = answer
+  if (lane !== null)
+    sendBody({ request, whole, lane, permit, body }).catch((error: unknown) => answer.cut(error))
 }
 
 /** The permit that people are asked for; a stream hears when they refuse it. */

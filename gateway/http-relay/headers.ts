@@ -119,6 +119,11 @@ export function headerOf(raw: RawHeaders, wanted: string): string | undefined {
   return found
 }
 
+/** The values of a header one by one; node's own list of them is one of all headers, and stays as long as its request. */
+export function valuesOf(raw: RawHeaders, wanted: string): string[] {
+  return raw.filter((_, i) => i % 2 === 1 && nameAt(raw, i - 1) === wanted)
+}
+
 /** True for an answer whose transfer coding is undone by undici: it leaves any but chunked alone (RFC 9112 §6.1) as it is. */
 export function isChunkedAtMost(raw: RawHeaders): boolean {
   return /^(?:chunked)?$/i.test(headerOf(raw, 'transfer-encoding') ?? '')

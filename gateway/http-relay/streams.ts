@@ -161,14 +161,14 @@ export class Streams {
     if (handle.aborted) return leave()
     let stream: ClientHttp2Stream
     try {
-      stream = shared.session.request(named(path, headers), { endStream: true })
+      stream = shared.session.request([':method', 'GET', ':path', path, ...headers], { endStream: true })
     } catch (error) {
       finish(error instanceof Error ? error : new Error('no stream', { cause: error }))
       return leave()
     }
     handle.stream = stream
     stream.on('error', finish)
-    stream.once('close', leave)
+    stream.on('close', leave)
     const { begin, silence } = this.#limits
     stream.setTimeout(begin)
     // Not `once`, here and below, which would only add to what each stream holds.
@@ -178,6 +178,7 @@ export class Streams {
       stream.setTimeout(silence)
       handle.rawHeaders = said
       handler.onResponseStart?.(handle, status, said)
+      handle.rawHeaders = null
     })
     stream.on('data', (chunk: Buffer) => {
       if (!over) handler.onResponseData?.(handle, chunk)
@@ -187,17 +188,6 @@ export class Streams {
       if (stream.rstCode === constants.NGHTTP2_NO_ERROR) finish(null)
     })
   }
-}
-
-/** The headers of a GET; several of a name stay several. */
-function named(path: string, headers: readonly string[]): Record<string, string | string[]> {
-  const all: Record<string, string | string[]> = { ':method': 'GET', ':path': path }
-  for (let i = 0; i + 1 < headers.length; i += 2) {
-    const [name = '', value = ''] = [headers[i], headers[i + 1]]
-    const before = Object.hasOwn(all, name) ? all[name] : undefined
-    all[name] = before === undefined ? value : [before, value].flat()
-  }
-  return all
 }
 
 function late(why: string): Error {

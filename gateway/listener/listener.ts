@@ -80,7 +80,8 @@ export async function listen(options: ListenerOptions): Promise<Listener> {
     open.add(socket)
     places.set(socket, place)
     raws.set(socket, socket)
-    socket.once('close', () => {
+    // Not `once`, which would only add to what each connection holds.
+    socket.on('close', () => {
       open.delete(socket)
       place.leave()
     })

@@ -116,55 +116,65 @@ export function createDetectors({
     return Buffer.concat(replace(bytes, 0, bytes.length, onFound).parts)
   }
 
-  function createStream(onFound?: (kind: string) => void): DetectorStream {
-    let held: Uint8Array = new Uint8Array(0)
+  /** An object and what it holds back, where closures would be ten: many streams have nothing to say for hours. */
+  class Stream implements DetectorStream {
+    readonly #onFound: ((kind: string) => void) | undefined
+    #held: Uint8Array = empty
     // Of what is held: up to where it was released, its words are judged, and it may leave.
-    let released = 0
-    let decided = 0
-    let free = 0
-    let continued = false
-    return {
-      push(chunk) {
-        const bytes = held.length === 0 ? chunk : join(held, chunk)
-        const edges = { continued, last: false }
-        find(bytes, edges, decided)
-        const undecided = Math.min(
-          ...further.map(({ pattern }) => pattern.unfinished(bytes, edges)),
-          scan.open,
-          finder.unfinished(bytes),
-          known ? unfinishedCard(bytes) : bytes.length,
-        )
-        const limit = Math.max(wholeUpTo(undecided), bytes.length - longestHeld, released)
-        const { parts, to } = replace(bytes, released, even(limit, released, chunk.length), onFound)
-        const keep = Math.max(0, to - context)
-        continued ||= keep > 0
-        // A copy: the chunk may be a view of a buffer that its owner fills again.
-        const out = Buffer.concat(parts)
-        held = Uint8Array.prototype.slice.call(bytes, keep)
-        released = to - keep
-        decided = released
-        free = limit - keep
-        return out
-      },
-      pause(upTo) {
-        const limit = held.length - released <= upTo ? held.length : free
-        if (limit <= released) return new Uint8Array(0)
-        // What could still become longer is replaced as it is.
-        find(held, { continued, last: false }, decided)
-        const { parts, to } = replace(held, released, limit, onFound)
-        released = to
-        return Buffer.concat(parts)
-      },
-      end() {
-        find(held, { continued, last: true }, decided)
-        const { parts } = replace(held, released, held.length, onFound)
-        held = new Uint8Array(0)
-        released = 0
-        decided = 0
-        free = 0
-        continued = false
-        return Buffer.concat(parts)
-      },
+    #released = 0
+    #decided = 0
+    #free = 0
+    #continued = false
+
+    constructor(onFound: ((kind: string) => void) | undefined) {
+      this.#onFound = onFound
+    }
+
+    push(chunk: Uint8Array): Uint8Array {
+      const bytes = this.#held.length === 0 ? chunk : join(this.#held, chunk)
+      const edges = { continued: this.#continued, last: false }
+      find(bytes, edges, this.#decided)
+      const undecided = Math.min(
+        ...further.map(({ pattern }) => pattern.unfinished(bytes, edges)),
+        scan.open,
+        finder.unfinished(bytes),
+        known ? unfinishedCard(bytes) : bytes.length,
+      )
+      const released = this.#released
+      const limit = Math.max(wholeUpTo(undecided), bytes.length - longestHeld, released)
+      const { parts, to } = replace(bytes, released, even(limit, released, chunk.length), this.#onFound)
+      const keep = Math.max(0, to - context)
+      this.#continued ||= keep > 0
+      // A copy: the chunk may be a view of a buffer that its owner fills again.
+      const out = Buffer.concat(parts)
+      this.#held = Uint8Array.prototype.slice.call(bytes, keep)
+      this.#released = to - keep
+      this.#decided = this.#released
+      this.#free = limit - keep
+      return out
+    }
+
+    pause(upTo: number): Uint8Array {
+      const held = this.#held
+      const limit = held.length - this.#released <= upTo ? held.length : this.#free
+      if (limit <= this.#released) return empty
+      // What could still become longer is replaced as it is.
+      find(held, { continued: this.#continued, last: false }, this.#decided)
+      const { parts, to } = replace(held, this.#released, limit, this.#onFound)
+      this.#released = to
+      return Buffer.concat(parts)
+    }
+
+    end(): Uint8Array {
+      const held = this.#held
+      find(held, { continued: this.#continued, last: true }, this.#decided)
+      const { parts } = replace(held, this.#released, held.length, this.#onFound)
+      this.#held = empty
+      this.#released = 0
+      this.#decided = 0
+      this.#free = 0
+      this.#continued = false
+      return Buffer.concat(parts)
     }
   }
 
@@ -174,9 +184,11 @@ export function createDetectors({
       const clean = redact(Buffer.from(text), onFound)
       return clean === null ? text : Buffer.from(clean).toString()
     },
-    createStream,
+    createStream: (onFound) => new Stream(onFound),
   }
 }
+
+const empty = new Uint8Array(0)
 
 /** Where chunks of usual length are joined: what is kept of them is copied before the next. */
 const joining = Buffer.allocUnsafeSlow(2 * longestHeld)

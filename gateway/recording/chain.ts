@@ -185,8 +185,7 @@ export class Chain {
   /** What `take` gave is written: the next block begins with the signature's line, if it was one. */
   taken(): void {
     const used = this.#buffer
-    this.#tail =
-      this.#signature === 0 ? '' : used.toString('latin1', this.#end - this.#signature, this.#end)
+    this.#tail = this.#signature === 0 ? '' : used.toString('latin1', this.#end - this.#signature, this.#end)
     this.#buffer = nothing
     this.#end = digestLength + this.#tail.length
     this.#taken = this.#end

@@ -2,6 +2,7 @@ import { Refused } from '../../core/errors.ts'
 import type { Operation, Request } from '../../core/operation.ts'
 import type { Session } from '../../core/protocol.ts'
 import type { Reading } from '../../http-relay/dialect.ts'
+import { valuesOf } from '../../http-relay/headers.ts'
 import type { HttpRequest } from '../../http-relay/message.ts'
 import type { Target } from '../../http-relay/target.ts'
 import { acceptOf, isUnread } from './accept.ts'
@@ -44,9 +45,7 @@ export function readKubernetes(message: HttpRequest, target: Target, asking: Ask
       'send it without (kubectl --as, --as-group)',
     )
   const info = readRequestInfo(method, target)
-  const [type = '', ...types] = (message.headersDistinct['content-type'] ?? []).map((one) =>
-    one.toLowerCase(),
-  )
+  const [type = '', ...types] = valuesOf(message.rawHeaders, 'content-type').map((one) => one.toLowerCase())
   if (types.length > 0)
     throw new Refused('protocol_violation', 'it says twice of what form its body is', 'say it once')
   const dryRunOf = (body: Buffer): Operation['dryRun'] =>
