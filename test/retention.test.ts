@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { createMetrics } from '../gateway/api/metrics.ts'
 import type { Removal } from '../gateway/recording/removal.ts'
 import { keepForDays } from '../gateway/retention.ts'
@@ -31,20 +31,22 @@ beforeEach(async () => {
 })
 afterEach(() => store.close())
 
-/** One look for what is too old, of which the recordings say this. */
-async function look(removeOld: () => Promise<Removal | null>): Promise<{ ids: string[]; metrics: string }> {
+const ids = async (): Promise<string[]> =>
+  (await store.db.selectFrom('sessions').select('id').orderBy('id').execute()).map(({ id }) => id)
+
+/** One look for what is too old, of which the recordings say this; gives the metrics once `seen` passes. */
+async function look(removeOld: () => Promise<Removal | null>, seen: () => unknown): Promise<string> {
   const metrics = createMetrics()
   const kept = keepForDays(30, { recordings: { removeOld }, store, metrics, log })
   // One that closes ends what it is at: this one has time for it.
-  await new Promise((resolve) => setTimeout(resolve, 300))
+  await vi.waitFor(seen, { timeout: 30_000 })
   await kept.close()
-  const rows = await store.db.selectFrom('sessions').select('id').orderBy('id').execute()
-  return { ids: rows.map(({ id }) => id), metrics: await metrics.registry.metrics() }
+  return metrics.registry.metrics()
 }
 
 test('rows go with the recordings of their day, and stay with those that stay', async () => {
-  const { ids, metrics } = await look(() =>
-    Promise.resolve({
+  const metrics = await look(
+    async () => ({
       before: at('2026-08-04', '00:00:00'),
       removed: [
         { day: '2026-08-01', sessions: 1 },
@@ -52,8 +54,9 @@ test('rows go with the recordings of their day, and stay with those that stay', 
       ],
       kept: [{ day: '2026-08-02', why: 'busy' }],
     }),
+    async () => expect(await ids()).toHaveLength(3),
   )
-  expect(ids).toEqual(['ses_2', 'ses_4', 'ses_midnight'])
+  expect(await ids()).toEqual(['ses_2', 'ses_4', 'ses_midnight'])
   expect(metrics).toContain('hoop_recordings_removed_total 2')
   expect(metrics).toContain('hoop_retention_days_overdue 1')
   expect(said.map((line) => line.split(' ')[0])).toEqual(['info', 'info', 'warn'])
@@ -61,13 +64,47 @@ test('rows go with the recordings of their day, and stay with those that stay', 
 })
 
 test('nothing goes before the ledger knows what time it is', async () => {
-  expect((await look(() => Promise.resolve(null))).ids).toHaveLength(5)
+  await look(
+    () => Promise.resolve(null),
+    () => undefined,
+  )
+  expect(await ids()).toHaveLength(5)
   expect(said).toEqual([])
 })
 
 test('a look that fails is logged and counted, and ends nothing', async () => {
-  const { ids, metrics } = await look(() => Promise.reject(new Error('the ledger cannot be written')))
-  expect(ids).toHaveLength(5)
+  const metrics = await look(
+    () => Promise.reject(new Error('the ledger cannot be written')),
+    () => expect(said).toHaveLength(1),
+  )
+  expect(await ids()).toHaveLength(5)
   expect(metrics).toContain('hoop_retention_failures_total 1')
   expect(said[0]).toMatch(/^error .*could not be removed/)
+})
+
+test('it looks once an hour, and not while it looks', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+  try {
+    let looks = 0
+    let ready: ((removal: null) => void) | undefined
+    const removeOld = (): Promise<null> => {
+      looks++
+      return new Promise((resolve) => {
+        ready = resolve
+      })
+    }
+    const kept = keepForDays(30, { recordings: { removeOld }, store, metrics: createMetrics(), log })
+    vi.advanceTimersByTime(2 * 3_600_000)
+    expect(looks).toBe(1)
+    ready?.(null)
+    await new Promise((resolve) => setImmediate(resolve))
+    vi.advanceTimersByTime(3_600_000)
+    expect(looks).toBe(2)
+    ready?.(null)
+    await kept.close()
+    vi.advanceTimersByTime(3_600_000)
+    expect(looks).toBe(2)
+  } finally {
+    vi.useRealTimers()
+  }
 })
