@@ -53,7 +53,8 @@ function decideStrictly(levels: readonly CompiledLevel[], operations: readonly O
       let held = false
       for (const rule of level.grant.approve) {
         if (mismatch(rule, operation) !== null) continue
-        held = true
+        // Who agrees to a dry run has not agreed to what may be none: something else has to let it.
+        if (rule.dryRun !== true || operation.dryRun === true) held = true
         asked ??= operation
         if (rule.by !== null && !by.includes(rule.by)) by = [...by, rule.by]
         if (!rules.includes(rule.name)) rules = [...rules, rule.name]

@@ -184,5 +184,8 @@ describe.skipIf(told(missingForKubernetes))('a stage that may only try', () => {
       expect(err).toContain('narrowed to dry-run')
     }
     expect((await stack.direct('get', 'cm', 'new')).code).toBe(1)
+    const reader = await stack.open('plan', { connections: 'prod:read,prod:dry-run' })
+    expect((await reader.kubectl('diff', '-f', file('is'))).out).toContain('+  colour: blue')
+    expect((await reader.kubectl('apply', '-f', file('is'))).err).toContain('narrowed to read, dry-run')
   })
 })

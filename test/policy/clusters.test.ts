@@ -105,6 +105,18 @@ describe('dry runs', () => {
     ])
   })
 
+  test('who is asked about dry runs cannot let what may be none', () => {
+    expect(outcomes({ approve: [{ ...only, by: 'sre' }] })).toEqual(['deny', 'approve', 'deny'])
+    expect(outcomes({ approve: [{ ...none, by: 'sre' }] })).toEqual(['approve', 'deny', 'approve'])
+    const both = on({
+      approve: [
+        { ...only, by: 'dba' },
+        { ...none, by: 'sre' },
+      ],
+    })
+    expect(decide(both, ['a'], [doubtful], at)).toMatchObject({ effect: 'approve', by: ['dba', 'sre'] })
+  })
+
   test('guesses at Secrets need a rule that names them', () => {
     const guess = { ...tried, resource: 'secrets', guesses: true as const }
     const outcome = (allow: Record<string, unknown>) =>

@@ -39,6 +39,7 @@ function someRule(random: Random): Record<string, unknown> {
     operations: random.some(names, 3),
     ...(random.chance(2) ? { resources: random.some(patterns, 3) } : {}),
     ...(random.chance(6) ? { unbounded: true } : {}),
+    ...(random.chance(5) ? { dry_run: random.chance(2) } : {}),
   }
 }
 
@@ -56,8 +57,10 @@ function someGrant(random: Random): Record<string, unknown> {
 function someOperations(random: Random): Operation[] {
   return Array.from({ length: random.below(4) }, () => {
     const [first, ...rest] = random.pick(actions)
+    const tried = random.chance(5)
     return {
-      actions: [first, ...rest] as const,
+      actions: [first, ...rest, ...(tried ? ['dry-run'] : [])] as const,
+      ...(tried && { dryRun: true as const }),
       resource: random.pick(resources),
       reads: first === 'select',
       ...(random.chance(4) ? { unbounded: true } : {}),
@@ -109,6 +112,12 @@ test('a level, a deny or approve rule, a narrowing or an operation more never ma
       ...(before.effect === 'deny' ? [] : [decide(build(asking), chain, operations)]),
       decide(policy, chain, operations, random.some(names, 2)),
       decide(policy, chain, [...operations, ...someOperations(random)]),
+      // What may be a dry run is no way around the real thing.
+      decide(
+        policy,
+        chain,
+        operations.map((one) => (one.dryRun === true ? one : { ...one, dryRun: null })),
+      ),
     ]
     for (const after of variants) {
       if (!notWeaker(before, after)) {

@@ -38,6 +38,7 @@ export function readDryRun(
 
 /** `dryRun=All`, once: what the API server refuses, or another version may read otherwise, is no dry run. */
 function saidInQuery(query: string): Said {
+  if (query === '') return undefined
   const values = readQuery(query).getAll('dryRun')
   if (values.length === 0) return undefined
   return values.length === 1 && values[0] === 'All' ? true : null
