@@ -7,7 +7,7 @@ export interface CatalogRelation {
   readonly kind: 'table' | 'view' | 'matview' | 'foreign' | 'sequence'
   readonly columns: readonly {
     readonly name: string
-    /** As `format_type` writes it; of a domain what it is made of, and `record` of a composite type. */
+    /** As `format_type` writes it; of a domain what it is made of, `record` of a composite type, `range` of ranges. */
     readonly type: string
     readonly attnum: number
     /** Generated columns: names of the columns of the same relation that it is made of. */

@@ -15,13 +15,13 @@ export const queries = {
       case when relkind in ('v','m') then pg_catalog.pg_get_viewdef(c.oid) end
     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where ${own} and relkind in ('r','p','v','m','f','S')`,
-  // A domain is what it is made of, and what has columns of its own is a record.
+  // A domain is what it is made of, what has columns of its own is a record, and a range is a range of whatever.
   columns: `with recursive domains(oid, made) as (
       select oid, typbasetype from pg_catalog.pg_type where typtype = 'd'
       union all select d.oid, t.typbasetype from domains d join pg_catalog.pg_type t on t.oid = d.made where t.typtype = 'd'
     ), bases as materialized (
       select d.oid, made from domains d join pg_catalog.pg_type t on t.oid = d.made where t.typtype <> 'd'
-    ) select attrelid, attnum, attname, case when t.typtype = 'c' then 'record' when e.typtype = 'c' then 'record[]'
+    ) select attrelid, attnum, attname, case when t.typtype = 'c' then 'record' when e.typtype = 'c' then 'record[]' when t.typtype in ('r', 'm') then 'range'
         else pg_catalog.format_type(t.oid, null) end
     from pg_catalog.pg_attribute a left join bases b on b.oid = atttypid
       join pg_catalog.pg_type t on t.oid = coalesce(b.made, atttypid) left join pg_catalog.pg_type e on e.oid = t.typelem

@@ -26,6 +26,8 @@ const hasDates = /^(date|timestamp .*)(\[\])?$|\..*\[\]$/
 export function noteFitting(reader: Reader, name: string, given: Origin): void {
   if (arrayMakers.has(name)) probeArrays(reader, given)
   if (jsonbMakers.has(name)) probeTypes(reader, given, holdsJson)
+  // A range without an end has none to give.
+  if (name === 'lower' || name === 'upper') probeTypes(reader, given, /^range$/)
 }
 
 /** The same for arrays that become parts of one: `ARRAY[a, b]`, `a || b`. */

@@ -32,8 +32,9 @@ export function noteMoves(reader: Reader, tag: string, fields: Fields): void {
     case 'ClusterStmt':
       return isRelation(relation) ? probeRelation(reader, relation) : probeAll(reader)
     case 'IndexStmt': {
-      if (fields['unique'] === true && isRelation(relation))
-        probeRelation(reader, relation, elementsOf(fields['indexParams']))
+      // One that keeps an order is read in place of the table, in that order, where that is cheaper.
+      const ordered = !/^(hash|brin)$/.test(String(fields['accessMethod'] ?? 'btree'))
+      if (ordered && isRelation(relation)) probeRelation(reader, relation, elementsOf(fields['indexParams']))
       return
     }
     case 'AlterDomainStmt':

@@ -10,6 +10,7 @@ import {
   isSystemSchema,
   revealingCatalogs,
   schemaCatalogs,
+  valuedColumns,
   valuelessColumns,
 } from './system-catalogs.ts'
 
@@ -171,7 +172,10 @@ export const listsSettings = new WeakSet<Shape>()
 
 function shapeOfOne(reader: Reader, { schema, name, known }: Candidate): Shape {
   if (describesSchema(schema, name)) {
-    const shape: Shape = { columns: [], rest: origin(), exact: 0 }
+    const columns = valuedColumns(schema, name).map(
+      (column): Offered => ({ name: column, origin: origin(['*.*.*']) }),
+    )
+    const shape: Shape = { columns, rest: origin(), exact: 0 }
     if (name === 'pg_settings') listsSettings.add(shape)
     return shape
   }

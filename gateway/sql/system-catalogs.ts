@@ -77,6 +77,14 @@ export function valuelessColumns(schema: string, name: string): readonly string[
   return schema === 'pg_catalog' || name === 'pg_stat_statements' ? (valueless.get(name) ?? null) : null
 }
 
+/**
+ * Columns of the catalogs that describe the schema which hold a value of a user's column: that of all rows from before it was
+ * added, of which it was the default then (pg_attribute.attmissingval).
+ */
+export function valuedColumns(schema: string, name: string): readonly string[] {
+  return schema === 'pg_catalog' && name === 'pg_attribute' ? ['attmissingval'] : []
+}
+
 /** True for a schema of PostgreSQL's own, whose relations are not a user's data. */
 export function isSystemSchema(schema: string): boolean {
   return schema === 'pg_catalog' || schema === 'information_schema' || schema === 'pg_toast'

@@ -28,6 +28,8 @@ CREATE FUNCTION pair_of(int) RETURNS pair LANGUAGE sql AS 'SELECT 1, mail(1)';
 CREATE CAST (int AS pair) WITH FUNCTION pair_of(int);
 CREATE VIEW by_function AS SELECT mail(1) AS m;
 CREATE FUNCTION by_view() RETURNS text LANGUAGE sql AS 'SELECT m FROM by_function';
+CREATE TABLE ranging (id int, ssn daterange); INSERT INTO ranging VALUES (1, '[2020-01-01,)');
+ALTER TABLE notes ADD ssn text DEFAULT '000-11-2222';
 ALTER ROLE ci_readonly SUPERUSER;
 `
 
@@ -97,6 +99,9 @@ describe('shows no masked value', () => {
     ['a cast', 'SELECT (1::pair).b'],
     ['a cast as a row', 'SELECT 1::pair'],
     ['a view of a function in a function', 'SELECT by_view()'],
+    ['a value that the catalog keeps', 'SELECT attmissingval FROM pg_attribute WHERE atthasmissing'],
+    ['a row of that catalog', 'SELECT a FROM pg_attribute a WHERE atthasmissing'],
+    ['all of that catalog', 'SELECT * FROM (SELECT * FROM pg_attribute) a WHERE atthasmissing'],
   ])('%s', async (_, text) => {
     const answer = await answerOf(text)
     expect(answer).not.toMatch(masked)
@@ -156,6 +161,9 @@ describe('needs probe', () => {
     ['as many as VARIADIC has', 'SELECT json_build_object(VARIADIC ssn) FROM tagged'],
     ['JSON in a domain', 'SELECT to_jsonb(ssn) FROM loosely'],
     ['JSON in a composite type', 'SELECT to_jsonb(h) FROM holding h'],
+    ['the end of a range', 'SELECT upper(ssn)::text FROM ranging'],
+    ['an index, which gives an order', 'CREATE INDEX ON customers (email, id)'],
+    ['a value that the catalog keeps', "SELECT 1 FROM pg_attribute WHERE attmissingval::text LIKE '{0%'"],
     ['a date without end in XML', 'SELECT xmlelement(name e, ssn) FROM dated'],
     ['such a date in a list of them', 'SELECT xmlforest(ssn) FROM dated'],
     [
@@ -201,6 +209,9 @@ test.each([
     'objects of masked values',
     "SELECT json_build_object('mail', email), jsonb_build_object('mail', email) FROM customers",
   ],
+  ['a name in lower case', 'SELECT lower(email), lower(name) FROM customers'],
+  ['an index on what is not masked', 'CREATE INDEX ON customers (name) INCLUDE (email)'],
+  ['what describes columns', 'SELECT attname, attnum FROM pg_attribute WHERE NOT attisdropped'],
   ['XML of masked texts', 'SELECT xmlforest(name, email) FROM customers'],
   [
     'a function that reads nothing masked',
