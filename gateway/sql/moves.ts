@@ -33,7 +33,7 @@ export function noteMoves(reader: Reader, tag: string, fields: Fields): void {
       return isRelation(relation) ? probeRelation(reader, relation) : probeAll(reader)
     case 'IndexStmt': {
       // One that keeps an order is read in place of the table, in that order, where that is cheaper.
-      const ordered = !/^(hash|brin)$/.test(String(fields['accessMethod'] ?? 'btree'))
+      const ordered = !/^(hash|brin)$/.test(String(fields['accessMethod']))
       if (ordered && isRelation(relation)) probeRelation(reader, relation, elementsOf(fields['indexParams']))
       return
     }

@@ -84,13 +84,22 @@ export function source(alias: string | null, shape: Shape, more: Partial<Source>
 /** The shape with its first columns renamed, as `t(a, b)` does. */
 export function rename(shape: Shape, names: readonly string[]): Shape {
   if (names.length === 0) return shape
-  const columns = shape.columns.map((column, index) => ({
+  const certain = shape.rest === null ? shape.columns.length : shape.exact
+  const columns = shape.columns.slice(0, certain).map((column, index) => ({
     name: names[index] ?? column.name,
     origin: column.origin,
   }))
-  // Names beyond what is known stand for columns that are not known.
-  for (const name of names.slice(columns.length)) columns.push({ name, origin: shape.rest ?? origin() })
-  return { ...shape, columns }
+  if (names.length <= certain || shape.rest === null) {
+    columns.push(...shape.columns.slice(certain))
+    return { ...shape, columns }
+  }
+  // Behind an unknown `*` nobody knows which column is at which position: each may be any, by its new name or its own.
+  const any = origin()
+  for (const column of shape.columns.slice(certain)) merge(any, column.origin)
+  merge(any, shape.rest)
+  const others = new Set([...names.slice(certain), ...shape.columns.slice(certain).map(({ name }) => name)])
+  for (const name of others) columns.push({ name, origin: any })
+  return { ...shape, columns, rest: any }
 }
 
 /** Shapes side by side, as `*` shows them. */

@@ -24,7 +24,7 @@ import { textOf, textsOf, unreadable } from './parse-tree.ts'
 import { probeShape } from './probes.ts'
 import type { Reader } from './reader.ts'
 import { noteNewType } from './text-types.ts'
-import { resultName } from './result-names.ts'
+import { isStar, resultName } from './result-names.ts'
 import { readWith } from './with.ts'
 
 /** Reads a SELECT, VALUES, TABLE or set operation, and gives the columns it returns. */
@@ -236,18 +236,25 @@ export function overlay(shapes: readonly Shape[]): Shape {
 
 function readValues(reader: Reader, select: SelectStmt, parent: Scope | null, ctes: Ctes | null): Shape {
   const scope: Scope = { sources: [], parent, ctes }
-  const columns: Offered[] = []
+  const all: Offered[] = []
+  // `(row).*` among them stands for as many as the row has: from there on nobody knows which is which.
+  let exact = Infinity
   for (const row of select.valuesLists ?? []) {
     if (!('List' in row)) throw unreadable('a VALUES list')
     ;(row.List.items ?? []).forEach((value, index) => {
-      const column = columns[index] ?? { name: `column${index + 1}`, origin: origin() }
-      columns[index] = column
+      const column = all[index] ?? { name: `column${index + 1}`, origin: origin() }
+      all[index] = column
       reader.expression(value, scope, column.origin, false)
+      if (isStar(value)) exact = Math.min(exact, index)
     })
   }
-  if (columns.length > limits.columns)
+  if (all.length > limits.columns)
     throw new Refused('too_large', 'a VALUES list has too many columns', 'name fewer columns')
-  const shape: Shape = { columns, rest: null, exact: columns.length }
+  const columns = all.slice(0, exact)
+  const shifted = all.slice(exact)
+  const rest = shifted.length > 0 ? origin() : null
+  if (rest !== null) for (const column of shifted) merge(rest, column.origin)
+  const shape: Shape = { columns, rest, exact: columns.length }
   // It can be ordered by "*VALUES*".column1.
   readTail(reader, select, { ...scope, sources: [source('*VALUES*', shape)] }, shape)
   return shape

@@ -105,7 +105,8 @@ function firstName(node: Node | undefined): string {
   return name ?? (isStar(val) ? unnamed : resultName(val))
 }
 
-function isStar(value: Node | undefined): boolean {
+/** True for `*`, `t.*` and `(row).*`. */
+export function isStar(value: Node | undefined): boolean {
   if (value === undefined) return false
   const last =
     'ColumnRef' in value

@@ -148,6 +148,10 @@ describe('needs probe', () => {
       'SELECT (SELECT email FROM customers WHERE id = o.id - 9) AS e, count(*) FROM orders o GROUP BY ROLLUP (e)',
     ],
     ['a cast to an array', "SELECT ('[1:' || substr(ssn, 5, 1) || ']={a}')::text[] FROM staff"],
+    [
+      'ORDER BY behind an unknown star',
+      'SELECT a FROM (SELECT (o).*, email FROM orders o, customers) d(a, b, f, c) ORDER BY c',
+    ],
     ['an element', 'SELECT ssn[3] FROM tagged'],
     ['a key', "SELECT ((ssn)['000-11-2222'])::text FROM keyed"],
     [
