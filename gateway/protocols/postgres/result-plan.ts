@@ -55,10 +55,12 @@ export class ResultPlans {
       return { columns: null, rigid: formats.includes(1) ? all : none, copy: null }
     }
     const { done } = this.#parts.ledger
+    const stray = strayMask(permit, done, columns.length)
     const plan = columns.map((column, index): ColumnPlan => {
+      const stored = column.relation !== 0
       const mask = forValue(
-        permit.maskAt(done, index) ?? this.#directMask(column, permit),
-        column.relation !== 0,
+        permit.maskAt(done, index) ?? (stored ? this.#directMask(column, permit) : stray),
+        stored,
       )
       return mask === null ? null : { mask, textual: textualTypes.has(column.type) }
     })
@@ -79,7 +81,6 @@ export class ResultPlans {
     const { permit } = first
     if (statement?.kind !== 'copy-out' || permit === null) return null
     const { copy } = statement
-    // Another number of columns than the text was read to give: then nobody knows which is which.
     const stray = permit.columnsAt(ledger.done) === count ? null : permit.maskOf('*.*.*')
     const stored = copy !== null && copy.columns !== null && stray === null
     const plan = Array.from({ length: count }, (_, index): ColumnPlan => {
@@ -104,7 +105,6 @@ export class ResultPlans {
 
   /** The mask of the column that the server itself says this is, whatever the text made of its name. */
   #directMask(column: ColumnDescription, permit: Permit): ReturnType<Permit['maskOf']> {
-    if (column.relation === 0) return null
     const relation = this.#parts.catalog()?.byOid(column.relation) ?? null
     if (relation === null) {
       if (column.relation < FIRST_NORMAL_OID) return null
@@ -146,6 +146,15 @@ function nameOf(relation: CatalogRelation, { attnum, name }: CatalogRelation['co
 function forValue(mask: ReturnType<Permit['maskOf']>, stored: boolean): ReturnType<Permit['maskOf']> {
   if (mask === null || stored) return mask
   return mask.with === 'partial' || mask.with === 'hash' ? { name: mask.name, with: 'redact' } : mask
+}
+
+/**
+ * What computed values get where a statement that touches masked columns gives more or fewer columns than its text was read to give:
+ * then nobody knows which is which.
+ */
+function strayMask(permit: Permit, statement: number, count: number): ReturnType<Permit['maskOf']> {
+  const expected = permit.columnsAt(statement)
+  return expected === null || expected === count || !permit.touchesMasked ? null : permit.maskOf('*.*.*')
 }
 
 /** The format of a column by a Bind's result formats: none is text for all, one is for all (§54.7, Bind). */
