@@ -84,7 +84,7 @@ export const approvalView = z.object({
   connection: z.string(),
   identity: z.string(),
   operations: z.array(
-    z.object({ action: z.string(), resource: z.string(), dry_run: z.literal(true).optional() }),
+    z.object({ action: z.string(), resource: z.string(), dry_run: z.boolean().optional() }),
   ),
   chain: z.array(z.object({ id: z.string(), stage: z.string() })),
   run: z.string().nullable(),

@@ -34,7 +34,7 @@ const answerSchema = z.array(
   }),
 )
 const operationsSchema = z.array(
-  z.object({ action: z.string(), resource: z.string(), dry_run: z.literal(true).optional() }),
+  z.object({ action: z.string(), resource: z.string(), dry_run: z.boolean().optional() }),
 )
 const namesSchema = z.array(z.string())
 const placeSchema = z.record(z.string(), z.record(z.string(), z.string()))

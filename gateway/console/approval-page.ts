@@ -105,7 +105,7 @@ function operations(view: ApprovalView): Html {
     'What it does',
     html`<ul class="chips">${view.operations.map(
       ({ action, resource, dry_run: tried }) =>
-        html`<li>${tried === true && 'dry run: '}<b>${action}</b> ${resource}</li>`,
+        html`<li>${tried !== undefined && (tried ? 'dry run: ' : 'dry run or not: ')}<b>${action}</b> ${resource}</li>`,
     )}</ul>
 <dl class="facts"><dt>Connection</dt><dd><code>${view.connection}</code></dd>
 <dt>Rule</dt><dd><code>${view.rule}</code></dd></dl>`,

@@ -71,13 +71,14 @@ export type ApprovalState = 'pending' | 'approved' | 'denied' | 'expired' | 'wit
 export interface ShownOperation {
   action: string
   resource: string
-  /** There where it is a dry run without doubt. */
-  dry_run?: true | undefined
+  /** True for a dry run without doubt, false for what looks like one, and may change something all the same. */
+  dry_run?: boolean | undefined
 }
 
 /** The words for it, `dry run: patch apps/deployments`: what clients name comes last. */
 export function operationWords({ action, resource, dry_run: tried }: ShownOperation): string {
-  return `${tried === true ? 'dry run: ' : ''}${action} ${resource}`.trim()
+  const how = tried === undefined ? '' : tried ? 'dry run: ' : 'dry run or not: '
+  return `${how}${action} ${resource}`.trim()
 }
 
 /** One row of `GET /api/v1/approvals`. */

@@ -41,7 +41,7 @@ export interface Operation {
 
 /** An operation as it is recorded, and shown to people. */
 export function shownOperation({ actions, resource, dryRun }: Operation): ShownOperation {
-  return { action: actions[0], resource, ...(dryRun === true && { dry_run: true }) }
+  return { action: actions[0], resource, ...(dryRun !== undefined && { dry_run: dryRun === true }) }
 }
 
 /** A part of a statement's text that is a value: masked wherever the statement is shown or kept, if it meets a masked column or is secret. */

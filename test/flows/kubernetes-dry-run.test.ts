@@ -164,6 +164,20 @@ describe.skipIf(told(missingForKubernetes))('a stage that may only try', () => {
     expect((await stack.operator('approvals', 'list')).out).toContain('dry run: patch configmaps')
     await stack.operator('approvals', 'approve', id, '--reason', 'look at it')
     expect((await trying).code).toBe(0)
+    // With a body the API server does not look at the query.
+    await writeFile(file('none'), '{}')
+    const looking = asked.kubectl(
+      'delete',
+      '--raw',
+      '/k8s/prod/api/v1/namespaces/default/configmaps/settings?dryRun=All',
+      '-f',
+      file('none'),
+    )
+    const { id: doubtful, operations: told } = await stack.pending()
+    expect(told).toEqual([{ action: 'delete', resource: 'configmaps', dry_run: false }])
+    expect((await stack.operator('approvals', 'list')).out).toContain('dry run or not: delete configmaps')
+    await stack.operator('approvals', 'deny', doubtful, '--reason', 'it is none')
+    expect((await looking).code).toBe(1)
     const doing = asked.kubectl('label', 'configmap', 'settings', 'a=b')
     const { id: other } = await stack.pending()
     expect(other).not.toBe(id)

@@ -27,8 +27,6 @@ export function readDryRun(
   { body, type, vouched }: { body: Buffer; type: string; vouched: readonly string[] },
 ): Said {
   if (info.kind === 'path') return saidInQuery(query) === undefined ? undefined : null
-  // An eviction may say it in the options within its body, too.
-  if (info.subresource === 'eviction') return null
   const deletes = info.verb === 'delete' || info.verb === 'deletecollection'
   const said = deletes && body.byteLength > 0 ? saidInBoth(query, body, type) : saidInQuery(query)
   if (said !== true) return said
