@@ -6322,7 +6322,8 @@ var import_promises11 = require("node:timers/promises");
 
 // gateway/core/contract.ts
 function operationWords({ action, resource, dry_run: tried }) {
-  return `${tried === true ? "dry run: " : ""}${action} ${resource}`.trim();
+  const how = tried === void 0 ? "" : tried ? "dry run: " : "dry run or not: ";
+  return `${how}${action} ${resource}`.trim();
 }
 function inputMessage(approval) {
   const { id, operations, connection, rule, url } = approval;
