@@ -11,6 +11,8 @@ export function startAttackedCluster(options: {
   /** YAML below `grants:` of stage `test`. */
   grants: string
   upstream: RequestListener
+  /** Takes requests for an upgrade; without it `upstream` does, on a connection that Node goes on reading. */
+  upgrade?: (request: IncomingMessage, socket: Duplex) => void
 }): Promise<HttpStack> {
   return startHttpStack({
     connections: (
@@ -23,6 +25,7 @@ export function startAttackedCluster(options: {
     grants:
 ${options.grants}`,
     upstream: options.upstream,
+    ...(options.upgrade !== undefined && { upgrade: options.upgrade }),
   })
 }
 
@@ -42,6 +45,8 @@ export interface RawSocket {
   send(bytes: Uint8Array): void
   /** One message of a client: its channel, then text. */
   say(channel: number, text: string | Uint8Array): void
+  /** Bytes that the gateway has not taken yet. */
+  waiting(): number
   destroy(): void
   readonly closed: Promise<void>
 }
@@ -97,6 +102,7 @@ export async function openSocket(
       void socket.write(
         frameOf(opcodes.binary, Buffer.concat([Buffer.of(channel), Buffer.from(text)]), true),
       ),
+    waiting: () => socket.writableLength,
     destroy: () => void socket.destroy(),
     closed,
   }

@@ -62,7 +62,8 @@ export function websocketTunnel(binary: Request, maskText: MaskText): Tunnel {
         await Promise.race([
           untilAborted(signal),
           upstream.read(toClient, () => lane.drained('client')),
-          client.read(toUpstream, () => lane.drained('upstream')),
+          // Empty messages go beside the lane.
+          client.read(toUpstream, () => lane.drained('upstream').then(() => upstream.drained())),
         ])
         code = upstream.goodbye ?? closes.normal
       } catch (error) {

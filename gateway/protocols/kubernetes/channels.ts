@@ -14,6 +14,9 @@ const channels = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 2
 /** How long the server may take to close after it said how the program ended. */
 const CLOSING_MS = 1000
 
+/** How many new sizes of a terminal are put on record. */
+const RESIZES_KEPT = 1000
+
 type Parts = Parameters<Tunnel['carry']>[0] & {
   /** `exec` or `attach`. */
   readonly name: string
@@ -43,6 +46,7 @@ export async function carryChannels(parts: Parts): Promise<void> {
 async function between(parts: WiredLane & Pick<Parts, 'permit' | 'redact' | 'signal'>): Promise<void> {
   const { lane, permit, client, upstream, protocol, endInput, redact, signal } = parts
   let inputEnded = false
+  let resizes = 0
   let status: Buffer | null = null
   const ended = Promise.withResolvers<void>()
   let timer: NodeJS.Timeout | null = null
@@ -73,7 +77,8 @@ async function between(parts: WiredLane & Pick<Parts, 'permit' | 'redact' | 'sig
         if (inputEnded) throw broken('the client goes on with what it closed')
         return bytes.byteLength === 0 || lane.forward(permit, bytes)
       case channels.resize:
-        lane.note({ what: 'resized', ...sizeIn(bytes) })
+        if (resizes++ < RESIZES_KEPT) lane.note({ what: 'resized', ...sizeIn(bytes) })
+        else sizeIn(bytes)
         return upstream.send(message)
       case channels.close:
         if (protocol !== 'v5.channel.k8s.io' || bytes.byteLength !== 1 || bytes[0] !== channels.stdin)
@@ -90,7 +95,8 @@ async function between(parts: WiredLane & Pick<Parts, 'permit' | 'redact' | 'sig
       untilAborted(signal),
       ended.promise,
       upstream.read(fromUpstream, () => lane.drained('client')),
-      client.read(fromClient, () => lane.drained('upstream')),
+      // Sizes go beside the lane.
+      client.read(fromClient, () => lane.drained('upstream').then(() => upstream.drained())),
     ])
     lane.end(status === null ? null : exitIn(status))
     if (status !== null) client.send(Uint8Array.of(channels.error), redact(status) ?? status)
