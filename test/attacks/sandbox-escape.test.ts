@@ -409,6 +409,20 @@ describe.each(kinds)('in a sandbox by %s', (kind, unavailable) => {
     },
   )
 
+  test.skipIf(unavailable)('a folder that goes while it is made does not come back', async () => {
+    const [tools, gone] = [join(temp, `vanish-${kind}`), join(temp, `runner/hoop-vanish-${kind}`)]
+    await Promise.all([mkdir(tools), mkdir(gone)])
+    await writeFile(join(gone, 'identity.json'), '{}')
+    const program = kind === 'bubblewrap' ? 'bwrap' : 'unshare'
+    const script = `#!/bin/sh\n[ -e '${gone}/identity.json' ] && rm -r '${gone}'\nPATH="\${PATH#*:}" exec ${program} "$@"\n`
+    await writeFile(join(tools, program), script, { mode: 0o755 })
+    const env = { ...settings, PATH: `${tools}:${path.replace('__', temp)}${process.env.PATH}` }
+    const run = start(['exec', '--sandbox', '--', 'echo', 'ran'], env)
+    expect(await run.code, run.stderr()).toBe(0)
+    expect(run.stdout()).toBe('ran\n')
+    expect(existsSync(gone)).toBe(false)
+  })
+
   test.skipIf(unavailable)('nothing of it is left when exec is killed', async () => {
     const mark = `mark${process.pid}${kind}`
     const env = { ...settings, PATH: `${path.replace('__', temp)}${process.env.PATH}` }
