@@ -6045,8 +6045,9 @@ function bubblewrap(command, { folders, files, ways, fixed }, filter) {
     // What something is mounted on can be neither renamed nor removed.
     ...ways.flatMap((folder) => ["--bind", folder, folder]),
     ...fixed.flatMap((folder) => ["--ro-bind", folder, folder]),
-    ...folders.flatMap((folder) => ["--tmpfs", folder, "--remount-ro", folder]),
-    ...files.flatMap((file) => ["--ro-bind", "/dev/null", file]),
+    // Bound to itself first, which fails where it went meanwhile: bwrap would make it anew, outside as well.
+    ...folders.flatMap((folder) => ["--bind", folder, folder, "--tmpfs", folder, "--remount-ro", folder]),
+    ...files.flatMap((file) => ["--bind", file, file, "--ro-bind", "/dev/null", file]),
     "--",
     ...command
   ];
