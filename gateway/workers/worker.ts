@@ -2,6 +2,7 @@
 // is not its own. It is never without one: when the channel to it closes, the worker ends at once.
 import { Socket } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
+import type { Head } from '../recording/session-recordings.ts'
 import type { GatewayCalls, WorkerCalls } from './calls.ts'
 import { Line, type Wire } from './line.ts'
 import { type WorkerHouse, openWorkerHouse } from './worker-house.ts'
@@ -26,6 +27,9 @@ const started = Promise.withResolvers<WorkerHouse>()
 /** Sockets of which the gateway may not have let go yet, by guest. */
 const waiting = new Map<number, { readonly socket: Socket; readonly bytes: Uint8Array }>()
 
+/** Where recordings stand, of which the gateway was not told yet. */
+let standing: readonly Head[] = []
+
 const calls: WorkerCalls = {
   async start(setup) {
     started.resolve(openWorkerHouse(setup, line, endAlone))
@@ -47,8 +51,11 @@ const calls: WorkerCalls = {
   },
   async tick({ heads }) {
     const { guests, recordings } = await started.promise
-    const standing = heads ? await recordings.heads() : []
-    return { counts: guests.progress(), heads: standing }
+    const taken = standing
+    standing = []
+    // A disk that hangs is no worker that does: where recordings stand is said at the next tick, once it is on disk.
+    if (heads) void recordings.heads().then((now) => (standing = now))
+    return { counts: guests.progress(), heads: taken }
   },
   async drain({ graceMs }) {
     const { guests } = await started.promise
