@@ -6,8 +6,8 @@ import type { Job } from '../flows/stack.ts'
 
 /** One connection of a job, frame by frame. */
 export interface Wire {
-  /** Sends frames, and gives every byte that came until the server was ready this many times, or the connection ended. */
-  ask(frames: Buffer, readies?: number): Promise<string>
+  /** Sends frames, and gives every byte that came until the server was ready this many times, or the connection ended; it fails after that many milliseconds, 15,000 when absent. */
+  ask(frames: Buffer, readies?: number, patience?: number): Promise<string>
   /** One simple query after the other, and all that was answered. */
   run(...texts: readonly string[]): Promise<string>
   readonly socket: TLSSocket
@@ -40,12 +40,12 @@ export async function openWire(job: Job, settings: Record<string, string> = {}):
   socket.on('error', end)
   socket.on('close', end)
 
-  const until = (readies: number): Promise<string> =>
+  const until = (readies: number, patience = 15_000): Promise<string> =>
     new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
         look = null
         reject(new Error(`no answer: ${JSON.stringify(Buffer.concat(came).toString('latin1'))}`))
-      }, 15_000)
+      }, patience)
       look = () => {
         const all = Buffer.concat(came)
         const seen = countReady(all)
@@ -63,9 +63,9 @@ export async function openWire(job: Job, settings: Record<string, string> = {}):
   socket.write(Buffer.concat([int32(startUp.length + 8), int32(196_608), startUp]))
   const welcome = await until(1)
   if (ended) throw new Error(welcome)
-  const ask = (frames: Buffer, readies = 1): Promise<string> => {
+  const ask = (frames: Buffer, readies = 1, patience?: number): Promise<string> => {
     socket.write(frames)
-    return until(readies)
+    return until(readies, patience)
   }
   return {
     socket,
