@@ -7,10 +7,10 @@ import type { Reader } from './reader.ts'
 import { addPath, noteSetting, splitPaths } from './settings.ts'
 import {
   describesSchema,
+  describingColumns,
   isSystemSchema,
   revealingCatalogs,
   schemaCatalogs,
-  valuedColumns,
   valuelessColumns,
 } from './system-catalogs.ts'
 
@@ -172,8 +172,8 @@ export const listsSettings = new WeakSet<Shape>()
 
 function shapeOfOne(reader: Reader, { schema, name, known }: Candidate): Shape {
   if (describesSchema(schema, name)) {
-    const columns = valuedColumns(schema, name).map(
-      (column): Offered => ({ name: column, origin: origin(['*.*.*']) }),
+    const columns = describingColumns(schema, name).map(
+      ([column, holds]): Offered => ({ name: column, origin: origin(holds ? ['*.*.*'] : []) }),
     )
     const shape: Shape = { columns, rest: origin(), exact: 0 }
     if (name === 'pg_settings') listsSettings.add(shape)

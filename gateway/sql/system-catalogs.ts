@@ -77,12 +77,16 @@ export function valuelessColumns(schema: string, name: string): readonly string[
   return schema === 'pg_catalog' || name === 'pg_stat_statements' ? (valueless.get(name) ?? null) : null
 }
 
-/**
- * Columns of the catalogs that describe the schema which hold a value of a user's column: that of all rows from before it was
- * added, of which it was the default then (pg_attribute.attmissingval).
- */
-export function valuedColumns(schema: string, name: string): readonly string[] {
-  return schema === 'pg_catalog' && name === 'pg_attribute' ? ['attmissingval'] : []
+/** What a new column is in the rows from before it: a value of a user's column among what describes columns. */
+const attributes: readonly (readonly [name: string, holdsValue: boolean])[] = words(`
+  attrelid attname atttypid attlen attnum attcacheoff attndims atttypmod attbyval attalign attstorage attcompression
+  attnotnull atthasdef atthasmissing attidentity attgenerated attisdropped attislocal attinhcount attcollation
+  attstattarget attacl attoptions attfdwoptions attmissingval
+`).map((name) => [name, name === 'attmissingval'])
+
+/** The columns of a catalog that describes the schema, and whether each holds a value of a user's column, where any does. */
+export function describingColumns(schema: string, name: string): typeof attributes {
+  return schema === 'pg_catalog' && name === 'pg_attribute' ? attributes : []
 }
 
 /** True for a schema of PostgreSQL's own, whose relations are not a user's data. */

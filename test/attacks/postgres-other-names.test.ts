@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Job, Stack } from '../flows/stack.ts'
+import { type Job, type Stack, psql } from '../flows/stack.ts'
 import { masked, startRange } from './postgres-range.ts'
 import { openWire } from './postgres-wire.ts'
 
@@ -28,6 +28,7 @@ CREATE FUNCTION pair_of(int) RETURNS pair LANGUAGE sql AS 'SELECT 1, mail(1)';
 CREATE CAST (int AS pair) WITH FUNCTION pair_of(int);
 CREATE VIEW by_function AS SELECT mail(1) AS m;
 CREATE FUNCTION by_view() RETURNS text LANGUAGE sql AS 'SELECT m FROM by_function';
+CREATE FUNCTION beside(orders) RETURNS text LANGUAGE sql AS 'SELECT mail(1)';
 CREATE TABLE ranging (id int, ssn daterange); INSERT INTO ranging VALUES (1, '[2020-01-01,)');
 ALTER TABLE notes ADD ssn text DEFAULT '000-11-2222';
 ALTER ROLE ci_readonly SUPERUSER;
@@ -96,6 +97,8 @@ describe('shows no masked value', () => {
     ['the default of an argument', 'SELECT by_default()'],
     ['an operator in a function', 'SELECT by_operator()'],
     ['an aggregate', 'SELECT by_steps(1)'],
+    ['a function as if it were a column', 'SELECT o.beside FROM orders o'],
+    ['a function as if it were a field', 'SELECT (o).beside FROM (SELECT orders AS o FROM orders) x'],
     ['a cast', 'SELECT (1::pair).b'],
     ['a cast as a row', 'SELECT 1::pair'],
     ['a view of a function in a function', 'SELECT by_view()'],
@@ -223,4 +226,25 @@ test.each([
   ],
 ])('what is honest goes on: %s', async (_, text) => {
   expect(await answerOf(text)).not.toContain('C42501')
+})
+
+test.each([
+  '\\d',
+  '\\d customers',
+  '\\d+ customers',
+  '\\d+ people',
+  '\\d staff',
+  '\\d+ mails',
+  '\\df+ mail',
+  '\\dT+',
+])('psql describes what is masked: %s', async (command) => {
+  expect(await psql(job, command)).toMatchObject({ code: 0, err: '' })
+})
+
+test('drivers read the columns of tables and their indexes', async () => {
+  const answer = await answerOf(
+    "SELECT c.relname, a.attname, (i.keys).n FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid JOIN (SELECT indexrelid, indrelid, information_schema._pg_expandarray(indkey) AS keys FROM pg_index) i ON a.attnum = (i.keys).x AND a.attrelid = i.indrelid WHERE c.relname = 'customers' AND NOT attisdropped ORDER BY 1, 2, 3",
+  )
+  expect(answer).toContain('customers')
+  expect(answer).not.toContain('C42501')
 })
