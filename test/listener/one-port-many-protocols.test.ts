@@ -63,6 +63,17 @@ describe('one port tells protocols apart by how they start', () => {
     })
   }
 
+  it('TLS works however long its first message is', async () => {
+    for (const names of [1, 16, 17, 40, 200]) {
+      const offered = Array.from({ length: names }, (_, i) => `${'x'.repeat(60)}${i}`)
+      const socket = await dialTls(stand, { ALPNProtocols: [...offered, 'http/1.1'] })
+      socket.write('hello')
+      expect(await readUntil(socket, ';'), `${names} more names`).toBe('http:68656c6c6f;')
+      expect(socket.alpnProtocol).toBe('http/1.1')
+      socket.destroy()
+    }
+  })
+
   it('TLS works when its first 20 bytes are split at any place', async () => {
     for (let at = 1; at <= 20; at++) {
       const proxy = await splitter(stand.port, at)
