@@ -209,6 +209,21 @@ describe.skipIf(withoutProc)('relay workers', () => {
     })
   })
 
+  test('where a running session stands goes into the ledger', async () => {
+    const client = await connected()
+    await client.query('SELECT count(*) FROM orders')
+    const session = (await ledger()).findLast(({ kind }) => kind === 'session-start')?.['session']
+    await eventually(async () =>
+      expect(await ledger()).toContainEqual(
+        expect.objectContaining({
+          kind: 'checkpoint',
+          heads: expect.arrayContaining([expect.objectContaining({ session })]),
+        }),
+      ),
+    )
+    await verified()
+  })
+
   test('the gateway says that it is not ready while none is up', async () => {
     const ready = async (): Promise<unknown> => {
       const { status, checks } = await stack.ready()
