@@ -1,5 +1,13 @@
 import { PassThrough } from 'node:stream'
-import { CoreV1Api, Exec, KubeConfig, type V1ConfigMap, makeInformer } from '@kubernetes/client-node'
+import {
+  Attach,
+  CoreV1Api,
+  Exec,
+  KubeConfig,
+  PortForward,
+  type V1ConfigMap,
+  makeInformer,
+} from '@kubernetes/client-node'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Kubelet, startKubelet } from '../fakes/kubelet.ts'
 import { missingForKubernetes } from '../servers/kubernetes.ts'
@@ -96,5 +104,25 @@ describe.skipIf(told(missingForKubernetes))('@kubernetes/client-node', () => {
       status: 'Failure',
       details: { causes: [{ reason: 'ExitCode', message: '4' }] },
     })
+  })
+
+  test('attach talks both ways, until the input ends', async () => {
+    const out = new PassThrough()
+    let text = ''
+    out.on('data', (chunk: Buffer) => {
+      text += chunk.toString()
+    })
+    const input = new PassThrough()
+    const socket = await new Attach(config).attach('default', 'web', 'main', out, out, input, false)
+    input.end('small\n')
+    await eventually(async () => expect(text).toBe('SMALL\n'))
+    socket.close()
+  })
+
+  test('its port-forward, which is of before the tunnel, is refused and never reaches the pod', async () => {
+    const forward = new PortForward(config)
+    const [out, input] = [new PassThrough(), new PassThrough()]
+    await expect(forward.portForward('default', 'web', [80], out, null, input)).rejects.toThrow('400')
+    expect(kubelet.seen).not.toContain('portForward')
   })
 })
