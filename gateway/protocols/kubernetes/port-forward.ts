@@ -8,6 +8,8 @@ import { FrameEdges, type OpenedStream, StreamReader, lastWord } from './spdy.ts
 const nothing = new Uint8Array(0)
 /** How long a client may take to hear that a port is denied. */
 const LAST_WORDS_MS = 3000
+/** How many streams are told so: a client that reads nothing could open them without end. */
+const LAST_STREAMS = 16
 
 type Parts = Parameters<Tunnel['carry']>[0] & {
   /** What a port of the pod is asked for with. */
@@ -29,6 +31,7 @@ export async function carryPortForward(parts: Parts): Promise<void> {
   const told = Promise.withResolvers<void>()
   const ports = new Set<number>()
   let denial: Refused | null = null
+  let refused = 0
   let timer: NodeJS.Timeout | null = null
 
   const opened = async (stream: OpenedStream): Promise<void> => {
@@ -40,7 +43,7 @@ export async function carryPortForward(parts: Parts): Promise<void> {
     }
     if (denial === null) return
     // From here on nothing passes; what the client hears has to stand between two frames.
-    if (!edges.atEdge) return told.resolve()
+    if (!edges.atEdge || ++refused > LAST_STREAMS) return told.resolve()
     timer ??= setTimeout(() => told.resolve(), LAST_WORDS_MS)
     const why =
       stream.headers.get('streamtype') === 'error' ? `hoop-access: ${denial.why}. Next: ${denial.next}` : ''
