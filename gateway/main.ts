@@ -22,12 +22,12 @@ import { openKeys } from './identity/keys.ts'
 import { askGithub } from './identity/reviewed.ts'
 import { networkOf } from './listener/admission.ts'
 import { type Listener, listen } from './listener/listener.ts'
+import { LiveDetectors } from './live-detectors.ts'
 import { openGithubApps } from './platforms/github-apps.ts'
 import { openPeople } from './login/people.ts'
 import { maskValue } from './masking/columns.ts'
 import { InForce } from './policy/in-force.ts'
 import { parseDuration } from './policy/duration.ts'
-import { readSecret } from './policy/load.ts'
 import { createHttp } from './protocols/http/index.ts'
 import { createKubernetes } from './protocols/kubernetes/index.ts'
 import { createSsh, knownHostsKey } from './protocols/ssh/index.ts'
@@ -35,7 +35,7 @@ import { markFile } from './recording/mark.ts'
 import { openRecordings } from './recording/recordings.ts'
 import { createRelay } from './relay.ts'
 import { keepForDays } from './retention.ts'
-import { addressOf, detectorsOf, readConfig, settingsOf } from './settings.ts'
+import { addressOf, readConfig, settingsOf } from './settings.ts'
 import { claimFolder } from './store/claim.ts'
 import { ledgerHeadRow } from './store/ledger-head.ts'
 import { openStore } from './store/open.ts'
@@ -100,7 +100,8 @@ export async function startGateway(options: {
   })
   opened.defer(() => recordings.close('stopped'))
   const settings = await settingsOf(config, keys)
-  let detectors = detectorsOf(settings)
+  const detectors = new LiveDetectors(settings)
+  const { readSecret } = detectors
   const githubs = openGithubApps(config, readSecret)
   const issuers = new Issuers(() => inForce.config)
   const identities = new Identities({
@@ -149,9 +150,7 @@ export async function startGateway(options: {
     gate: new Gate(() => inForce.policy, keys.digestKey),
     identities,
     approvals,
-    get detectors() {
-      return detectors
-    },
+    detectors,
     observations,
     recordings,
     sessions,
@@ -161,6 +160,7 @@ export async function startGateway(options: {
   }
   const relay = createRelay({
     digestKey: keys.digestKey,
+    readSecret,
     secure: (socket) => listener.secure(socket),
     ...(workers > 0 && { spread: async (news) => crew?.spread(news) }),
   })
@@ -245,6 +245,7 @@ export async function startGateway(options: {
   const keepHouse = async (): Promise<void> => {
     await identities.clean()
     const now = await settingsOf(inForce.config, keys)
+    detectors.prepare(now)()
     listener.setCertificate(now.tls)
     await crew?.put(now)
   }
@@ -261,10 +262,10 @@ export async function startGateway(options: {
       const next = readConfig(options.config, options.env, log)
       // All that can fail comes before anything changes; from there on it is one turn of the loop.
       const taken = await settingsOf(next, keys)
-      const newDetectors = detectorsOf(taken)
+      const putDetectors = detectors.prepare(taken)
       const before = inForce.policy.version
       inForce.replace(next)
-      detectors = newDetectors
+      putDetectors()
       listener.setCertificate(taken.tls)
       const { version } = inForce.policy
       try {

@@ -3,7 +3,6 @@ import { setFlagsFromString } from 'node:v8'
 import { Refused } from './core/errors.ts'
 import { type House, serve } from './core/serve.ts'
 import { maskValue } from './masking/columns.ts'
-import { readSecret } from './policy/load.ts'
 import { type PostgresOptions, createPostgres } from './protocols/postgres/index.ts'
 import type { News } from './protocols/postgres/news.ts'
 import { createAnalyzer } from './sql/create-analyzer.ts'
@@ -20,10 +19,10 @@ export interface Relay {
 }
 
 export function createRelay(
-  options: Pick<PostgresOptions, 'secure' | 'spread'> & { readonly digestKey: Uint8Array },
+  options: Pick<PostgresOptions, 'secure' | 'spread' | 'readSecret'> & { readonly digestKey: Uint8Array },
 ): Relay {
   letBuffersPass()
-  const { digestKey, secure, spread } = options
+  const { digestKey, readSecret, secure, spread } = options
   const analyzer = createAnalyzer()
   const postgres = createPostgres({
     analyzer,

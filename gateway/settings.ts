@@ -2,11 +2,8 @@ import { isIP } from 'node:net'
 import { createSecureContext } from 'node:tls'
 import type { Logger } from 'pino'
 import { GatewayError } from './core/errors.ts'
-import type { Detectors } from './core/session.ts'
 import type { Keys } from './identity/keys.ts'
 import type { TlsConfig } from './listener/tls.ts'
-import { createDetectors } from './masking/detectors.ts'
-import { compilePatterns } from './masking/patterns.ts'
 import { renderFaults } from './policy/fault.ts'
 import { loadConfig, readSecret } from './policy/load.ts'
 import type { Config } from './policy/schema.ts'
@@ -43,24 +40,20 @@ export async function settingsOf(config: Config, keys: Keys): Promise<Settings> 
   return { config, secrets: secretsOf(config), tls: await certificateOf(config, keys) }
 }
 
-/** The detectors of secrets that settings ask for. */
-export function detectorsOf({ config, secrets }: Settings): Detectors {
-  return createDetectors({
-    default: config.detectors.default,
-    literals: secrets,
-    patterns: compilePatterns(config.detectors.patterns),
-  })
-}
-
 function secretsOf(config: Config): readonly string[] {
   const found: string[] = []
   mapSecrets(config, (secret) => {
-    const text = readSecret(secret).trim()
-    // Certificates are public.
-    if (!text.startsWith('-----BEGIN') || text.includes('PRIVATE KEY')) found.push(text)
+    const text = confidentialIn(readSecret(secret))
+    if (text !== null) found.push(text)
     return undefined
   })
   return found
+}
+
+/** What must not be seen of the value of a secret: certificates are public. */
+export function confidentialIn(value: string): string | null {
+  const text = value.trim()
+  return text.startsWith('-----BEGIN') && !text.includes('PRIVATE KEY') ? null : text
 }
 
 async function certificateOf(config: Config, keys: Keys): Promise<TlsConfig> {

@@ -5,10 +5,11 @@ import { GatewayError } from '../core/errors.ts'
 import { Gate } from '../core/gate.ts'
 import type { House } from '../core/serve.ts'
 import { createSecurer } from '../listener/tls.ts'
+import { LiveDetectors } from '../live-detectors.ts'
 import { InForce } from '../policy/in-force.ts'
 import { SessionRecordings } from '../recording/session-recordings.ts'
 import { type Relay, createRelay } from '../relay.ts'
-import { type Settings, detectorsOf } from '../settings.ts'
+import type { Settings } from '../settings.ts'
 import type { GatewayCalls, Setup } from './calls.ts'
 import { Guests } from './guests.ts'
 import type { Line } from './line.ts'
@@ -35,7 +36,7 @@ export function openWorkerHouse(setup: Setup, line: Line<GatewayCalls>, mayWrite
     pino.destination(2),
   )
   const inForce = new InForce(settings.config)
-  let detectors = detectorsOf(settings)
+  const detectors = new LiveDetectors(settings)
   const guests = new Guests(line)
   const securer = createSecurer(settings.tls, HANDSHAKE_MS)
   const key = createPrivateKey({ key: recording.privateJwk, format: 'jwk' })
@@ -51,6 +52,7 @@ export function openWorkerHouse(setup: Setup, line: Line<GatewayCalls>, mayWrite
   })
   const relay = createRelay({
     digestKey,
+    readSecret: detectors.readSecret,
     async secure(socket) {
       if (!(socket instanceof Socket)) throw new GatewayError('internal', 'TLS is made on sockets')
       const secured = await securer.secureLate(socket)
@@ -73,9 +75,7 @@ export function openWorkerHouse(setup: Setup, line: Line<GatewayCalls>, mayWrite
       const house: House = {
         ...guests.receive(guest),
         gate,
-        get detectors() {
-          return detectors
-        },
+        detectors,
         recordings: {
           open: (start) => recordings.open(start),
           note: (event) => {
@@ -94,7 +94,7 @@ export function openWorkerHouse(setup: Setup, line: Line<GatewayCalls>, mayWrite
     },
     put(next) {
       inForce.replace(next.config)
-      detectors = detectorsOf(next)
+      detectors.prepare(next)()
       securer.setCertificate(next.tls)
       guests.sessions.recheck()
     },

@@ -1,4 +1,6 @@
-import { readFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { secrets } from '../demo/shop.ts'
@@ -122,6 +124,38 @@ describe('over HTTP', () => {
     expect(body).not.toContain(form.slice(-20))
     expect(JSON.stringify(headers)).not.toContain(JSON.stringify(form.slice(-20)).slice(1, -1))
   })
+})
+
+test('what the file of a secret was renewed with is known from its first use on', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'hoop-renewed-'))
+  const file = join(folder, 'key')
+  const keys = ['weak-but-long-key-1', 'weak-but-long-key-2', 'weak-but-long-key-3']
+  await writeFile(file, `${keys[0]}\n`)
+  const stack = await startHttpStack({
+    stages: `  test:
+    ${subjects}
+    grants:
+      - connection: renewed
+        allow: [{ operations: [read], resources: ["/**"] }]
+`,
+    connections: (url) =>
+      `  renewed: { type: http, url: "${url}/", headers: { x-key: { file: ${file} } }, ca: { file: api-ca.pem } }`,
+    upstream: (request, response) =>
+      response.end(`yours is ${String(request.headers['x-key'])}, not ${keys}`),
+  })
+  try {
+    for (const [turn, key] of keys.entries()) {
+      await writeFile(file, `${key}\n`)
+      const job = await stack.open('test')
+      const { body } = await job.request('GET', '/http/renewed/key')
+      expect(stack.seen.at(-1)?.headers['x-key']).toBe(key)
+      const shown = keys.map((one, at) => (at <= turn ? gone : one))
+      expect(body).toBe(`yours is ${gone}, not ${shown}`)
+    }
+  } finally {
+    await stack.close()
+    await rm(folder, { recursive: true })
+  }
 })
 
 describe.skipIf(lacks('ssh', 'sshd', 'xxd', 'od'))('over SSH', () => {
