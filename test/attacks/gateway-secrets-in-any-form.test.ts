@@ -141,7 +141,7 @@ test('what the file of a secret was renewed with is known from its first use on'
     connections: (url) =>
       `  renewed: { type: http, url: "${url}/", headers: { x-key: { file: ${file} } }, ca: { file: api-ca.pem } }`,
     upstream: (request, response) =>
-      response.end(`yours is ${String(request.headers['x-key'])}, not ${keys}`),
+      response.end(`yours is ${String(request.headers['x-key'])}, not ${keys.join()}`),
   })
   try {
     for (const [turn, key] of keys.entries()) {
@@ -150,7 +150,7 @@ test('what the file of a secret was renewed with is known from its first use on'
       const { body } = await job.request('GET', '/http/renewed/key')
       expect(stack.seen.at(-1)?.headers['x-key']).toBe(key)
       const shown = keys.map((one, at) => (at <= turn ? gone : one))
-      expect(body).toBe(`yours is ${gone}, not ${shown}`)
+      expect(body).toBe(`yours is ${gone}, not ${shown.join()}`)
     }
   } finally {
     await stack.close()
