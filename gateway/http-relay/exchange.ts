@@ -180,8 +180,8 @@ async function carryTunnel(parts: Parameters<typeof upgrade>[0]): Promise<void> 
     })
     orderly = true
   } catch (error) {
-    // The client has the target's own answer.
     if (!(error instanceof NotUpgraded)) throw error
+    await passOn(error, parts)
   } finally {
     const [client, upstream] = open
     upstream?.destroy()
@@ -191,6 +191,24 @@ async function carryTunnel(parts: Parameters<typeof upgrade>[0]): Promise<void> 
       closeSoon(client)
     }
   }
+}
+
+/** Gives the client what its target answered in place of the upgrade, on record as the answer to any request is. */
+async function passOn(
+  { status, headers, body }: NotUpgraded,
+  { ready, permit, response }: Parameters<typeof upgrade>[0],
+): Promise<void> {
+  const send = (bytes: Uint8Array): void =>
+    void response.writeHead(status, [...headers, 'connection', 'close']).end(bytes)
+  const lane = await ready.session.lane(permit, {
+    name: 'request',
+    content: 'text',
+    kept: KEPT,
+    client: { write: (_, bytes) => send(bytes), full: false, drained: () => Promise.resolve() },
+    open: () => nothing,
+  })
+  lane.end(status, body)
+  if (body.byteLength === 0) send(body)
 }
 
 const LAST_WORDS_MS = 5000

@@ -38,15 +38,18 @@ export interface Wires {
   readonly protocol: string
 }
 
-/** The target answered something else than an upgrade, and the client has that answer: with secrets in it replaced. */
+/** The target answered something else than an upgrade: what of it the client may have, with secrets in it replaced. */
 export class NotUpgraded extends Error {
   readonly status: number
+  /** Names and values, one after the other. */
+  readonly headers: readonly string[]
   readonly body: Uint8Array
 
-  constructor(status: number, body: Uint8Array) {
-    super(`the target answered ${status} in place of an upgrade`)
-    this.status = status
-    this.body = body
+  constructor(answer: Pick<NotUpgraded, 'status' | 'headers' | 'body'>) {
+    super(`the target answered ${answer.status} in place of an upgrade`)
+    this.status = answer.status
+    this.headers = answer.headers
+    this.body = answer.body
   }
 }
 
@@ -149,11 +152,8 @@ export function upgrade(parts: {
       if (head.status < 300 || permit.fields.length > 0 || isCoded(head.raw))
         return done.reject(notAgreed(head.status))
       const body = Buffer.concat(chunks)
-      const kept = headersToClient(head.raw, (bytes) => ready.tools.redact(bytes))
-      response.writeHead(head.status, [...kept, 'connection', 'close'])
-      const shown = ready.tools.redact(body) ?? body
-      response.end(shown)
-      done.reject(new NotUpgraded(head.status, shown))
+      const headers = headersToClient(head.raw, (bytes) => ready.tools.redact(bytes))
+      done.reject(new NotUpgraded({ status: head.status, headers, body: ready.tools.redact(body) ?? body }))
     },
     onResponseError: (_, error) => done.reject(signal.aborted ? signal.reason : upstreamFailure(error)),
   }

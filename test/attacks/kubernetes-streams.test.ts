@@ -174,6 +174,47 @@ test('what the cluster answers instead of an upgrade is passed on, masked', asyn
   expect(answer).not.toMatch(/ghp_|set-cookie/)
 })
 
+test('an answer without a body in place of an upgrade is passed on, and on record', async () => {
+  upgrade = (socket) => socket.end('HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n')
+  const { answer, closed } = await openSocket(stack, job, exec)
+  await closed
+  expect(answer).toMatch(/^HTTP\/1\.1 503 /)
+  expect((await stack.records('lane')).at(-1)).toMatchObject({ what: 'closed', exit: 503 })
+})
+
+test.each([401, 403, 500])(
+  'a cluster that answers %d is heard without what is its gateway’s, and on record',
+  async (code) => {
+    const token = 'cluster-secret-1234567890'
+    const status = (message: string): string =>
+      JSON.stringify({ kind: 'Status', apiVersion: 'v1', status: 'Failure', message, code })
+    const body = status(`Bearer ${token} may not`)
+    upgrade = (socket) =>
+      socket.end(
+        `HTTP/1.1 ${code} No\r\ncontent-type: application/json\r\nwww-authenticate: Bearer ${token}\r\nwarning: 299 - "${token}"\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+      )
+    const own = await stack.open('test')
+    const { answer, closed } = await openSocket(stack, own, exec)
+    await closed
+    expect(answer).toMatch(new RegExp(`^HTTP/1\\.1 ${code} `))
+    expect(answer).toContain(status('Bearer [redacted:gateway-secret] may not'))
+    expect(answer).not.toContain(token)
+    const lane = (await stack.records('lane')).at(-1)
+    expect(lane).toMatchObject({ what: 'closed', exit: code })
+    const [session] = JSON.parse((await stack.operator('sessions', 'list', '--json')).out)
+    const { out } = await stack.operator('sessions', 'replay', session.id)
+    expect(out).toContain('Bearer [redacted:gateway-secret] may not')
+    // The SPDY by which kubectl comes again hears the same, and reaches nobody.
+    const again = await own.raw(
+      `POST ${exec} HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: SPDY/3.1\r\nContent-Length: 0\r\n\r\n`,
+    )
+    expect(again).toMatch(new RegExp(`^HTTP/1\\.1 ${code} `))
+    expect(again).not.toContain(token)
+    expect(stack.seen).toHaveLength(1)
+    expect(await stack.recorded(token)).toEqual([])
+  },
+)
+
 test.each([
   [
     'bytes before the answer',
@@ -269,6 +310,87 @@ test('a secret that comes in pieces is masked, and what was held back comes befo
       .map((text) => text.slice(1))
       .join(''),
   ).toBe('token [redacted:github-token] done')
+})
+
+const secret = 'ghp_0123456789abcdefghijklmnopqrstuvwxyz'
+const [OUT, ERR] = [1, 2]
+const CSI = '\u001b['
+
+/** What a client has of each stream when a cluster says these, and then that all went well. */
+async function heard(said: readonly (readonly [channel: number, text: string])[]): Promise<string[]> {
+  upgrade = agree((socket) => {
+    for (const [channel, text] of said) socket.write(message(channel, text))
+    socket.end(
+      Buffer.concat([message(3, '{"status":"Success"}'), frameOf(opcodes.close, closing(1000, ''), false)]),
+    )
+  })
+  const socket = await openSocket(stack, job, exec)
+  await socket.closed
+  const of = (channel: number): string =>
+    socket.messages
+      .filter((text) => text.codePointAt(0) === channel)
+      .map((text) => text.slice(1))
+      .join('')
+  return [of(OUT), of(ERR)]
+}
+
+test.each<[string, [number, string][], string[]]>([
+  [
+    'between colours, cut wherever it may be',
+    `${CSI}1;31m${secret}${CSI}0m\r\n`.split('').map((text) => [OUT, text]),
+    [`${CSI}1;31m[redacted:github-token]${CSI}0m\r\n`, ''],
+  ],
+  [
+    'between carriage returns',
+    [
+      [OUT, `50%\r${secret.slice(0, 9)}`],
+      [OUT, `${secret.slice(9)}\r100%`],
+    ],
+    ['50%\r[redacted:github-token]\r100%', ''],
+  ],
+  [
+    'on both streams at once, piece by piece',
+    secret.split('').flatMap((text): [number, string][] => [
+      [OUT, text],
+      [ERR, text],
+    ]),
+    ['[redacted:github-token]', '[redacted:github-token]'],
+  ],
+])('a secret is found %s', async (_, said, shown) => {
+  expect(await heard(said)).toEqual(shown)
+  expect(await stack.recorded(secret)).toEqual([])
+})
+
+// What docs/guide/kubernetes.md says of: a program that wants to say a secret so that it is not found can.
+test.each<[string, [number, string][]]>([
+  [
+    'a colour within it',
+    [
+      [OUT, `${secret.slice(0, 20)}${CSI}0m`],
+      [OUT, secret.slice(20)],
+    ],
+  ],
+  [
+    'a carriage return within it',
+    [
+      [OUT, `${secret.slice(0, 20)}\r`],
+      [OUT, secret.slice(20)],
+    ],
+  ],
+  [
+    'its halves on two streams',
+    [
+      [OUT, secret.slice(0, 20)],
+      [ERR, secret.slice(20)],
+    ],
+  ],
+])('a secret is not found with %s, and passes as it is', async (_, said) => {
+  const of = (channel: number): string =>
+    said
+      .filter(([name]) => name === channel)
+      .map(([, text]) => text)
+      .join('')
+  expect(await heard(said)).toEqual([of(OUT), of(ERR)])
 })
 
 test('what the cluster says of the end is masked, and a stream that breaks off is no success', async () => {
