@@ -19,6 +19,8 @@ export interface Kubelet {
   readonly folder: string
   /** What was asked of it: `exec ["sh","-c","true"]`, `logs`, `resize {"Width":…}`. */
   readonly seen: string[]
+  /** The streams that nobody has closed yet: `exec`, `attach`, `portForward`, `logs`. */
+  open(): string[]
   /** What has the logs say one more line. */
   log(line: string): void
   stop(): Promise<void>
@@ -29,6 +31,7 @@ export async function startKubelet(): Promise<Kubelet> {
   const { certPem, keyPem } = makeAuthority('node').issue('node-1', ['127.0.0.1'])
   const seen: string[] = []
   const followers = new Set<(line: string) => void>()
+  const streams = new Map<Duplex, string>()
   const server = createServer({ cert: certPem, key: keyPem }, (request, response) => {
     const url = new URL(request.url ?? '', 'https://node')
     if (!url.pathname.startsWith('/containerLogs/')) return void response.writeHead(404).end()
@@ -50,9 +53,11 @@ export async function startKubelet(): Promise<Kubelet> {
     const kind = url.pathname.split('/')[1] ?? ''
     const command = url.searchParams.getAll('command')
     seen.push(kind === 'portForward' ? kind : `${kind} ${JSON.stringify(command)}`)
+    streams.set(socket, kind)
+    socket.once('close', () => streams.delete(socket))
     if (kind === 'portForward') forward(socket, seen)
     else {
-      const program = kind === 'exec' ? command : ['tr', 'a-z', 'A-Z']
+      const program = kind === 'exec' ? command : ['sed', '-u', 's/.*/\\U&/']
       run(socket, url.searchParams.get('tty') === '1' ? onTerminal(program) : program, folder, seen)
     }
   })
@@ -63,6 +68,7 @@ export async function startKubelet(): Promise<Kubelet> {
     port,
     folder,
     seen,
+    open: () => [...streams.values(), ...Array.from(followers, () => 'logs')],
     log: (line) => {
       for (const follow of followers) follow(line)
     },

@@ -1,7 +1,5 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { hash, randomBytes } from 'node:crypto'
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Kubelet, startKubelet } from '../fakes/kubelet.ts'
@@ -9,6 +7,7 @@ import { missingForKubernetes } from '../servers/kubernetes.ts'
 import { freePort } from '../servers/port.ts'
 import { told } from '../servers/programs.ts'
 import { run } from './gateway-stack.ts'
+import { type Running, knock, startKubectl } from './kubernetes-running.ts'
 import { type KubernetesJob, type KubernetesStack, anyone, startKubernetesStack } from './kubernetes-stack.ts'
 import { eventually } from './stack.ts'
 
@@ -16,13 +15,6 @@ const token = 'ghp_0123456789abcdefghijklmnopqrstuvwxyz'
 let kubelet: Kubelet
 let stack: KubernetesStack
 let all: KubernetesJob
-
-/** One kubectl that goes on, and what it said. */
-interface Running {
-  readonly child: ChildProcess
-  out(): string
-  readonly code: Promise<number>
-}
 
 describe.skipIf(told(missingForKubernetes))('streams of pods', () => {
   beforeAll(async () => {
@@ -63,32 +55,7 @@ describe.skipIf(told(missingForKubernetes))('streams of pods', () => {
     await kubelet?.stop()
   })
 
-  function start(job: KubernetesJob, ...args: string[]): Running {
-    const env = { PATH: process.env.PATH ?? '', KUBECONFIG: job.env.KUBECONFIG ?? '', HOME: stack.folder }
-    // A terminal of a size of its own where one is asked for.
-    const [program, ...words] = args.includes('-it')
-      ? [
-          'script',
-          '--quiet',
-          '--flush',
-          '--return',
-          '--command',
-          `stty rows 33 cols 101; kubectl ${args.join(' ')}`,
-          '/dev/null',
-        ]
-      : ['kubectl', ...args]
-    const child = spawn(program ?? '', words, { env, stdio: ['pipe', 'pipe', 'pipe'] })
-    let out = ''
-    for (const stream of [child.stdout, child.stderr])
-      stream.on('data', (chunk: Buffer) => {
-        out += chunk.toString()
-      })
-    return {
-      child,
-      out: () => out,
-      code: new Promise((resolve) => child.once('close', (code) => resolve(code ?? 128))),
-    }
-  }
+  const start = (job: KubernetesJob, ...args: string[]): Running => startKubectl(job, stack.folder, ...args)
 
   test('exec gives output, error output and the exit code, with secrets masked, and is on record', async () => {
     const ran = await all.kubectl(
@@ -272,18 +239,6 @@ describe.skipIf(told(missingForKubernetes))('streams of pods', () => {
     })
     expect(await stack.recorded(token)).toEqual([])
   })
-
-  /** What comes of saying something to a port of this machine: the answer, or nothing. */
-  function knock(port: number, text = 'knock'): Promise<string> {
-    return new Promise((resolve) => {
-      const socket = connect(port, '127.0.0.1', () => socket.write(text))
-      socket.once('data', (data) => {
-        resolve(data.toString())
-        socket.end()
-      })
-      for (const over of ['close', 'error']) socket.once(over, () => resolve(''))
-    })
-  }
 
   test('a rule’s ports decide on each port, and what is not among them is refused in words', async () => {
     const job = await stack.open('ported')
