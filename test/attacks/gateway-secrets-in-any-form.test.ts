@@ -15,7 +15,7 @@ import { lacks } from '../servers/programs.ts'
 
 const gone = '[redacted:gateway-secret]'
 
-describe('from PostgreSQL', () => {
+describe.skipIf(lacks('psql'))('from PostgreSQL', () => {
   const password = secrets.ORDERS_RO_PASSWORD
   let stack: Stack
   let job: Job

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Job, type Stack, psql } from '../flows/stack.ts'
+import { lacks } from '../servers/programs.ts'
 import { masked, startRange } from './postgres-range.ts'
 import { openWire } from './postgres-wire.ts'
 
@@ -228,16 +229,18 @@ test.each([
   expect(await answerOf(text)).not.toContain('C42501')
 })
 
-test.each([
-  '\\d',
-  '\\d customers',
-  '\\d+ customers',
-  '\\d+ people',
-  '\\d staff',
-  '\\d+ mails',
-  '\\df+ mail',
-  '\\dT+',
-])('psql describes what is masked: %s', async (command) => {
+test
+  .skipIf(lacks('psql'))
+  .each([
+    '\\d',
+    '\\d customers',
+    '\\d+ customers',
+    '\\d+ people',
+    '\\d staff',
+    '\\d+ mails',
+    '\\df+ mail',
+    '\\dT+',
+  ])('psql describes what is masked: %s', async (command) => {
   expect(await psql(job, command)).toMatchObject({ code: 0, err: '' })
 })
 
