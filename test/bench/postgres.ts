@@ -89,7 +89,7 @@ async function bench(): Promise<void> {
   // What V8 has not collected yet is memory, too, but of how much it does not collect a session is not the cause. In a process that had
   // more sessions before, those that are counted would take what the allocator kept of them.
   const fresh = await another({ NODE_OPTIONS: `--import=${join(import.meta.dirname, 'collect.ts')}` })
-  // What its threads make while they start, some 40 MB, is given back by then.
+  // Without this wait the figure was -282 or 276: some 40 MB that are no session's come or go in the first half minute.
   await sleep(START_MS)
   const kept = await idle(fresh, () => process.kill(fresh.pid ?? 0, 'SIGUSR2'))
   console.log(
